@@ -1,0 +1,287 @@
+"""Volumes in one anatomical axis order, and label maps written back in exactly the grid they came from."""
+
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+
+from ..errors import InputError
+from ..files import atomic_path
+
+AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
+GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
+
+_MM_PER_UNIT = {"meter": 1000.0, "micron": 1e-3}  # NIfTI's other units (mm, unknown) count as mm
+_UNREADABLE = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+)
+# The header fields that place voxels in the world. Copied one by one, they come back bit for bit.
+_GEOMETRY_FIELDS = (
+    "pixdim",
+    "xyzt_units",
+    "qform_code",
+    "sform_code",
+    *(f"quatern_{axis}" for axis in "bcd"),
+    *(f"qoffset_{axis}" for axis in "xyz"),
+    *(f"srow_{axis}" for axis in "xyz"),
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a stored volume lie.
+
+    Attributes:
+        path: the file (or folder) that the volume came from, for messages.
+        shape: the three stored axis lengths, in the file's own axis order.
+        affine: (4, 4) float64, stored voxel indices to world coordinates in mm, RAS+.
+        header: NIfTI header whose geometry a label map of this grid gets.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    header: nib.Nifti1Header
+
+    @property
+    def to_slices(self) -> np.ndarray:
+        """(3, 2) nibabel orientation transform from the stored axes to `AXES` (closest axes if oblique)."""
+        return orientations.ornt_transform(
+            orientations.io_orientation(self.affine), orientations.axcodes2ornt(AXES)
+        )
+
+    @property
+    def to_stored(self) -> np.ndarray:
+        """(3, 2) nibabel orientation transform from `AXES` back to the stored axes."""
+        return orientations.ornt_transform(
+            orientations.axcodes2ornt(AXES), orientations.io_orientation(self.affine)
+        )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar volume as axial slices, with the grid that it was stored in.
+
+    Attributes:
+        slices: (D, H, W), D inferior to superior, H anterior to posterior, W patient's right to left.
+            In an oblique grid these are the closest of its own axes; nothing is resampled.
+        spacing_mm: voxel size along (D, H, W).
+        grid: the stored grid.
+    """
+
+    slices: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    grid: Grid
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) float64, indices of `slices` (d, h, w, 1) to world coordinates in mm, RAS+."""
+        return self.grid.affine @ orientations.inv_ornt_aff(self.grid.to_slices, self.grid.shape)
+
+    def to_stored(self, slices: np.ndarray) -> np.ndarray:
+        """Bring an array (D, H, W) like `slices` into the file's own axis order (X, Y, Z), as a view.
+
+        Raises:
+            InputError: the shape is not that of `self.slices`.
+        """
+        if slices.shape != self.slices.shape:
+            raise InputError(
+                f"{self.grid.path}: an array of shape {slices.shape} was given for slices of shape "
+                f"{self.slices.shape}; give one value for each voxel."
+            )
+        return orientations.apply_orientation(slices, self.grid.to_stored)
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read an image from a NIfTI file (.nii, .nii.gz) of any orientation, spacing and numeric type.
+
+    Values are float32 and scaled as the header says. Voxels that are not finite become the smallest
+    finite value, with a warning that counts them.
+
+    Raises:
+        InputError: missing or broken file, not three-dimensional, no usable affine, or no finite voxel.
+    """
+    stored, grid = _read(Path(path), np.float32)
+    finite = np.isfinite(stored)
+    if not finite.any():
+        raise InputError(
+            f"{path}: no voxel holds a finite number (all NaN or infinite); export the image again."
+        )
+    if not finite.all():
+        lowest = stored[finite].min()
+        stored[~finite] = lowest
+        _log.warning(
+            "%s: %d voxels are NaN or infinite; they were set to the image's minimum, %g.",
+            path,
+            np.count_nonzero(~finite),
+            lowest,
+        )
+    return _volume(stored, grid)
+
+
+def read_labels(path: str | os.PathLike[str]) -> Volume:
+    """Read a label map from a NIfTI file; its slices are int32, 0 for background.
+
+    Raises:
+        InputError: as `read_volume`, or a value is negative or no integer.
+    """
+    stored, grid = _read(Path(path), None)
+    labels = np.rint(stored)
+    # Scale factors in a header may leave rounding errors such as 0.9999999.
+    wrong = ~np.isclose(stored, labels, rtol=0, atol=1e-4) | (labels < 0) | (labels > np.iinfo(np.int32).max)
+    if wrong.any():
+        raise InputError(
+            f"{path}: a label map holds {stored[wrong].flat[0]:g}, expected whole numbers from 0 up; "
+            "give a label map, not an image or a probability map."
+        )
+    return _volume(labels.astype(np.int32), grid)
+
+
+def check_same_grid(labels: Volume, image: Volume) -> None:
+    """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
+
+    Files that store the same grid in different axis orders pass. Affine entries may differ by 1e-3 mm.
+
+    Raises:
+        InputError: the shapes or the affines differ.
+    """
+    advice = f"resample {labels.grid.path} to the image with nearest neighbours."
+    if labels.slices.shape != image.slices.shape:
+        raise InputError(
+            f"{labels.grid.path}: the labels have {_times(labels.slices.shape)} voxels (slices x rows x columns) "
+            f"and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same grid; {advice}"
+        )
+    difference = np.abs(labels.affine - image.affine).max()
+    if difference > GRID_TOLERANCE_MM:
+        raise InputError(
+            f"{labels.grid.path}: the labels' affine differs from that of the image {image.grid.path} by up "
+            f"to {difference:.3g} mm, expected at most {GRID_TOLERANCE_MM:g} mm; {advice}"
+        )
+
+
+def write_labels(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volume) -> None:
+    """Write a label map (D, H, W) as a uint8 NIfTI in the stored grid of `like`.
+
+    Axis order, shape, qform, sform, both codes and the units come back as they were, bit for bit. A
+    stored fourth axis of length 1 is dropped: the label map is three-dimensional.
+
+    Raises:
+        InputError: `path` is not named .nii or .nii.gz, the shape differs, or a value is no integer in 0..255.
+    """
+    if not str(path).endswith((".nii", ".nii.gz")):
+        raise InputError(
+            f"{path}: label maps are written as NIfTI; give a name that ends in .nii.gz or .nii."
+        )
+    if slices.dtype.kind not in "bui":
+        raise InputError(f"{path}: labels of type {slices.dtype} were given to write; give whole numbers.")
+    if slices.size and (slices.min() < 0 or slices.max() > 255):
+        raise InputError(
+            f"{path}: labels from {slices.min()} to {slices.max()} were given to write, but a uint8 label "
+            "map holds 0 to 255; use fewer labels or number them anew."
+        )
+    source = like.grid.header
+    header = type(source)()
+    for field in _GEOMETRY_FIELDS:
+        header[field] = source[field]
+    header.set_data_dtype(np.uint8)
+    kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(like.to_stored(slices.astype(np.uint8)), None, header)
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
+    """Stored values (X, Y, Z), scaled, of `dtype` (None: what header and scaling give), and their grid."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a NIfTI file (.nii or .nii.gz).")
+    with _unreadable_is_input_error(path):
+        image = nib.load(path, mmap=False)
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(
+            f"{path}: this is {type(image).__name__}, expected one NIfTI file; convert it to .nii.gz."
+        )
+    shape = _spatial_shape(path, image.shape)
+    if image.get_data_dtype().kind not in "buif":
+        raise InputError(
+            f"{path}: voxels are of type {image.get_data_dtype()}, expected one real number for each voxel; "
+            "convert the image to one grey channel."
+        )
+    with _unreadable_is_input_error(path):
+        affine = _world_affine(path, image.header)
+        stored = np.asarray(image.dataobj, dtype=dtype).reshape(shape)
+    return stored, Grid(path, shape, affine, image.header)
+
+
+@contextmanager
+def _unreadable_is_input_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: cannot be read as NIfTI ({reason}), so the file is broken, cut off or of another kind; "
+            "give a whole .nii or .nii.gz file."
+        ) from error
+
+
+def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]):
+        raise InputError(
+            f"{path}: the image has shape {_times(shape)}, expected three axes, or four with one channel; "
+            "give one volume of slices."
+        )
+    if 0 in shape:
+        raise InputError(
+            f"{path}: the image has shape {_times(shape)}, an axis without voxels; export it again."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    """(4, 4) stored indices to RAS+ mm: the sform if its code is set, otherwise the qform."""
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        raise InputError(
+            f"{path}: the affine is missing (qform and sform codes are both 0), so nothing says where the "
+            "patient's left is; convert the series again from DICOM, or set the affine if you know it "
+            "(nibabel: image.set_sform(affine, 1))."
+        )
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    axes = affine[:3, :3]
+    # The determinant of unit columns is the volume that they span: 1 if orthogonal, 0 if they lie in a plane.
+    if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) <= 1e-6 * np.prod(
+        np.linalg.norm(axes, axis=0)
+    ):
+        raise InputError(
+            f"{path}: the affine is singular ({axes.tolist()}), so voxels have no place in space; "
+            "convert the series again from DICOM."
+        )
+    unit = header.get_xyzt_units()[0]
+    return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
+
+
+def _volume(stored: np.ndarray, grid: Grid) -> Volume:
+    slices = np.ascontiguousarray(orientations.apply_orientation(stored, grid.to_slices))
+    volume = Volume(slices, (1.0, 1.0, 1.0), grid)
+    depth, height, width = (float(size) for size in nib.affines.voxel_sizes(volume.affine))
+    return Volume(slices, (depth, height, width), grid)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
