@@ -141,9 +141,12 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
         InputError: as `read_volume`, or a value is negative or no integer.
     """
     stored, grid = _read(Path(path), None)
-    labels = np.rint(stored)
-    # Scale factors in a header may leave rounding errors such as 0.9999999.
-    wrong = ~np.isclose(stored, labels, rtol=0, atol=1e-4) | (labels < 0) | (labels > np.iinfo(np.int32).max)
+    wrong = (stored < 0) | (stored > np.iinfo(np.int32).max)
+    labels = stored
+    if stored.dtype.kind == "f":
+        # Scale factors in a header may leave rounding errors such as 0.9999999; NaN is never close.
+        labels = np.rint(stored)
+        wrong |= ~np.isclose(stored, labels, rtol=0, atol=1e-4)
     if wrong.any():
         raise InputError(
             f"{path}: a label map holds {stored[wrong].flat[0]:g}, expected whole numbers from 0 up; "
@@ -163,8 +166,9 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
     advice = f"resample {labels.grid.path} to the image with nearest neighbours."
     if labels.slices.shape != image.slices.shape:
         raise InputError(
-            f"{labels.grid.path}: the labels have {_times(labels.slices.shape)} voxels (slices x rows x columns) "
-            f"and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same grid; {advice}"
+            f"{labels.grid.path}: the labels have {_times(labels.slices.shape)} voxels (slices x rows x "
+            f"columns) and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same "
+            f"grid; {advice}"
         )
     difference = np.abs(labels.affine - image.affine).max()
     if difference > GRID_TOLERANCE_MM:
@@ -181,7 +185,7 @@ def write_labels(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volu
     stored fourth axis of length 1 is dropped: the label map is three-dimensional.
 
     Raises:
-        InputError: `path` is not named .nii or .nii.gz, the shape differs, or a value is no integer in 0..255.
+        InputError: `path` is not named .nii or .nii.gz, shapes differ, or a value is no integer in 0..255.
     """
     if not str(path).endswith((".nii", ".nii.gz")):
         raise InputError(
