@@ -1,0 +1,221 @@
+"""The organs that the project has words for: names, synonyms, sides, neighbours and descriptions.
+
+The data stand in `vocabulary.json` beside this file (checked by `vocabulary.schema.json`). Left and right
+are always the patient's. This module imports nothing heavy: `python -m tools.prompts` answers at once.
+"""
+
+import difflib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import InputError
+
+Side = Literal["left", "right"]
+
+_FOLDER = Path(__file__).parent
+_LEVELS = ("none", "simple", "complex")
+_CUTOFF = 0.7  # difflib ratio: one wrong letter in a word of four or more still finds it
+
+# A word is sided when it starts like one of these (leftward, dextra, sinistrum) or is one of the short
+# forms. "L1" is one word, so that levels of the spine have no side; "bright" and "cleft" have none either.
+_SIDED_STARTS: dict[Side, tuple[str, ...]] = {
+    "left": ("left", "sinist"),
+    "right": ("right", "dexter", "dextr"),
+}
+_SIDED_WORDS: dict[str, Side] = {
+    "l": "left",
+    "lt": "left",
+    "sin": "left",
+    "r": "right",
+    "rt": "right",
+    "dx": "right",
+}
+
+
+def sides(text: str) -> frozenset[Side]:
+    """The sides of the body that `text` names, also in Latin or short (L kidney, ParotidR, kidney_left)."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
+    found: set[Side] = set()
+    for word in re.findall(r"\w+", apart.casefold()):
+        found.update(side for side, starts in _SIDED_STARTS.items() if word.startswith(starts))
+        if word in _SIDED_WORDS:
+            found.add(_SIDED_WORDS[word])
+    return frozenset(found)
+
+
+def mentions_side(text: str) -> bool:
+    """Whether `text` names left or right, so that its image must not be flipped from left to right."""
+    return bool(sides(text))
+
+
+@dataclass(frozen=True)
+class Organ:
+    """One structure and the words for it.
+
+    Attributes:
+        name: canonical name, lower case.
+        laterality: the patient's side of one organ of a pair; None for an unpaired organ.
+        synonyms: other spellings and names, Latin, short and lay.
+        neighbours: canonical names of adjacent organs of the same vocabulary.
+        groups: the groups that it belongs to, such as "abdomen" or "flare22".
+        descriptions: texts of 2 to 4 sentences on position, neighbours and appearance.
+    """
+
+    name: str
+    laterality: Side | None
+    synonyms: tuple[str, ...]
+    neighbours: tuple[str, ...]
+    groups: tuple[str, ...]
+    descriptions: tuple[str, ...]
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The canonical name, then the synonyms."""
+        return (self.name, *self.synonyms)
+
+    def texts(self, level: str) -> list[str]:
+        """The prompts of a level of detail (Med-VLM, Table 2).
+
+        "none" gives one empty text, "simple" the name and its synonyms, "complex" the descriptions.
+
+        Raises:
+            InputError: another level.
+        """
+        if level not in _LEVELS:
+            raise InputError(
+                f"text level: found {level!r}, expected one of {', '.join(_LEVELS)}; choose one of them."
+            )
+        return {"none": [""], "simple": list(self.spellings), "complex": list(self.descriptions)}[level]
+
+
+class Vocabulary:
+    """Organs that can be found by any of their names, whatever the case, spaces, hyphens and underscores."""
+
+    def __init__(self, organs: Iterable[Organ], groups: Mapping[str, tuple[str, ...]]) -> None:
+        """Index `organs`; `groups` maps a group to canonical names in order (a dataset's in label order).
+
+        Raises:
+            InputError: a name or synonym that two organs share, or a neighbour or member that is not there.
+        """
+        self.organs = tuple(organs)
+        self.groups = dict(groups)
+        self._by_key: dict[str, Organ] = {}
+        for organ in self.organs:
+            for spelling in organ.spellings:
+                if self._by_key.setdefault(_key(spelling), organ) is not organ:
+                    other = self._by_key[_key(spelling)].name
+                    raise InputError(
+                        f"vocabulary: {spelling!r} stands for {other!r} and {organ.name!r}, "
+                        "expected one organ for each spelling; remove it from one of them."
+                    )
+        self._check_references()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> "Vocabulary":
+        """Read the vocabulary at `path` (JSON), or the project's own.
+
+        Raises:
+            InputError: the file is missing, is not JSON, breaks the schema or contradicts itself.
+        """
+        path = Path(path) if path is not None else _FOLDER / "vocabulary.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); give the path of a vocabulary."
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path}: found no valid JSON ({error}), expected a vocabulary; correct it."
+            ) from error
+        _check_schema(path, content)
+        groups = {name: tuple(members) for name, members in content["groups"].items()}
+        organs = [
+            Organ(
+                name=entry["name"],
+                laterality=entry["laterality"],
+                synonyms=tuple(entry["synonyms"]),
+                neighbours=tuple(entry["neighbours"]),
+                groups=tuple(group for group, members in groups.items() if entry["name"] in members),
+                descriptions=tuple(entry["descriptions"]),
+            )
+            for entry in content["organs"]
+        ]
+        return cls(organs, groups)
+
+    def find(self, text: str) -> Organ | None:
+        """The organ that `text` as a whole names, or None."""
+        return self._by_key.get(_key(text))
+
+    def organ(self, name: str) -> Organ:
+        """The organ of a name or synonym.
+
+        Raises:
+            InputError: nobody has that name; the sentence offers the nearest ones.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        near = [repr(candidate) for candidate in self._nearest(name)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "python -m tools.prompts lists all of them."
+        raise InputError(f"organ: found {name!r}, expected a name or synonym of the vocabulary; {hint}")
+
+    def suggest(self, text: str) -> str | None:
+        """The canonical name nearest to `text` in spelling, never of the other side, or None."""
+        return next(iter(self._nearest(text)), None)
+
+    def group(self, name: str) -> list[Organ]:
+        """The organs of a group, in its order.
+
+        Raises:
+            InputError: no such group.
+        """
+        for group, members in self.groups.items():
+            if _key(group) == _key(name):
+                return [self.organ(member) for member in members]
+        raise InputError(
+            f"group: found {name!r}, expected one of {', '.join(self.groups)}; choose one of them."
+        )
+
+    def _nearest(self, text: str, count: int = 3) -> list[str]:
+        """Canonical names of up to `count` organs, nearest first, none on a side that `text` excludes."""
+        wanted = sides(text)
+        keys = [
+            key for key, organ in self._by_key.items() if not wanted or organ.laterality in (None, *wanted)
+        ]
+        near = difflib.get_close_matches(_key(text), keys, n=len(keys) or 1, cutoff=_CUTOFF)
+        return list(dict.fromkeys(self._by_key[key].name for key in near))[:count]
+
+    def _check_references(self) -> None:
+        names = {organ.name for organ in self.organs}
+        lists = {f"neighbours of {organ.name!r}": organ.neighbours for organ in self.organs}
+        lists |= {f"group {group!r}": members for group, members in self.groups.items()}
+        for where, members in lists.items():
+            for member in members:
+                if member not in names:
+                    raise InputError(
+                        f"vocabulary: {where} has {member!r}, expected canonical names; correct it."
+                    )
+
+
+def _key(text: str) -> str:
+    """What two spellings of one name share: `Gall-Bladder`, `gall bladder` and `gallbladder` are the same."""
+    return re.sub(r"[\s_\-\u2010-\u2015]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _check_schema(path: Path, content: Any) -> None:
+    import jsonschema  # 0.1 s that a mere import of this module need not take
+
+    schema = json.loads((_FOLDER / "vocabulary.schema.json").read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if error is not None:
+        where = error.json_path
+        raise InputError(
+            f"{path}: at {where} {error.message}, expected what vocabulary.schema.json says; correct it."
+        )
