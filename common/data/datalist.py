@@ -158,7 +158,7 @@ def _label_names(path: Path, content: dict[str, Any]) -> dict[int, str]:
         raise InputError(f'{path}: "labels" is {json.dumps(labels)}, {expected}; correct it.')
     names: dict[int, str] = {}
     for key, name in labels.items():
-        value = int(key) if key.isdecimal() else -1
+        value = int(key) if key.isdecimal() and str(int(key)) == key else -1
         if not 0 <= value <= 255 or not isinstance(name, str) or not name.strip() or name in names.values():
             raise InputError(
                 f'{path}: "labels" has the entry {json.dumps({key: name})}, {expected}; correct it.'

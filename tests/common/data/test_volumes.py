@@ -142,7 +142,7 @@ def test_agrees_with_itk_on_an_oblique_grid(tmp_path):
     path = save(tmp_path / "ct.nii.gz", data, oblique_affine())
     volume = read_volume(path)
 
-    # ITK's world is LPS, its index order x, y, z and its arrays' order z, y, x: "LPS" there is (S, P, L) here.
+    # ITK's index order is x, y, z and that of its arrays z, y, x: "LPS" there is (S, P, L) here.
     itk = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), volume.slices)
     np.testing.assert_allclose(itk.GetSpacing()[::-1], volume.spacing_mm, rtol=1e-5)
