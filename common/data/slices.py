@@ -5,7 +5,6 @@ Training and inference both go through this file, so that a network sees at work
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,7 +49,7 @@ class SliceFrame:
         return (self.size - self.inner_height) // 2, (self.size - self.inner_width) // 2
 
     def to_field(self, image: Tensor, mode: str = "bilinear") -> Tensor:
-        """(B, C, H, W) -> (B, C, size, size), same dtype class; bilinear with anti-aliasing, or nearest-exact."""
+        """(B, C, H, W) -> (B, C, size, size); anti-aliased "bilinear", or "nearest-exact" for labels."""
         inner_shape = (self.inner_height, self.inner_width)
         if image.shape[-2:] != inner_shape:
             image = F.interpolate(image, inner_shape, mode=mode, antialias=mode == "bilinear")

@@ -1,0 +1,129 @@
+"""Pretrained ViT-B image encoders through transformers: ViT, CLIP and SAM (or MedSAM) vision towers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    SamVisionConfig,
+    SamVisionModel,
+    ViTConfig,
+    ViTModel,
+)
+
+from ..errors import InputError
+from ..weights import FrozenBase, find_pretrained, frozen_base, load_pretrained
+from .encoded_image import EncodedImage
+
+# What each family's published image processor subtracts and divides by, after scaling to [0, 1].
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALISATION = {
+    "vit": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip_vision_model": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "sam_vision_model": IMAGENET,
+}
+FAMILIES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict[str, Any]]] = {
+    "vit": (ViTConfig, ViTModel, {"add_pooling_layer": False}),
+    "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel, {}),
+    "sam_vision_model": (SamVisionConfig, SamVisionModel, {}),
+}
+VISION_PART = {"clip": "clip_vision_model", "sam": "sam_vision_model"}  # of a model that has more parts
+
+
+def load_tower(model: str) -> PreTrainedModel:
+    """The vision tower of a hub id or a local folder, see `find_pretrained`.
+
+    Raises:
+        InputError: not found, another model family, or weights of the tower are missing in the checkpoint.
+    """
+    family = AutoConfig.from_pretrained(find_pretrained(model)).model_type
+    family = VISION_PART.get(family, family)
+    if family not in FAMILIES:
+        raise InputError(
+            f"{model}: holds a model of type '{family}', expected one of vit, clip or sam; "
+            "give another image encoder."
+        )
+    _, model_class, options = FAMILIES[family]
+    return load_pretrained(model_class, model, **options)
+
+
+def random_tower(family: str, **config: Any) -> PreTrainedModel:
+    """A randomly initialised tower of `family` (a key of FAMILIES); `config` as transformers names it."""
+    config_class, model_class, options = FAMILIES[family]
+    return model_class(config_class(**config), **options)
+
+
+class VisionTower(nn.Module):
+    """A frozen ViT that takes grey slices of a size of its own.
+
+    Args:
+        model: a transformers vision tower.
+        image_size: pixels of a side; ViT and CLIP interpolate their position embeddings, SAM is fixed.
+        source: hub id or folder of its weights, for a checkpoint's record; None for a random tower.
+
+    Attributes:
+        width: channels that `project` gives: the tower's own, or those of SAM's neck.
+        embed_width: channels before `project`, where an adapter acts.
+    """
+
+    mean: Tensor
+    std: Tensor
+    skip_channels: tuple[int, ...] = ()
+
+    def __init__(self, model: PreTrainedModel, *, image_size: int, source: str | None = None) -> None:
+        super().__init__()
+        self.source = source
+        self.model: Any = model.requires_grad_(False)
+        self.family = model.config.model_type
+        config = model.config
+        if self.family == "sam_vision_model" and image_size != config.image_size:
+            raise InputError(
+                f"image_size: {image_size}, but this SAM tower works at {config.image_size} pixels only; "
+                "set that."
+            )
+        self.stride = int(config.patch_size)
+        self.embed_width = int(config.hidden_size)
+        self.width = int(config.output_channels if self.family == "sam_vision_model" else config.hidden_size)
+        for name, values in zip(("mean", "std"), NORMALISATION[self.family], strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "VisionTower":
+        """Stay in evaluation mode: the tower is frozen, adapters inside it have no dropout."""
+        return super().train(False)
+
+    def base(self) -> FrozenBase | None:
+        """The record of the pretrained weights; None for a random tower."""
+        return None if self.source is None else frozen_base(self.source)
+
+    def forward(self, image: Tensor) -> EncodedImage:
+        """(B, 1, H, W) in [0, 1] -> features and patch embeddings, both (B, embed_width, H / 16, W / 16)."""
+        pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        if self.family == "sam_vision_model":
+            encoder = self.model.vision_encoder
+            embedded = encoder.patch_embed(pixels) + encoder.pos_embed
+            features = embedded
+            for layer in encoder.layers:
+                features = layer(features)
+            return EncodedImage(features.permute(0, 3, 1, 2), embedded.permute(0, 3, 1, 2))
+        embedded = self.model.embeddings(pixels, interpolate_pos_encoding=True)
+        if self.family == "clip_vision_model":
+            embedded = self.model.pre_layrnorm(embedded)
+        features = self.model(pixels, interpolate_pos_encoding=True).last_hidden_state
+        grid = (image.shape[-2] // self.stride, image.shape[-1] // self.stride)
+        return EncodedImage(_to_map(features, grid), _to_map(embedded, grid))
+
+    def project(self, features: Tensor) -> Tensor:
+        """SAM's own frozen neck, (B, 768, h, w) -> (B, 256, h, w); nothing for ViT and CLIP."""
+        if self.family == "sam_vision_model":
+            return self.model.vision_encoder.neck(features.permute(0, 2, 3, 1))
+        return features
+
+
+def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, 1 + h * w, C) with the class token first -> (B, C, h, w)."""
+    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)

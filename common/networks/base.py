@@ -1,0 +1,99 @@
+"""What every text-guided segmenter of this package shares: the contract and what a checkpoint holds."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from ..weights import FrozenBase
+
+
+class TextFeatures(NamedTuple):
+    """Word-piece features of P prompts.
+
+    Attributes:
+        tokens: (P, T, C) float.
+        mask: (P, T) bool, True where a word piece is real (not padding).
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+
+class TextSegmenter(nn.Module, ABC):
+    """A network that takes an image and words and returns logits.
+
+    Its state dict is what a checkpoint holds: everything but the frozen base encoders, which stand in
+    files of their own (`bases` names their submodules). Loading asks for exactly the rest.
+
+    Attributes:
+        image_size: side in pixels of the square field that the network was built for.
+        default_prompt: used when no text is given, so that `network(image)` works alone.
+    """
+
+    bases: tuple[str, ...] = ()
+
+    def __init__(self, *, image_size: int, default_prompt: str) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.default_prompt = default_prompt
+        self.register_state_dict_post_hook(_leave_bases_out)
+        self.register_load_state_dict_post_hook(_bases_may_be_missing)
+
+    @abstractmethod
+    def encode_image(self, image: Tensor) -> Any:
+        """All that does not depend on text, of (B, 1, H, W) float32 in [0, 1]."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of P prompts; keep them to use them again."""
+
+    @abstractmethod
+    def decode(self, image_features: Any, text: TextFeatures) -> Tensor:
+        """Logits (P, 1, H, W) of B encoded images and P prompts, P a multiple of B.
+
+        Row i belongs to image i // (P // B): the prompts of an image follow one another.
+        """
+
+    def forward(self, image: Tensor, text: TextFeatures | Sequence[str] | None = None) -> Tensor:
+        """Segment.
+
+        Args:
+            image: (B, 1, H, W) float32 in [0, 1].
+            text: what `encode_text` gave for P prompts (P a multiple of B, see `decode`), or the prompts
+                themselves, or None for the default prompt.
+
+        Returns:
+            Logits (P, 1, H, W), no sigmoid.
+        """
+        if text is None:
+            text = [self.default_prompt] * len(image)
+        if not isinstance(text, TextFeatures):
+            text = self.encode_text(text)
+        return self.decode(self.encode_image(image), text)
+
+    def frozen_bases(self) -> dict[str, FrozenBase]:
+        """Which pretrained weights stand in which part, for the record beside a checkpoint."""
+        parts = {name: module.base() for name, module in self.named_children() if hasattr(module, "base")}
+        return {name: base for name, base in parts.items() if base is not None}
+
+    def frozen_keys(self, prefix: str = "") -> set[str]:
+        """State-dict keys of the frozen bases: those of `bases` but for peft's adapters inside them."""
+        prefixes = tuple(f"{base}." for base in self.bases)
+        names = [name for name, _ in self.named_parameters()] + [name for name, _ in self.named_buffers()]
+        return {prefix + name for name in names if name.startswith(prefixes) and ".lora_" not in name}
+
+
+def _leave_bases_out(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    assert isinstance(module, TextSegmenter)
+    for key in module.frozen_keys(prefix):
+        state.pop(key, None)
+
+
+def _bases_may_be_missing(module: nn.Module, incompatible: Any) -> None:
+    assert isinstance(module, TextSegmenter)
+    frozen = module.frozen_keys()
+    incompatible.missing_keys[:] = [
+        key for key in incompatible.missing_keys if not any(key.endswith(name) for name in frozen)
+    ]

@@ -1,0 +1,180 @@
+"""Med-VLM: the mask of an organ from a CT slice and words (ICCV 2025 Workshops, pp. 7342-7352).
+
+A frozen ViT-B and a frozen BERT-base with a LoRA adapter each, four feature mixers and a mask decoder.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..layers.decoders import MaskDecoder
+from ..layers.encoded_image import EncodedImage
+from ..layers.lora import LowRankBypass, add_query_value_lora
+from ..layers.mixers import FeatureMixer
+from ..layers.positions import FourierPositions
+from ..layers.pyramid import PyramidEncoder
+from ..layers.vision_towers import VisionTower, load_tower
+from ..text.encoders import TextEncoder
+from .base import TextFeatures, TextSegmenter
+
+Adapter = Literal["bypass", "qv", "none"]
+
+# What differs between the presets; `MedVLM`'s defaults are the paper's.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The printed equations: one low-rank bypass beside each encoder (5.205 M trainable, reading A).
+    "paper": {
+        "image_model": "openai/clip-vit-base-patch16",
+        "text_model": "dmis-lab/biobert-base-cased-v1.1",
+        "image_size": 512,
+    },
+    # Standard LoRA on the queries and values of every layer of both encoders (5.77 M, reading E).
+    "paper_qv": {
+        "image_model": "openai/clip-vit-base-patch16",
+        "text_model": "dmis-lab/biobert-base-cased-v1.1",
+        "image_size": 512,
+        "adapter": "qv",
+    },
+    # For two CPU cores: a small image encoder trained in full.
+    "compact": {
+        "image_model": None,
+        "text_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "image_size": 128,
+        "width": 128,
+        "mlp_width": 512,
+        "decoder_channels": (64, 32, 32),
+    },
+}
+
+
+class MedVLM(TextSegmenter):
+    """Med-VLM.
+
+    Args:
+        image_encoder: `VisionTower` (frozen) or `PyramidEncoder` (trained in full).
+        text_encoder: frozen language model.
+        image_size: side in pixels of the slices.
+        adapter: "bypass" (eqs 2-3 as printed), "qv" (LoRA on every layer's queries and values) or "none".
+        rank: of the adapters.
+        width: channels of the mixers.
+        heads: attention heads.
+        mlp_width: inner width of the mixers' MLP.
+        mixers: how many.
+        decoder_channels: of the decoder's maps; each doubles the grid.
+        default_prompt: see `TextSegmenter`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_encoder: VisionTower | PyramidEncoder,
+        text_encoder: TextEncoder,
+        image_size: int,
+        adapter: Adapter = "bypass",
+        rank: int = 8,
+        width: int = 256,
+        heads: int = 8,
+        mlp_width: int = 1024,
+        mixers: int = 4,
+        decoder_channels: Sequence[int] = (64, 32),
+        default_prompt: str = "liver",
+    ) -> None:
+        super().__init__(image_size=image_size, default_prompt=default_prompt)
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        frozen_image = isinstance(image_encoder, VisionTower)
+        self.bases = ("image_encoder.model", "text_encoder") if frozen_image else ("text_encoder",)
+        self.image_adapter: LowRankBypass | None = None
+        self.text_adapter: LowRankBypass | None = None
+        if adapter == "bypass":
+            self.text_adapter = LowRankBypass(text_encoder.width, rank=rank)
+            if isinstance(image_encoder, VisionTower):
+                self.image_adapter = LowRankBypass(image_encoder.embed_width, rank=rank)
+        elif adapter == "qv":
+            add_query_value_lora(text_encoder, rank=rank)
+            if frozen_image:
+                add_query_value_lora(image_encoder, rank=rank)
+        self.image_projection = _projection(image_encoder.width, width)
+        self.text_projection = _projection(text_encoder.width, width)
+        self.positions = FourierPositions(width)
+        self.mixers = nn.ModuleList(
+            FeatureMixer(width, heads=heads, mlp_width=mlp_width) for _ in range(mixers)
+        )
+        self.decoder = MaskDecoder(
+            width, heads=heads, channels=decoder_channels, skip_channels=image_encoder.skip_channels
+        )
+
+    @classmethod
+    def from_preset(
+        cls, preset: str, *, image_model: str | None = None, text_model: str | None = None, **changes: Any
+    ) -> "MedVLM":
+        """Build a preset with its pretrained base encoders.
+
+        Args:
+            preset: a key of `PRESETS`.
+            image_model, text_model: hub id or local folder, instead of the preset's.
+            changes: keyword arguments of `MedVLM` that replace the preset's.
+
+        Raises:
+            InputError: no such preset, or a base encoder that cannot be found or loaded.
+        """
+        if preset not in PRESETS:
+            raise InputError(f"preset: found '{preset}', expected one of {', '.join(PRESETS)}; choose one.")
+        settings = PRESETS[preset] | changes
+        preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
+        return cls(
+            image_encoder=_image_encoder(image_model or preset_image, settings["image_size"]),
+            text_encoder=TextEncoder(text_model or preset_text),
+            **settings,
+        )
+
+    def encode_image(self, image: Tensor) -> EncodedImage:
+        """(B, 1, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
+        encoded = self.image_encoder(image)
+        features = encoded.features
+        if self.image_adapter is not None:
+            features = features + self.image_adapter(encoded.embedded.movedim(1, -1)).movedim(-1, 1)
+        features = self.image_encoder.project(features)
+        features = self.image_projection(features.movedim(1, -1)).movedim(-1, 1)
+        return encoded._replace(features=features)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """P prompts -> adapted and projected word pieces (P, T, width) with their mask."""
+        encoded = self.text_encoder(prompts)
+        tokens = encoded.tokens
+        if self.text_adapter is not None:
+            tokens = tokens + self.text_adapter(encoded.embedded)
+        return TextFeatures(self.text_projection(tokens), encoded.mask)
+
+    def decode(self, image_features: EncodedImage, text: TextFeatures) -> Tensor:
+        """Mix and decode: logits (P, 1, H, W) for P prompts on B images, see `TextSegmenter.decode`."""
+        grid = (image_features.features.shape[-2], image_features.features.shape[-1])
+        image = image_features.features.flatten(2).transpose(1, 2)
+        image = image.repeat_interleave(len(text.tokens) // len(image), dim=0)
+        words, positions = text.tokens, self.positions(*grid)
+        for mixer in self.mixers:
+            words, image = mixer(words, image, text_start=text.tokens, positions=positions, mask=text.mask)
+        logits = self.decoder(
+            words,
+            image,
+            text_start=text.tokens,
+            positions=positions,
+            mask=text.mask,
+            grid=grid,
+            skips=image_features.skips,
+        )
+        size = (grid[0] * self.image_encoder.stride, grid[1] * self.image_encoder.stride)
+        return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def _image_encoder(model: str | None, image_size: int) -> VisionTower | PyramidEncoder:
+    """A frozen pretrained tower, or without a `model` the small encoder that is trained in full."""
+    if model is None:
+        return PyramidEncoder()
+    return VisionTower(load_tower(model), image_size=image_size, source=model)
+
+
+def _projection(before: int, after: int) -> nn.Module:
+    """Linear where widths differ; SAM's neck already gives the mixers' width."""
+    return nn.Identity() if before == after else nn.Linear(before, after)

@@ -1,0 +1,6 @@
+"""What a bundle's training and evaluation configs hang onto MONAI's engines."""
+
+from .batches import PreparePrompts, PrepareVolume
+from .checkpoints import BestCheckpoint, LoadCheckpoint
+
+__all__ = ["BestCheckpoint", "LoadCheckpoint", "PreparePrompts", "PrepareVolume"]

@@ -1,0 +1,68 @@
+"""Reading and keeping checkpoints while an engine runs."""
+
+import logging
+import math
+import os
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ..checkpoints import check_bases, load_checkpoint, save_checkpoint, write_model_json
+from ..networks.base import TextSegmenter
+
+_log = logging.getLogger(__name__)
+
+
+class LoadCheckpoint:
+    """Handler that loads `path` when its engine starts, and checks the bases that it was trained with."""
+
+    def __init__(self, *, network: TextSegmenter, path: str | os.PathLike[str]) -> None:
+        self.network = network
+        self.path = path
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, _engine: Engine) -> None:
+        load_trained(self.network, self.path)
+
+
+class BestCheckpoint:
+    """Handler of the validating engine that keeps the checkpoint with the highest key metric.
+
+    Args:
+        network: what is saved.
+        path: of the checkpoint; `model.json` is written beside it.
+        half: store float16.
+    """
+
+    def __init__(self, *, network: TextSegmenter, path: str | os.PathLike[str], half: bool = False) -> None:
+        self.network = network
+        self.path = Path(path)
+        self.half = half
+        self.best = -math.inf
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        name = engine.state.key_metric_name  # type: ignore[attr-defined]  # MONAI's evaluator sets it
+        value = engine.state.metrics[name]
+        if not value > self.best:
+            return
+        self.best = value
+        write_model_json(self.path, self.network.frozen_bases())
+        save_checkpoint(self.network, self.path, half=self.half)
+        _log.info("%s = %.4f is the best so far: saved %s", name, value, self.path)
+
+
+def load_trained(network: TextSegmenter, path: str | os.PathLike[str]) -> nn.Module:
+    """Load `path` into `network` and return it.
+
+    Raises:
+        InputError: a missing or unsuited checkpoint, or other frozen bases than it was trained with.
+    """
+    load_checkpoint(network, path)
+    check_bases(path, network.frozen_bases())
+    return network

@@ -1,0 +1,216 @@
+"""Med-VLM: counts of the sheet, adapters that start as nothing, and one image pass for many prompts."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from common.errors import InputError
+from common.layers.pyramid import PyramidEncoder
+from common.layers.vision_towers import VisionTower, random_tower
+from common.networks import MedVLM
+from common.text.encoders import TextEncoder
+
+WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
+BIOBERT = {"model_type": "bert", "vocab_size": 28_996}  # BERT-base sizes are the defaults
+VIT_B16 = {"image_size": 224, "patch_size": 16}
+CLIP_B16 = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "patch_size": 16,
+}
+TINY_BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 32,
+    "vocabulary": WORDS,
+}
+TINY_VIT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 32,
+    "patch_size": 16,
+}
+
+
+def trainable(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def total(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
+    torch.manual_seed(0)
+    if frozen_tower:
+        image_encoder = VisionTower(random_tower("vit", **TINY_VIT), image_size=64)
+    else:
+        image_encoder = PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1), token_stage=2)
+    return MedVLM(
+        image_encoder=image_encoder,
+        text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
+        image_size=64,
+        adapter=adapter,
+        width=16,
+        heads=2,
+        mlp_width=32,
+        mixers=2,
+        decoder_channels=(8, 8),
+    ).eval()
+
+
+@pytest.fixture(params=["vit", "clip_vision_model"])
+def tower(request: pytest.FixtureRequest) -> Iterator[VisionTower]:
+    config = VIT_B16 if request.param == "vit" else CLIP_B16
+    with torch.device("meta"):
+        yield VisionTower(random_tower(request.param, **config), image_size=512)
+
+
+# The sheet counts 5.205 M (bypass) and 5.77 M (LoRA on queries and values), without the 128 weights of
+# the decoder's channel norm.
+@pytest.mark.parametrize(
+    ("adapter", "millions", "exact"), [("bypass", 5.205, 5_205_504), ("qv", 5.770, 5_770_752)]
+)
+def test_paper_presets_have_the_published_size(
+    tower: VisionTower, adapter: str, millions: float, exact: int
+) -> None:
+    with torch.device("meta"):
+        network = MedVLM(
+            image_encoder=tower,
+            text_encoder=TextEncoder(None, config=BIOBERT),
+            image_size=512,
+            adapter=adapter,
+        )
+    assert trainable(network) == exact
+    assert trainable(network) / 1e6 == pytest.approx(millions, rel=1e-3)
+    assert total(network) / 1e6 == pytest.approx(200, rel=0.02)  # "about 200 M"
+
+
+def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bert = {"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "vocabulary": WORDS}
+    text = TextEncoder(None, config=bert | {"num_hidden_layers": 1})
+    monkeypatch.setattr("common.networks.medvlm.TextEncoder", lambda _model: text)
+    network = MedVLM.from_preset("compact")
+    assert 4e6 <= trainable(network) <= 5e6
+    assert 2 * trainable(network) < 12e6  # bytes in float16
+
+
+@pytest.mark.parametrize("adapter", ["bypass", "qv"])
+def test_adapted_encoders_equal_the_frozen_ones_before_training(adapter: str) -> None:
+    adapted, frozen = tiny(adapter), tiny("none")
+    shared = {key: value for key, value in adapted.state_dict().items() if key in frozen.state_dict()}
+    frozen.load_state_dict(shared)
+    image = torch.rand(2, 1, 64, 64)
+    prompts = ["the left kidney", "liver"]
+    torch.testing.assert_close(adapted.encode_image(image).features, frozen.encode_image(image).features)
+    torch.testing.assert_close(adapted.encode_text(prompts).tokens, frozen.encode_text(prompts).tokens)
+    torch.testing.assert_close(adapted(image, prompts), frozen(image, prompts))
+
+
+@pytest.mark.parametrize("adapter", ["bypass", "qv"])
+def test_adapters_learn_and_bases_do_not(adapter: str) -> None:
+    network = tiny(adapter).train()
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(2):  # B is zero at first, so A has its first gradient in the second step
+        optimizer.zero_grad()
+        network(torch.rand(1, 1, 64, 64), ["liver"]).square().mean().backward()
+        optimizer.step()
+    changed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
+    adapters = {name for name in before if "adapter" in name or ".lora_" in name}
+    assert len(adapters) == {"bypass": 4, "qv": 16}[adapter]
+    assert adapters <= changed
+    assert (
+        not {name for name in changed if name.startswith(("image_encoder.model", "text_encoder"))} - adapters
+    )
+
+
+def test_many_prompts_share_one_image_pass() -> None:
+    network = tiny()
+    calls = []
+    network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
+    image = torch.rand(2, 1, 64, 64)
+    prompts = ["liver", "spleen", "the right kidney"]
+    features = network.encode_image(image)
+    rows = [network.decode(features, network.encode_text([prompt] * 2)) for prompt in prompts]
+    together = network.decode(features, network.encode_text(prompts * 2))
+    assert len(calls) == 1
+    assert together.shape == (6, 1, 64, 64)
+    torch.testing.assert_close(together.view(2, 3, 1, 64, 64), torch.stack(rows, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_does_not_change_a_mask() -> None:
+    network = tiny()
+    image = torch.rand(1, 1, 64, 64)
+    alone = network(image, ["liver"])
+    beside_a_longer_one = network(image, ["liver", "the right kidney is the left kidney"])[:1]
+    torch.testing.assert_close(alone, beside_a_longer_one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen_tower", [True, False])
+def test_image_alone_uses_the_default_prompt(frozen_tower: bool) -> None:
+    network = tiny(frozen_tower=frozen_tower)
+    image = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(network(image), network(image, ["liver", "liver"]))
+
+
+@pytest.mark.parametrize("adapter", ["bypass", "qv"])
+def test_checkpoint_holds_what_was_trained_and_loads_strictly(adapter: str) -> None:
+    network = tiny(adapter)
+    state = network.state_dict()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert set(state) == trained
+    assert sum(value.numel() for value in state.values()) == trainable(network)
+    tiny(adapter).load_state_dict(state, strict=True)
+    incomplete = {key: value for key, value in state.items() if key != "text_projection.weight"}
+    with pytest.raises(RuntimeError, match=r"text_projection\.weight"):
+        tiny(adapter).load_state_dict(incomplete, strict=True)
+
+
+def test_sam_tower_keeps_its_neck_and_refuses_other_sizes() -> None:
+    config = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "mlp_dim": 64,
+        "output_channels": 16,
+        "image_size": 64,
+        "global_attn_indexes": [1],
+        "window_size": 2,
+    }
+    model = random_tower("sam_vision_model", **config).eval()
+    tower = VisionTower(model, image_size=64)
+    image = torch.rand(1, 1, 64, 64)
+    normalised = (image.expand(-1, 3, -1, -1) - tower.mean) / tower.std
+    expected = model(normalised).last_hidden_state
+    torch.testing.assert_close(tower.project(tower(image).features), expected)
+    with pytest.raises(InputError, match="image_size: 128, but this SAM tower works at 64 pixels only"):
+        VisionTower(model, image_size=128)
+    with pytest.raises(InputError, match="no separate query and value projections"):
+        MedVLM(
+            image_encoder=tower,
+            text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
+            image_size=64,
+            adapter="qv",
+        )
+
+
+def test_vit_tower_equals_transformers_own_output() -> None:
+    model = random_tower("vit", **TINY_VIT).eval()
+    tower = VisionTower(model, image_size=64)
+    image = torch.rand(2, 1, 64, 64)
+    expected = model((image.expand(-1, 3, -1, -1) - 0.5) / 0.5, interpolate_pos_encoding=True)
+    torch.testing.assert_close(
+        tower(image).features.flatten(2).transpose(1, 2), expected.last_hidden_state[:, 1:]
+    )
