@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,12 +27,13 @@ _CUTOFF = 0.7  # difflib ratio: one wrong letter in a word of four or more still
 # forms. "L1" is one word, so that levels of the spine have no side; "bright" and "cleft" have none either.
 _SIDED_STARTS: dict[Side, tuple[str, ...]] = {
     "left": ("left", "sinist"),
-    "right": ("right", "dexter", "dextr"),
+    "right": ("right", "dext"),
 }
 _SIDED_WORDS: dict[str, Side] = {
     "l": "left",
     "lt": "left",
     "sin": "left",
+    "sx": "left",
     "r": "right",
     "rt": "right",
     "dx": "right",
@@ -215,7 +217,8 @@ def _check_schema(path: Path, content: Any) -> None:
     schema = json.loads((_FOLDER / "vocabulary.schema.json").read_text(encoding="utf-8"))
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
     if error is not None:
-        where = error.json_path
+        found = textwrap.shorten(error.message, 200)  # some messages quote the whole file
         raise InputError(
-            f"{path}: at {where} {error.message}, expected what vocabulary.schema.json says; correct it."
+            f"{path}: found at {error.json_path} that {found}, expected the shape that "
+            "vocabulary.schema.json describes; correct it."
         )

@@ -1,0 +1,41 @@
+"""List the words that the bundles know: organs, their names and synonyms, and groups of them."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from common.errors import InputError
+from common.text.vocabulary import Organ, Vocabulary
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the vocabulary, or one group of it, as a table or as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tools.prompts", description=__doc__)
+    parser.add_argument(
+        "--json", action="store_true", help="print everything that is known, machine-readable"
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help="only the organs of this group, such as abdomen or flare22"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        vocabulary = Vocabulary.load()
+        organs = vocabulary.organs if options.group is None else vocabulary.group(options.group)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(_as_json(vocabulary, organs) if options.json else _as_table(vocabulary, organs))
+
+
+def _as_json(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
+    return json.dumps({"groups": vocabulary.groups, "organs": [asdict(organ) for organ in organs]}, indent=2)
+
+
+def _as_table(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
+    width = max(len(organ.name) for organ in organs)
+    lines = [f"{organ.name:{width}}  {', '.join(organ.synonyms)}" for organ in organs]
+    return "\n".join([*lines, "", f"Groups: {', '.join(vocabulary.groups)}"])
+
+
+if __name__ == "__main__":
+    main()
