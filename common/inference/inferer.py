@@ -1,0 +1,302 @@
+"""Segment a volume slice by slice with any number of prompts.
+
+Every slice is windowed, framed and encoded once, then decoded for the prompts in groups. Nothing
+but the label map and a few numbers per (prompt, slice) is kept, so memory depends neither on the
+number of prompts nor, apart from the volume itself, on the number of slices.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..data.slices import ABDOMEN_WINDOW_HU, SliceFrame, window
+from ..data.volumes import Volume
+from ..errors import InputError
+from ..text.prompts import Prompt
+from .clock import Clock
+from .segmentation import Segmentation, summarise
+
+if TYPE_CHECKING:
+    from ..networks.base import TextFeatures, TextSegmenter
+
+logger = logging.getLogger(__name__)
+
+TOP_FRACTION = 0.01  # of a slice's pixels: those whose mean probability is the presence score
+MAX_LABEL = 255  # label maps are uint8
+
+
+@dataclass
+class _Tally:
+    """What is kept of the slices done so far: labels (D, H, W), claimed and scores (prompts, D)."""
+
+    labels: np.ndarray
+    claimed: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def empty(cls, prompts: int, shape: tuple[int, ...]) -> "_Tally":
+        counts = (prompts, shape[0])
+        return cls(np.zeros(shape, np.uint8), np.zeros(counts, np.int64), np.zeros(counts, np.float32))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that stays the same from slice to slice."""
+
+    volume: Volume
+    network: "TextSegmenter"
+    text: "TextFeatures"  # a row a prompt
+    labels: list[int]  # (P,) label numbers
+    frame: SliceFrame
+    device: torch.device
+    clock: Clock
+
+
+class VolumeInferer(Inferer):
+    """Callable on a volume, a network and prompts.
+
+    A voxel belongs to a prompt where its probability exceeds 0.5; where several do, to the most
+    probable one, whatever the order of the prompts.
+
+    Args:
+        slice_batch: slices encoded at once.
+        prompt_batch: prompts decoded at once for each of these slices. When the GPU's memory does not
+            suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
+        window_hu: (low, high) window of intensities, as in training.
+        presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
+        device: where to work; None = where the network is.
+        amp: mixed precision (float16 on a GPU, bfloat16 on a CPU).
+    """
+
+    def __init__(
+        self,
+        *,
+        slice_batch: int = 8,
+        prompt_batch: int = 4,
+        window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+        presence_threshold: float = 0.0,
+        device: str | torch.device | None = None,
+        amp: bool = False,
+    ) -> None:
+        if slice_batch < 1 or prompt_batch < 1:
+            raise InputError(
+                f"slice_batch and prompt_batch: found {slice_batch} and {prompt_batch}, expected 1 or more; "
+                "choose larger numbers."
+            )
+        if not 0.0 <= presence_threshold <= 1.0:
+            raise InputError(
+                f"presence_threshold: found {presence_threshold}, expected 0 (off) to 1; it is compared "
+                "with a mean probability."
+            )
+        self.slice_batch = slice_batch
+        self.prompt_batch = prompt_batch
+        self.window_hu = (float(window_hu[0]), float(window_hu[1]))
+        self.presence_threshold = presence_threshold
+        self.device = None if device is None else torch.device(device)
+        self.amp = amp
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: Volume,
+        network: "TextSegmenter",
+        prompts: Sequence[Prompt],
+        *,
+        text: "TextFeatures | None" = None,
+        progress: bool = False,
+    ) -> Segmentation:
+        """Segment `inputs`.
+
+        Args:
+            inputs: the volume, slices (D, H, W) in Hounsfield units.
+            network: works in eval mode and gets its training flags back.
+            prompts: what to segment, with different label numbers from 1 to 255.
+            text: what `encode` returned for the same prompts, to encode them once for many volumes.
+            progress: show a bar over the slices on stderr.
+
+        Raises:
+            InputError: no prompts, unusable label numbers, or a network that returns NaN.
+        """
+        check_label_numbers(prompts)
+        device = self._place(network)
+        clock = Clock(device)
+        with _working(network, device, self.amp):
+            if text is None:
+                with clock("text"):
+                    text = self.encode(network, prompts)
+            text = type(text)(*(part.to(device) for part in text))
+            _, height, width = inputs.slices.shape
+            frame = SliceFrame.fit(height, width, inputs.spacing_mm[1:], network.image_size)
+            job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock)
+            # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
+            rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
+            tally = self._sweep(job, rows, progress=progress)
+            present = self._suppress(job, rows, tally)
+        results = summarise(
+            tally.labels,
+            prompts,
+            spacing_mm=inputs.spacing_mm,
+            scores=tally.scores.max(axis=1),
+            present=present,
+            claimed=tally.claimed.sum(axis=1),
+        )
+        return Segmentation(tally.labels, results, clock.seconds)
+
+    def encode(self, network: "TextSegmenter", prompts: Sequence[Prompt]) -> "TextFeatures":
+        """What `network.encode_text` gives for the prompts, in eval mode and without gradients."""
+        with _working(network, self._place(network), self.amp):
+            return network.encode_text([prompt.text for prompt in prompts])
+
+    def _place(self, network: nn.Module) -> torch.device:
+        if self.device is not None:
+            network.to(self.device)
+            return self.device
+        first = next(network.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> _Tally:
+        """Segment all slices for all prompts."""
+        depth = job.volume.slices.shape[0]
+        tally = _Tally.empty(len(rows), job.volume.slices.shape)
+        with tqdm(total=depth, desc="slices", unit="slice", leave=False, disable=not progress) as bar:
+            for done in self._segment_all(job, range(depth), rows, tally):
+                bar.update(done)
+        if np.isnan(tally.scores).any():
+            raise InputError(
+                "network: its logits contain NaN, expected finite numbers; switch amp off, and check that "
+                "the weights belong to this network."
+            )
+        return tally
+
+    def _suppress(self, job: _Job, rows: list[int], tally: _Tally) -> np.ndarray:
+        """Empty the masks of prompts below the threshold; returns (P,) bool, True = present.
+
+        Where such a prompt had won voxels that others claimed too, the slice is segmented again
+        without it: keeping every prompt's mask until all slices are done would cost memory.
+        """
+        present = tally.scores.max(axis=1) >= self.presence_threshold
+        if present.all():
+            return present
+        absent = np.isin(tally.labels, [job.labels[row] for row in np.flatnonzero(~present)])
+        overlapping = tally.claimed.sum(axis=0) > np.count_nonzero(tally.labels, axis=(1, 2))
+        contested = np.flatnonzero(absent.any(axis=(1, 2)) & overlapping)
+        tally.labels[absent] = 0
+        kept = [row for row in rows if present[row]]
+        for _ in self._segment_all(job, contested.tolist() if kept else [], kept, tally):
+            pass
+        return present
+
+    def _segment_all(
+        self, job: _Job, indices: Sequence[int], rows: Sequence[int], tally: _Tally
+    ) -> Iterator[int]:
+        """Segment slices batch by batch, smaller ones after an out-of-memory error; yields slices done."""
+        start = 0
+        while start < len(indices):
+            chosen = indices[start : start + self.slice_batch]
+            try:
+                self._segment(job, chosen, rows, tally)
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+                continue
+            start += len(chosen)
+            yield len(chosen)
+
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        if self.slice_batch == self.prompt_batch == 1:
+            raise InputError(
+                "device: out of memory with one slice and one prompt at a time, expected enough for that; "
+                "free the GPU's memory or run on the CPU."
+            ) from error
+        if self.slice_batch > 1:
+            self.slice_batch //= 2
+        else:
+            self.prompt_batch //= 2
+        torch.cuda.empty_cache()
+        logger.warning(
+            "Out of memory: going on with slice_batch %d, prompt_batch %d.",
+            self.slice_batch,
+            self.prompt_batch,
+        )
+
+    def _segment(self, job: _Job, chosen: Sequence[int], rows: Sequence[int], tally: _Tally) -> None:
+        """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
+        with job.clock("preprocess"):
+            stack = torch.from_numpy(np.stack([job.volume.slices[index] for index in chosen]))
+            image = job.frame.to_field(window(stack.to(job.device), self.window_hu)[:, None])
+        with job.clock("encode"):
+            features = job.network.encode_image(image)
+        best = torch.zeros(len(chosen), *job.volume.slices.shape[1:], device=job.device)  # logit 0 = 0.5
+        labels = torch.zeros_like(best, dtype=torch.uint8)
+        for group in _chunks(rows, self.prompt_batch):
+            with job.clock("decode"):
+                logits = job.network.decode(features, _rows_of(job.text, group, len(chosen))).float()
+            with job.clock("postprocess"):
+                pairs = np.ix_(group, chosen)
+                tally.scores[pairs] = _top_mean(logits, job.frame).view(len(chosen), -1).T.cpu().numpy()
+                own_grid = job.frame.from_field(logits).view(len(chosen), len(group), *best.shape[1:])
+                tally.claimed[pairs] = (own_grid > 0).sum(dim=(2, 3)).T.cpu().numpy()
+                for row, logit in zip(group, own_grid.unbind(1), strict=True):
+                    labels[logit > best] = job.labels[row]
+                    best = torch.maximum(best, logit)
+        with job.clock("postprocess"):
+            tally.labels[list(chosen)] = labels.cpu().numpy()
+
+
+def check_label_numbers(prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that cannot share a uint8 label map.
+
+    Raises:
+        InputError: no prompts, a label number outside 1 to 255, or one used twice.
+    """
+    if not prompts:
+        raise InputError("prompts: found none, expected at least one; say what to segment.")
+    seen: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not 1 <= prompt.label <= MAX_LABEL:
+            raise InputError(
+                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
+                "are 8 bit: change the number or use fewer prompts."
+            )
+        if prompt.label in seen:
+            raise InputError(
+                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
+                "expected a different number for each; change one."
+            )
+        seen[prompt.label] = prompt
+
+
+@contextmanager
+def _working(network: nn.Module, device: torch.device, amp: bool) -> Iterator[None]:
+    """Eval mode, no gradients, mixed precision as asked; each module's training flag comes back."""
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=amp):
+            yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+def _top_mean(logits: Tensor, frame: SliceFrame) -> Tensor:
+    """(N, 1, S, S) logits of the field -> (N,) mean of the top 1 % of probabilities inside the frame."""
+    inner = replace(frame, height=frame.inner_height, width=frame.inner_width).from_field(logits).flatten(1)
+    return inner.topk(math.ceil(TOP_FRACTION * inner.shape[1])).values.sigmoid().mean(dim=1)
+
+
+def _rows_of(text: "TextFeatures", group: Sequence[int], images: int) -> "TextFeatures":
+    """The text rows of `group`, repeated for every image: row i belongs to image i // len(group)."""
+    return type(text)(*(part[list(group)].repeat(images, *(1,) * (part.ndim - 1)) for part in text))
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,102 @@
+"""A picture to see at a glance whether a segmentation lies where it should."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ..data.volumes import Volume
+from ..files import atomic_path
+from .segmentation import PromptResult, Segmentation
+
+OPACITY = 0.5
+WIDTH_INCHES = 15.0
+
+
+class View(NamedTuple):
+    """A plane through the volume, row 0 on top, in radiological convention (patient's right on the left)."""
+
+    title: str
+    image: np.ndarray  # (rows, columns) HU
+    labels: np.ndarray  # (rows, columns) uint8
+    pixel_mm: tuple[float, float]  # height and width of a pixel
+    sides: tuple[str, str]  # what lies at the left and at the right edge
+
+    @property
+    def extent_mm(self) -> tuple[float, float]:
+        """Height and width."""
+        return self.image.shape[0] * self.pixel_mm[0], self.image.shape[1] * self.pixel_mm[1]
+
+
+def three_views(volume: Volume, labels: np.ndarray) -> list[View]:
+    """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones."""
+    image, (deep, high, wide) = volume.slices, volume.spacing_mm
+    foreground = labels > 0
+    d, h, w = (
+        int(np.argmax(counts)) if counts.any() else len(counts) // 2
+        for counts in (foreground.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
+    )
+    # D runs from inferior to superior, so that coronal and sagittal planes are turned upside down.
+    return [
+        View(f"axial, slice {d}", image[d], labels[d], (high, wide), ("R", "L")),
+        View(f"coronal, row {h}", image[::-1, h], labels[::-1, h], (deep, wide), ("R", "L")),
+        View(f"sagittal, column {w}", image[::-1, :, w], labels[::-1, :, w], (deep, high), ("A", "P")),
+    ]
+
+
+def write_preview(
+    path: str | os.PathLike[str],
+    volume: Volume,
+    segmentation: Segmentation,
+    *,
+    window_hu: tuple[float, float],
+) -> None:
+    """Write a PNG with three views, the masks in colours, and a legend with the prompts' names and ml.
+
+    All views have the same scale in millimetres.
+    """
+    views = three_views(volume, segmentation.labels)
+    palette = colours(segmentation.results)
+    widths = [view.extent_mm[1] for view in views]
+    # 4 % of the width lies between the views; half an inch above for titles, one below for the legend
+    height = 0.96 * WIDTH_INCHES * max(view.extent_mm[0] for view in views) / sum(widths)
+    figure = Figure(figsize=(WIDTH_INCHES, min(height, WIDTH_INCHES) + 1.5), facecolor="black")
+    FigureCanvasAgg(figure)
+    for axes, view in zip(figure.subplots(1, 3, width_ratios=widths), views, strict=True):
+        aspect = view.pixel_mm[0] / view.pixel_mm[1]
+        low, high = window_hu
+        axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+        axes.imshow(palette[view.labels], aspect=aspect, interpolation="nearest")
+        axes.set_title(view.title, color="white")
+        axes.axis("off")
+        for x, side in zip((0.02, 0.98), view.sides, strict=True):
+            axes.text(x, 0.5, side, color="yellow", ha="center", va="center", transform=axes.transAxes)
+    figure.subplots_adjust(left=0, right=1, wspace=0.04, top=0.93, bottom=0.12)
+    _legend(figure, segmentation.results, palette)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, facecolor="black")
+
+
+def colours(results: Sequence[PromptResult]) -> np.ndarray:
+    """(256, 4) RGBA in [0, 1] for label numbers: the prompts' own colours, or matplotlib's tab20."""
+    palette = np.zeros((256, 4))
+    for row, result in enumerate(results):
+        own = result.prompt.colour
+        rgb = colormaps["tab20"](row % 20)[:3] if own is None else [part / 255 for part in own]
+        palette[result.prompt.label] = (*rgb, OPACITY)
+    return palette
+
+
+def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray) -> None:
+    patches = [
+        Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {result.ml:.1f} ml")
+        for result in results
+    ]
+    figure.legend(
+        handles=patches, loc="lower center", ncols=min(len(patches), 6), labelcolor="white", frameon=False
+    )

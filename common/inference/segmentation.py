@@ -1,0 +1,96 @@
+"""What segmenting a volume gives: one label map, and for every prompt what was found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..text.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class SliceRange:
+    """Slices with at least one voxel of a prompt; 0 is the most inferior slice of the volume."""
+
+    first: int | None
+    last: int | None
+    count: int
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What a prompt found in a volume.
+
+    Attributes:
+        prompt: text, name and label number.
+        voxels: voxels of the label map with this prompt's label.
+        ml: their volume in millilitres.
+        slices: the slices that they lie in.
+        presence_score: the largest slice-wise mean of the top 1 % of probabilities, 0 to 1.
+        present: False when the score is below the threshold; the mask is then empty.
+        overlap_voxels: voxels with probability > 0.5 that went to a prompt with a higher probability.
+    """
+
+    prompt: Prompt
+    voxels: int
+    ml: float
+    slices: SliceRange
+    presence_score: float
+    present: bool
+    overlap_voxels: int
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Label map and results of one volume.
+
+    Attributes:
+        labels: (D, H, W) uint8, 0 = background, otherwise the label number of a prompt.
+        results: one a prompt, in the order in which they were given.
+        seconds: time by part: text, preprocess, encode, decode, postprocess.
+    """
+
+    labels: np.ndarray
+    results: list[PromptResult]
+    seconds: dict[str, float]
+
+
+def summarise(
+    labels: np.ndarray,
+    prompts: Sequence[Prompt],
+    *,
+    spacing_mm: tuple[float, float, float],
+    scores: np.ndarray,
+    present: np.ndarray,
+    claimed: np.ndarray,
+) -> list[PromptResult]:
+    """Count each prompt's voxels in the label map.
+
+    Args:
+        labels: (D, H, W) uint8 label map.
+        prompts: P prompts with different label numbers.
+        spacing_mm: (D, H, W) spacing.
+        scores: (P,) presence scores.
+        present: (P,) bool, False where the threshold emptied the mask.
+        claimed: (P,) voxels with probability > 0.5, whoever won them.
+    """
+    counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    results = []
+    for row, prompt in enumerate(prompts):
+        a_slice = counts[:, prompt.label]
+        found = np.flatnonzero(a_slice)
+        first, last = (int(found[0]), int(found[-1])) if len(found) else (None, None)
+        voxels = int(a_slice.sum())
+        results.append(
+            PromptResult(
+                prompt=prompt,
+                voxels=voxels,
+                ml=voxels * voxel_ml,
+                slices=SliceRange(first, last, len(found)),
+                presence_score=float(scores[row]),
+                present=bool(present[row]),
+                overlap_voxels=int(claimed[row]) - voxels if present[row] else 0,
+            )
+        )
+    return results

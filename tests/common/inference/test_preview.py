@@ -1,0 +1,104 @@
+"""The picture: which plane, which side, and millimetre-true shapes."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from common.inference.preview import colours, three_views, write_preview
+from common.inference.segmentation import Segmentation, summarise
+from common.text.prompts import Prompt
+
+
+def segmentation(labels, spacing_mm, names=("ball",)):
+    asked = [Prompt(name, name, label) for label, name in enumerate(names, start=1)]
+    many = np.ones(len(asked))
+    found = summarise(
+        labels, asked, spacing_mm=spacing_mm, scores=many, present=many > 0, claimed=np.zeros(len(asked))
+    )
+    return Segmentation(labels, found, {})
+
+
+def coloured(picture):
+    """Where an RGB picture is neither grey nor the yellow of the side letters, and above the legend."""
+    rgb = picture[..., :3]
+    grey = np.ptp(rgb, axis=-1) < 0.1
+    yellow = (rgb[..., 0] > 0.3) & (abs(rgb[..., 0] - rgb[..., 1]) < 0.1) & (rgb[..., 2] < rgb[..., 0] - 0.1)
+    mask = ~grey & ~yellow
+    mask[int(0.87 * len(mask)) :] = False
+    return mask
+
+
+def blobs(mask):
+    """(top, bottom, left, right) of the parts of a mask that gaps between columns separate."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    groups = np.split(columns, np.flatnonzero(np.diff(columns) > 5) + 1)
+    boxes = []
+    for group in groups:
+        rows = np.flatnonzero(mask[:, group].any(axis=1))
+        boxes.append((rows[0], rows[-1], group[0], group[-1]))
+    return boxes
+
+
+@pytest.mark.parametrize("spacing", [(5.0, 1.0, 1.0), (1.0, 2.0, 0.5), (2.0, 0.7, 1.4)])
+def test_a_ball_is_round_and_of_one_size_in_all_three_views(spacing, make_volume, tmp_path):
+    shape = [round(80.0 / step) for step in spacing]
+    centred = [(np.arange(n) + 0.5) * step - 40.0 for n, step in zip(shape, spacing, strict=True)]
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*centred, indexing="ij")))
+    labels = (radius < 20.0).astype(np.uint8)
+    path = tmp_path / "ball.png"
+
+    write_preview(
+        path, make_volume(labels * 0, spacing), segmentation(labels, spacing), window_hu=(-160, 240)
+    )
+
+    boxes = blobs(coloured(imread(path)))
+    assert len(boxes) == 3
+    sides = [side for top, bottom, left, right in boxes for side in (bottom - top + 1, right - left + 1)]
+    pixel_mm = 3 * 80.0 / (0.96 * 1500)  # three views of 80 mm side by side
+    for side in sides:
+        assert side * pixel_mm == pytest.approx(40.0, abs=2 * max(spacing))
+
+
+def test_views_are_radiological_and_go_through_the_foreground(make_volume):
+    """A mark at the patient's upper right front: left on top of every view, in its fullest planes."""
+    labels = np.zeros((6, 8, 10), np.uint8)
+    labels[5, 1, 2] = labels[5, 1, 3] = labels[5, 2, 2] = labels[4, 1, 2] = 1
+    axial, coronal, sagittal = three_views(make_volume(labels * 100, (3.0, 1.0, 2.0)), labels)
+    for view in (axial, coronal, sagittal):
+        np.testing.assert_array_equal(view.image, view.labels * 100)
+    # rows: front to back (axial), head to foot (others); columns: right to left, or front to back
+    assert axial.labels[1, 2] == axial.labels[1, 3] == axial.labels[2, 2] == 1
+    assert coronal.labels[0, 2] == coronal.labels[0, 3] == coronal.labels[1, 2] == 1
+    assert sagittal.labels[0, 1] == sagittal.labels[0, 2] == sagittal.labels[1, 1] == 1
+    assert [view.labels.sum() for view in (axial, coronal, sagittal)] == [3, 3, 3]
+    assert [view.extent_mm for view in (axial, coronal, sagittal)] == [(8.0, 20.0), (18.0, 20.0), (18.0, 8.0)]
+    assert [view.sides for view in (axial, coronal, sagittal)] == [("R", "L"), ("R", "L"), ("A", "P")]
+
+
+def test_prompts_have_their_own_colours_or_different_ones():
+    asked = [Prompt("a", "a", 3, (255, 0, 51)), Prompt("b", "b", 1), Prompt("c", "c", 200)]
+    ones = np.ones(3)
+    found = summarise(
+        np.zeros((1, 1, 1), np.uint8),
+        asked,
+        spacing_mm=(1, 1, 1),
+        scores=ones,
+        present=ones > 0,
+        claimed=ones,
+    )
+    palette = colours(found)
+    assert palette[3, :3].tolist() == [1.0, 0.0, 0.2]
+    assert len({tuple(palette[label]) for label in (1, 3, 200)}) == 3
+    assert palette[0, 3] == 0.0
+
+
+def test_without_foreground_the_middle_planes_are_shown(make_volume, tmp_path):
+    slices = np.zeros((5, 7, 9))
+    slices[2], slices[:, 3], slices[:, :, 4] = 1, 2, 3
+    labels = np.zeros(slices.shape, np.uint8)
+    volume = make_volume(slices)
+    axial, coronal, sagittal = three_views(volume, labels)
+    assert (axial.image[0, 0], coronal.image[0, 0], sagittal.image[0, 0]) == (1, 2, 3)
+    path = tmp_path / "nothing.png"
+    write_preview(path, volume, segmentation(labels, (1, 1, 1), ("liver", "spleen")), window_hu=(-160, 240))
+    assert not coloured(imread(path)).any()

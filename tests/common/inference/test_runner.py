@@ -1,0 +1,223 @@
+"""From files to files: what is written, and what is said when something is wrong."""
+
+import hashlib
+import json
+import resource
+from pathlib import Path
+
+import monai
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import common
+from common.errors import InputError
+from common.inference import CaseRunner, VolumeInferer
+from common.text.prompts import Prompt
+
+TEXTS = ["9 at 99.5", "3 at 19.5"]  # logits are equal at 139.5 HU
+
+
+@pytest.fixture
+def run(network, tmp_path):
+    """Run on inputs with the default prompts; keyword arguments replace the runner's."""
+
+    def start(inputs, **changes):
+        options = {"network": network, "inferer": VolumeInferer(), "prompts": TEXTS, "progress": False}
+        output_dir = changes.pop("output_dir", tmp_path / "out")
+        return CaseRunner(inputs, output_dir, **(options | changes)).run()
+
+    return start
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_hu, tmp_path):
+    stored = random_hu(8, 8, 5)
+    affine = np.diag([-0.8, 0.8, 2.5, 1.0])
+    source = make_nifti(stored, affine, "patient 1.nii.gz")
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"weights")
+
+    (returned,) = run(source, checkpoint=weights)
+
+    out = tmp_path / "out"
+    assert written(out) == ["patient 1_seg.json", "patient 1_seg.nii.gz", "patient 1_seg.png"]
+    mask = nib.load(out / "patient 1_seg.nii.gz")
+    expected = np.where(stored > 139.5, 1, np.where(stored > 19.5, 2, 0))
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), expected)
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(mask.affine, affine, rtol=0, atol=1e-6)
+    assert (out / "patient 1_seg.png").read_bytes().startswith(b"\x89PNG")
+
+    report = json.loads((out / "patient 1_seg.json").read_text("utf-8"))
+    assert report == returned
+    assert report["input"] == str(source)
+    assert report["outputs"] == {"labels": "patient 1_seg.nii.gz", "preview": "patient 1_seg.png"}
+    assert report["shape"] == [5, 8, 8]
+    assert report["spacing_mm"] == pytest.approx([2.5, 0.8, 0.8])
+    assert [(row["prompt"], row["label"]) for row in report["prompts"]] == [(TEXTS[0], 1), (TEXTS[1], 2)]
+    for row in report["prompts"]:
+        of_prompt = expected == row["label"]
+        in_slices = np.flatnonzero(of_prompt.any(axis=(0, 1)))
+        assert row["voxels"] == of_prompt.sum()
+        assert row["ml"] == pytest.approx(of_prompt.sum() * 0.8 * 0.8 * 2.5 / 1000, abs=1e-4)
+        assert row["slices"] == {
+            "first": in_slices[0],
+            "last": in_slices[-1],
+            "count": len(in_slices),
+        }
+        assert 0.5 < row["presence_score"] < 1.0
+    assert report["prompts"][1]["overlap_voxels"] == np.sum(stored > 139.5)
+    assert report["checkpoint"] == {"path": str(weights), "sha256": hashlib.sha256(b"weights").hexdigest()}
+    assert report["versions"]["torch"] == str(torch.__version__)
+    assert report["versions"]["monai"] == monai.__version__
+    assert report["versions"]["common"] == common.__version__
+    assert report["settings"]["presence_threshold"] == 0.0
+    assert set(report["seconds"]) == {
+        *("read", "text", "preprocess", "encode", "decode", "postprocess", "write", "preview")
+    }
+
+
+def test_a_folder_is_mirrored_and_text_is_encoded_once(run, network, make_nifti, random_hu, tmp_path):
+    for name in ("in/a.nii", "in/deep/er/b.nii.gz", "in/.hidden/c.nii", "in/out/old_seg.nii.gz"):
+        make_nifti(random_hu(8, 8, 2), name=name)
+    (tmp_path / "in/notes.txt").write_text("no image")
+    out = tmp_path / "in/out"
+    (out / "old_seg.nii.gz").rename(
+        out / "a_seg.nii.gz"
+    )  # an older output, in an output folder inside the input
+
+    reports = run(tmp_path / "in", output_dir=out)
+
+    assert [Path(report["input"]).name for report in reports] == ["a.nii", "b.nii.gz"]
+    assert written(out) == sorted(
+        f"{stem}_seg{ending}" for stem in ("a", "deep/er/b") for ending in (".json", ".nii.gz", ".png")
+    )
+    assert network.texts_encoded == TEXTS
+
+
+def test_prompts_come_from_a_file_as_data(run, make_nifti, random_hu, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("5 at 49.5\n-5 at -49.5\n")
+    (report,) = run([make_nifti(random_hu(8, 8, 1))], prompts=None, prompts_file=file)
+    assert [row["prompt"] for row in report["prompts"]] == ["5 at 49.5", "-5 at -49.5"]
+
+
+def test_prompts_may_bring_their_names_and_numbers(run, make_nifti, random_hu, tmp_path):
+    stored = random_hu(8, 8, 1)
+    (report,) = run(make_nifti(stored), prompts=[Prompt("5 at 49.5", "bright", 17)])
+    assert report["prompts"][0]["name"] == "bright"
+    mask = np.asarray(nib.load(tmp_path / "out/case_seg.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, 17 * (stored > 49.5))
+
+
+def test_one_bad_case_is_reported_and_the_others_are_done(run, make_nifti, random_hu, tmp_path, caplog):
+    for name in ("in/a.nii.gz", "in/b.nii.gz", "in/c.nii.gz"):
+        make_nifti(random_hu(8, 8, 2), name=name)
+    bad = tmp_path / "in/b.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"^1 of 3 cases failed: .*in/b\.nii\.gz: ") as caught:
+        run(tmp_path / "in")
+    assert f"{bad}: {bad}" not in str(caught.value)
+    assert str(bad) in caplog.text
+    assert [name for name in written(tmp_path / "out") if name.endswith("gz")] == [
+        "a_seg.nii.gz",
+        "c_seg.nii.gz",
+    ]
+
+
+def test_an_unforeseen_error_in_a_case_does_not_end_the_run(run, network, make_nifti, random_hu, tmp_path):
+    sources = [make_nifti(random_hu(8, 8, 2, seed=n), name=f"{n}.nii.gz") for n in range(2)]
+    encode = network.encode_image
+
+    def fails_once(image):
+        network.encode_image = encode
+        raise RuntimeError("the cable is out")
+
+    network.encode_image = fails_once
+    with pytest.raises(
+        InputError, match=r"^1 of 2 cases failed: .*0\.nii\.gz: RuntimeError: the cable is out\."
+    ):
+        run(sources)
+    assert "1_seg.json" in written(tmp_path / "out")
+
+
+def test_many_failures_are_not_all_repeated(run, make_nifti, tmp_path):
+    for number in range(7):
+        make_nifti(np.zeros((8, 8, 1)), name=f"in/{number}.nii").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"^7 of 7 cases failed: .*4\.nii.*; and 2 more\.$"):
+        run(tmp_path / "in")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": None}, "prompts, prompts_file: found neither, expected exactly one"),
+        ({"prompts_file": "p.txt"}, "prompts, prompts_file: found both, expected exactly one"),
+        ({"prompts": []}, "prompts: found none, expected at least one"),
+        ({"prompts": ["liver", "  "]}, "prompt 2: found no text, expected words"),
+        (
+            {"prompts": None, "prompts_file": "gone.txt"},
+            r"gone\.txt: cannot be read \(No such file or directory\)",
+        ),
+    ],
+)
+def test_prompts_are_checked_before_any_work(run, network, make_nifti, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        run(make_nifti(np.zeros((8, 8, 1))), **changes)
+    assert (network.texts_encoded, network.images_encoded) == ([], 0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_inputs_are_checked_before_any_work(run, network, make_nifti, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "case.txt").write_text("no image")
+    with pytest.raises(InputError, match=r"gone\.nii: no such file or folder; check the path"):
+        run(tmp_path / "gone.nii")
+    with pytest.raises(InputError, match=r"case\.txt: found the ending '\.txt', expected \.nii\.gz or \.nii"):
+        run(tmp_path / "case.txt")
+    with pytest.raises(
+        InputError, match=r"empty: found no file in this folder that ends in \.nii\.gz or \.nii"
+    ):
+        run(tmp_path / "empty")
+    with pytest.raises(InputError, match="input: found an empty list, expected at least one file"):
+        run([])
+    assert network.texts_encoded == []
+
+
+def test_two_inputs_with_one_output_are_refused(run, make_nifti):
+    one, two = (make_nifti(np.zeros((8, 8, 1)), name=name) for name in ("a/x.nii.gz", "b/x.nii"))
+    with pytest.raises(
+        InputError, match=r"a/x\.nii\.gz and .*b/x\.nii: both would be written to .*x_seg\.nii\.gz"
+    ):
+        run([one, two])
+    with pytest.raises(InputError, match=r"x\.nii\.gz and .*x\.nii\.gz: both would be written"):
+        run([one, one])
+
+
+def test_an_output_folder_that_cannot_be_is_named(run, make_nifti, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(
+        InputError, match=r"out: cannot write there \(.*\), expected a folder with space and write"
+    ):
+        run(make_nifti(np.zeros((8, 8, 1))))
+
+
+def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path):
+    """A limit on the size of files stands for the full disk; the picture exceeds it."""
+    source, out = make_nifti(random_hu(8, 8, 2)), tmp_path / "out"
+    run(source)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(InputError, match=r"out: cannot write there \(File too large\), expected"):
+            run(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
