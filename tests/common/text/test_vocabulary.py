@@ -192,6 +192,31 @@ def test_sides_are_the_patients_not_the_images() -> None:
     ]
 
 
+def test_sides_agree_with_a_labelled_ct() -> None:
+    path = ROOT.parent / "shared/data/ct_totalsegmentator_ref/example_seg_fast_force_split.nii.gz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent: the sides were not compared with a real CT")
+    import numpy as np
+
+    from common.data.volumes import read_labels
+
+    # Class numbers of TotalSegmentator's task "total".
+    numbers = {"spleen": 1, "right kidney": 2, "left kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6}
+    numbers |= {"right adrenal gland": 8, "left adrenal gland": 9, "duodenum": 19}
+    labels = read_labels(path).slices  # (D, H, W), W from the patient's right to the left
+    middle = np.argwhere((labels >= 26) & (labels <= 50))[:, 2].mean()  # the vertebrae
+    for name, number in numbers.items():
+        side = "left" if np.argwhere(labels == number)[:, 2].mean() > middle else "right"
+        organ = VOCABULARY.organ(name)
+        said = re.findall(
+            r"(left|right) upper abdomen|to the (left|right) of the midline", organ.descriptions[0]
+        )
+        words = (
+            {organ.laterality} if organ.laterality else {word for pair in said[:1] for word in pair if word}
+        )
+        assert words == {side}, name
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
