@@ -107,9 +107,9 @@ def _gallbladder(draw: Draw, tissues: Tissues) -> Structure:
 
 def _spleen(draw: Draw, tissues: Tissues) -> Structure:
     """A crescent against the ribs, hollowed from the front and middle by stomach and kidney."""
-    x, y, z = draw.point((-92, -16, 36), 3)
-    outer = Ellipsoid((x, y, z), draw.radii((31, 46, 50)), draw.angles((14, 8, 14)))
-    hollow = Ellipsoid((x + 34, y + 14, z), (33, 42, 62), draw.angles((0, 8, 14)))
+    x, y, z = draw.point((-88, -18, 38), 3)
+    outer = Ellipsoid((x, y, z), draw.radii((36, 48, 52)), draw.angles((14, 8, 14)))
+    hollow = Ellipsoid((x + 38, y + 18, z), (33, 40, 64), draw.angles((0, 8, 14)))
     texture = 22.0 if tissues.aorta > 1.7 * tissues.spleen else 3.0  # arterial blood reaches it in bands
     return Structure(
         "spleen",
@@ -150,9 +150,9 @@ def _stomach(draw: Draw, tissues: Tissues, patient: Patient) -> Structure:
     """J from the fundus under the left dome to the pylorus; gas in front, as the patient lies on the back."""
     size = draw.between(0.85, 1.12)
     points: tuple[Point, ...] = (
-        (-48, 4, 66),
-        (-56, 24, 44),
-        (-54, 44, 18),
+        (-52, 6, 66),
+        (-58, 24, 44),
+        (-55, 42, 18),
         (-36, 56, -4),
         (-6, 54, -12),
         (20, 44, -6),

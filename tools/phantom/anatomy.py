@@ -11,14 +11,14 @@ from numpy.random import Generator
 from .abdomen import abdominal_organs
 from .draw import Draw
 from .scene import LABELS, ORGANS, Patient, Scene, Structure, Waves
-from .shapes import Column, Difference, Ellipsoid, Everywhere, Point, Tube, Union
+from .shapes import Column, Difference, Ellipsoid, Everywhere, Point, Rounded, Shape, Tube, Union
 from .skeleton import Diaphragm, Ribs, Spine
 from .tissue import CORTICAL_BONE, DISC, LUNG, SKIN, Tissues, draw_tissues
 
 REMOVABLE = ("gallbladder", "spleen", "left kidney", "right kidney")  # what surgeons take out whole
 TRUNK_MM = (134.0, 92.0)  # half width and half depth of the muscles' outside
-CAVITY_MM = (122.0, 78.0)  # of what lies within the muscles
-CAVITY_CENTER = (0.0, 11.0)
+CAVITY_MM = (121.0, 71.0)  # of what lies within the muscles
+CAVITY_CENTER = (0.0, 13.0)
 
 
 def draw_scene(rng: Generator, *, absent: Collection[str] = ()) -> Scene:
@@ -53,7 +53,7 @@ def _body(draw: Draw, tissues: Tissues, fat_mm: float, trunk_parts: tuple[Struct
     width, depth = TRUNK_MM
     skin = Column((0, 0.15 * fat_mm), (width + fat_mm, depth + 0.95 * fat_mm), draw.near(2.3, 0.05))
     trunk = Structure(
-        "trunk", Column((0, 0), TRUNK_MM, 2.25), tissues.muscle, texture_hu=14, inset_mm=2, parts=trunk_parts
+        "trunk", Column((0, 0), TRUNK_MM, 2.25), tissues.muscle, texture_hu=9, inset_mm=2, parts=trunk_parts
     )
     fat = Structure("subcutaneous fat", Everywhere(), tissues.fat, texture_hu=7, inset_mm=1.6, parts=(trunk,))
     return Structure("body", skin, SKIN, bumps=draw.bumps(2.5, 90), parts=(fat,))
@@ -63,9 +63,9 @@ def _couch(fat_mm: float) -> Structure:
     """The table: a foam core in a thin shell, curved to the patient's back."""
     radius, back = 420.0, -(TRUNK_MM[1] + 0.8 * fat_mm + 1)
     outside = Column((0, back + radius), (radius + 16, radius + 16))
-    core = Structure("couch core", Everywhere(), -940.0, inset_mm=1.5)
+    core = Structure("couch core", Everywhere(), -940.0, inset_mm=2.0)
     shell = Difference(outside, Column((0, back + radius), (radius, radius)))
-    return Structure("couch", shell, -300.0, gap_mm=1.0, parts=(core,))
+    return Structure("couch", shell, -60.0, gap_mm=1.0, parts=(core,))
 
 
 def _trunk_parts(
@@ -82,22 +82,28 @@ def _trunk_parts(
     wall = Column((0, 4), ((TRUNK_MM[0] + CAVITY_MM[0]) / 2 - 0.5, 81.5), 2.25)
     rib_marrow = Structure("rib marrow", Everywhere(), 0.8 * tissues.marrow, inset_mm=1.5)
     ribs = Ribs(wall, draw.near(85, 6), draw.between(0, 30), draw.near(-28, 8))
-    muscles = [
-        Structure(
-            "fat beside the back muscles",
-            Tube(((side * 60, -62, -150), (side * 68, -62, 150)), (4.0, 4.0)),
-            tissues.fat,
-            bumps=draw.bumps(3, 40),
-        )
-        for side in (-1, 1)
-    ]
     return (
         vertebrae,
         canal,
         discs,
         Structure("ribs", ribs, CORTICAL_BONE, parts=(rib_marrow,)),
-        *muscles,
+        *_fat_between_muscles(draw, tissues),
         _cavity(draw, tissues, patient, spine, absent),
+    )
+
+
+def _fat_between_muscles(draw: Draw, tissues: Tissues) -> tuple[Structure, ...]:
+    """Thin sheets of fat that part the muscles of the back and of the wall."""
+    width = draw.between(0.8, 1.6)
+    sheets: list[Shape] = []
+    for side in (-1, 1):
+        erector = Column((side * 30, -74), (26, 11.5), 2.4)
+        sheets.append(Difference(Rounded(erector, width), erector))
+    layers = Column((0, 2), (TRUNK_MM[0] - 6, TRUNK_MM[1] - 6), 2.3)
+    sheets.append(Difference(layers, Rounded(layers, -width)))
+    return tuple(
+        Structure("fat between muscles", sheet, tissues.fat, inset_mm=1, gap_mm=1, bumps=draw.bumps(1.2, 30))
+        for sheet in sheets
     )
 
 
@@ -112,7 +118,7 @@ def _cavity(
         diaphragm,
         tissues.fat,
         texture_hu=9,
-        gap_mm=1.0,
+        gap_mm=0,
         parts=abdominal_organs(draw, tissues, patient, absent, (x, front)),
     )
     chest = Structure(

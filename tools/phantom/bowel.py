@@ -27,7 +27,19 @@ def bowel(draw: Draw, tissues: Tissues, patient: Patient) -> tuple[Structure, ..
                 _loop("small bowel", draw, tissues, patient, (start, middle, end), draw.near(12.5, 1.5))
             )
     duodenum = _loop("duodenum", draw, tissues, patient, ((34, 34, -2), (50, 16, -20), (44, 8, -52)), 10.0)
-    return (duodenum, *colon, *loops)
+    return (duodenum, *colon, *loops, *_mesentery(draw, tissues))
+
+
+def _mesentery(draw: Draw, tissues: Tissues) -> tuple[Structure, ...]:
+    """Fine vessels that fan out from the root of the mesentery to the loops."""
+    vessels = []
+    for number in range(12):
+        z = -20.0 - 9 * number
+        end = (draw.between(-75, 75), draw.between(25, 55), z - draw.between(10, 35))
+        middle = (0.4 * end[0], draw.between(20, 40), z)
+        tube = Tube.smooth(((6, 18, z + 12), middle, end), (2.0, 1.7, 1.0), steps=2)
+        vessels.append(Structure("mesenteric vessel", tube, tissues.portal_vein, gap_mm=0.5))
+    return tuple(vessels)
 
 
 def _loop(

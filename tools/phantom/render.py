@@ -43,12 +43,18 @@ def coverage(distance: Array) -> Array:
     A border that cuts a voxel is a plane at that scale. The share of a box behind a plane at distance d
     falls from 1 to 0 over the change of d from voxel to voxel (exactly so for a plane along an axis; for
     a slanted one the ramp has the variance of the exact answer). The change is measured, so anisotropic
-    voxels and stretched distances need no special case.
+    voxels and stretched distances need no special case; of the two neighbours along an axis the one with
+    the larger change counts, since inside a thin sheet the two sides would cancel out.
     """
     change_squared = np.full(distance.shape, 1e-6, np.float32)
     for axis in range(3):
-        if distance.shape[axis] > 1:
-            change_squared += np.square(np.gradient(distance, axis=axis))
+        step_squared = np.square(np.diff(distance, axis=axis))
+        larger = np.zeros_like(distance)
+        ahead, behind = (np.moveaxis(larger, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        steps = np.moveaxis(step_squared, axis, 0)
+        ahead[...] = steps
+        np.maximum(behind, steps, out=behind)
+        change_squared += larger
     return np.clip(0.5 - distance / np.sqrt(change_squared), 0, 1)
 
 

@@ -116,13 +116,13 @@ class Diaphragm:
 
     def distance(self, x: Array, y: Array, z: Array) -> Array:
         across, along = 0.5 * self.half_width_mm, self.half_depth_mm
-        slope_squared: Array | np.float32 = np.float32(0)
-        height: Array | np.float32 = np.float32(-1e3)
+        slope_squared = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
+        height = np.full_like(slope_squared, -1e3)
         for side, top in ((1, self.right_mm), (-1, self.left_mm)):
             u = (x - side * 0.46 * self.half_width_mm) / across
             v = (y - self.middle_mm - 8) / along
-            dome = top - 42 * np.square(u) - np.where(v > 0, 45, 85) * np.square(v)
-            slope_here = np.square(84 * u / across) + np.square(130 * v / along)
+            dome = top - 42 * np.square(u) - np.where(v > 0, np.float32(45), np.float32(70)) * np.square(v)
+            slope_here = np.square(84 * u / across) + np.square(115 * v / along)
             slope_squared = np.where(dome > height, slope_here, slope_squared)
             height = np.maximum(height, dome)
-        return (z - height) / np.sqrt(1 + slope_squared)
+        return np.asarray((z - height) / np.sqrt(1 + slope_squared), np.float32)
