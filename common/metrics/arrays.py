@@ -1,0 +1,71 @@
+"""What callers hand over, as arrays that the kernels take: numpy, torch on any device, MetaTensor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+Spacing = Sequence[float] | None
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """A numpy array of bool or of whole numbers; `name` is what an error calls it.
+
+    Raises:
+        InputError: values are fractions, not finite or no numbers.
+    """
+    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if array.dtype.kind in "biu":
+        return array
+    if array.dtype.kind == "f" and np.isfinite(array).all():
+        whole = array.astype(np.int32)
+        if np.array_equal(whole, array):
+            return whole
+    raise InputError(
+        f"{name}: found {array.dtype} values that are no labels, expected bool or whole numbers; "
+        "threshold probabilities or take their argmax first."
+    )
+
+
+def check_spacing(spacing_mm: Spacing, axes: int, source: Any = None) -> tuple[float, ...]:
+    """The spacing as floats, one an axis; without one, that of `source`, a MetaTensor.
+
+    Raises:
+        InputError: none given and `source` has none; wrong number of axes; not above 0.
+    """
+    affine = getattr(source, "affine", None)
+    if spacing_mm is None and affine is not None and affine.ndim == 2:
+        spacing_mm = np.linalg.norm(np.asarray(affine)[:3, :axes], axis=0).tolist()
+    if spacing_mm is None:
+        raise InputError(
+            "spacing_mm: missing, expected the voxel size in mm of each axis; "
+            "give it, or pass the reference as a MetaTensor with an affine."
+        )
+    spacing = tuple(float(size) for size in spacing_mm)
+    if len(spacing) != axes or not all(0 < size < float("inf") for size in spacing):
+        raise InputError(
+            f"spacing_mm: found {spacing}, expected {axes} sizes in mm above 0, one an axis of the masks; "
+            "correct it."
+        )
+    return spacing
+
+
+def check_pair(pred: NDArray[Any], ref: NDArray[Any]) -> None:
+    """Both (H, W) or (D, H, W), of the same shape.
+
+    Raises:
+        InputError: they are not.
+    """
+    if pred.shape != ref.shape:
+        raise InputError(
+            f"pred: found shape {pred.shape}, expected that of ref, {ref.shape}; "
+            "resample one to the other's grid."
+        )
+    if pred.ndim not in (2, 3) or 0 in pred.shape:
+        raise InputError(
+            f"pred: found shape {pred.shape}, expected (H, W) or (D, H, W) with voxels; "
+            "pass one image at a time, without batch and channel axes."
+        )

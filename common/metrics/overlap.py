@@ -1,0 +1,48 @@
+"""Overlap of two masks from their voxel counts. Counts of several cases add up to pooled overlap."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["found", "missed", "false_positive", "absent"]
+
+OVERLAP_NAMES = ("dsc", "iou", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Voxels in both masks, in the prediction only, in the reference only. They add with `+`."""
+
+    both: int
+    pred_only: int
+    ref_only: int
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.both + other.both, self.pred_only + other.pred_only, self.ref_only + other.ref_only
+        )
+
+    @property
+    def status(self) -> Status:
+        """found: both masks have voxels; missed: only the reference; false_positive: only the prediction;
+        absent: neither."""
+        pred, ref = self.both + self.pred_only, self.both + self.ref_only
+        if pred and ref:
+            return "found"
+        return "missed" if ref else "false_positive" if pred else "absent"
+
+    def overlap(self) -> dict[str, float]:
+        """Values of OVERLAP_NAMES in [0, 1]: all 0 where one mask is empty, all NaN where both are.
+
+        Precision of an empty prediction is 0 and not 0/0, so that no mean over cases drops a miss.
+        """
+        if self.status == "absent":
+            return dict.fromkeys(OVERLAP_NAMES, float("nan"))
+        pred, ref = self.both + self.pred_only, self.both + self.ref_only
+        union = self.both + self.pred_only + self.ref_only
+        ratios = (
+            2 * self.both / (pred + ref),
+            self.both / union,
+            self.both / max(pred, 1),
+            self.both / max(ref, 1),
+        )
+        return dict(zip(OVERLAP_NAMES, ratios, strict=True))
