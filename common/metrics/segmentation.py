@@ -45,13 +45,15 @@ class LabelScan:
     def __init__(self, pred: NDArray[Any], ref: NDArray[Any], highest: int) -> None:
         check_pair(pred, ref)
         self.planar = pred.ndim == 2
-        self.pred, self.ref = (np.ascontiguousarray(a[None] if self.planar else a) for a in (pred, ref))
-        if self.pred.dtype == self.ref.dtype == bool:  # the kernels are compiled once for both types
-            self.pred, self.ref = self.pred.view(np.uint8), self.ref.view(np.uint8)
+        self.pred, self.ref = self._for_kernels(pred), self._for_kernels(ref)
         self._boxes = np.zeros((highest + 1, 3, 2), np.int64)
         self._boxes[..., 0] = max(self.pred.shape)
         self._counts = np.zeros((len(self.pred), highest + 1, 3), np.int64)
         scan_labels(self.pred, self.ref, self._boxes, self._counts)
+
+    def _for_kernels(self, label_map: NDArray[Any]) -> NDArray[Any]:
+        volume = np.ascontiguousarray(label_map[None] if self.planar else label_map)
+        return volume.view(np.uint8) if volume.dtype == bool else volume
 
     def counts(self, label: int) -> Counts:
         """Voxels of a label in the whole map."""
