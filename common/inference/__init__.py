@@ -1,7 +1,24 @@
 """Segmenting volumes with prompts: the engine, what it writes, and the runner over many files."""
 
 from .inferer import VolumeInferer
+from .run_report import CasesFailedError, RunReport
 from .runner import CaseRunner
 from .segmentation import PromptResult, Segmentation, SliceRange
 
-__all__ = ["CaseRunner", "PromptResult", "Segmentation", "SliceRange", "VolumeInferer"]
+__all__ = [
+    "CaseRunner",
+    "CasesFailedError",
+    "PromptResult",
+    "RunReport",
+    "Segmentation",
+    "SliceRange",
+    "VolumeInferer",
+]
+    "CaseRunner",
+    "CasesFailedError",
+    "PromptResult",
+    "RunReport",
+    "Segmentation",
+    "SliceRange",
+    "VolumeInferer",
+]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -103,6 +103,15 @@ class VolumeInferer(Inferer):
         self.presence_threshold = presence_threshold
         self.device = None if device is None else torch.device(device)
         self.amp = amp
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a result, for reports; batch sizes do not."""
+        return {
+            "window_hu": list(self.window_hu),
+            "presence_threshold": self.presence_threshold,
+            "amp": self.amp,
+        }
 
     def __call__(  # type: ignore[override]
         self,

@@ -1,6 +1,5 @@
 """What was done to a case, as a JSON that a program can read."""
 
-import hashlib
 import os
 import platform
 from collections.abc import Sequence
@@ -12,7 +11,33 @@ import torch
 
 from .. import __version__
 from ..data.volumes import Volume
+from ..text.prompts import Prompt
+from .fingerprint import source_sha256, value_sha256
 from .segmentation import PromptResult, Segmentation
+
+
+def request_of(
+    prompts: Sequence[Prompt],
+    *,
+    settings: dict[str, Any],
+    weights: str,
+    checkpoint: dict[str, str] | None,
+) -> dict[str, Any]:
+    """All but the input that decides what a case's outputs are.
+
+    Args:
+        prompts: what to segment.
+        settings: of the inferer.
+        weights: sha256 of the network's state dict.
+        checkpoint: `describe_checkpoint` of the file that they came from, if known.
+    """
+    return {
+        "prompts": [asdict(prompt) for prompt in prompts],
+        "settings": settings,
+        "weights_sha256": weights,
+        "checkpoint": checkpoint,
+        "versions": versions(),
+    }
 
 
 def case_report(
@@ -20,25 +45,24 @@ def case_report(
     volume: Volume,
     segmentation: Segmentation,
     *,
-    settings: dict[str, Any],
-    checkpoint: dict[str, str] | None,
+    sha256: str,
+    request: dict[str, Any],
 ) -> dict[str, Any]:
     """Report of a case: prompts and what they found, input, settings, versions, seconds by part.
 
     Args:
-        source: the input file.
-        settings: what else decided the result, such as the window and the presence threshold.
-        checkpoint: `describe_checkpoint` of the weights, or None when they are not known.
+        source: the input file, and `sha256` its hash.
+        request: what `request_of` gave.
     """
     return {
         "input": os.fspath(source),
+        "input_sha256": sha256,
         "shape": list(segmentation.labels.shape),
         "spacing_mm": list(volume.spacing_mm),
         "axes": "slices inferior to superior, rows anterior to posterior, columns right to left",
+        **request,
         "prompts": [_prompt(result) for result in segmentation.results],
-        "settings": settings,
-        "checkpoint": checkpoint,
-        "versions": versions(),
+        "fingerprint": value_sha256([sha256, request]),
         "seconds": {part: round(seconds, 4) for part, seconds in segmentation.seconds.items()},
     }
 
@@ -69,8 +93,7 @@ def versions() -> dict[str, str]:
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> dict[str, str]:
     """Path and sha256 of a checkpoint file."""
-    with open(path, "rb") as file:
-        return {"path": os.fspath(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"path": os.fspath(path), "sha256": source_sha256(path)}
 
 
 def prompt_table(results: Sequence[dict[str, Any]]) -> str:

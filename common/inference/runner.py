@@ -1,20 +1,24 @@
 """Segment many files: read, segment, write, one case after the other."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
-from ..data.volumes import read_volume
+from ..data.volumes import Volume, read_volume
 from ..errors import InputError
 from ..text.prompts import Prompt, check_prompt, read_prompts_file
+from .ahead import load_ahead
 from .cases import Case, Inputs, find_cases
 from .clock import Clock
+from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer, check_label_numbers
-from .report import case_report, describe_checkpoint, prompt_table
+from .report import case_report, describe_checkpoint, prompt_table, request_of
+from .run_report import RunReport
 from .writers import write_case
 
 if TYPE_CHECKING:
@@ -22,7 +26,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHOWN_FAILURES = 5
+
+class _Loaded(NamedTuple):
+    """A case that was read, or whose outputs are there already (then without a volume)."""
+
+    volume: Volume | None
+    sha256: str
+    seconds: dict[str, float]
+
+
+class _Run(NamedTuple):
+    """What all cases of a run share."""
+
+    prompts: list[Prompt]
+    text: "TextFeatures"
+    request: dict[str, Any]  # all but the input that decides the outputs
+    seconds: dict[str, float]
 
 
 class CaseRunner:
@@ -38,7 +57,10 @@ class CaseRunner:
         inferer: how volumes are segmented.
         prompts: texts, numbered from 1 in their order, or `Prompt`s.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
+        skip_existing: leave out a case whose outputs are whole and of the same input (by its sha256),
+            prompts, weights and settings.
         checkpoint: file of the network's weights, whose sha256 goes into the reports.
+        report: where to write a JSON with the outcome of every case.
         progress: show bars over cases and slices on stderr.
     """
 
@@ -51,7 +73,9 @@ class CaseRunner:
         inferer: VolumeInferer,
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
+        skip_existing: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
+        report: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> None:
         self.inputs = inputs
@@ -60,56 +84,66 @@ class CaseRunner:
         self.inferer = inferer
         self.prompts = prompts
         self.prompts_file = prompts_file
+        self.skip_existing = skip_existing
         self.checkpoint = checkpoint
+        self.report = report
         self.progress = progress
 
-    def run(self) -> list[dict[str, Any]]:
-        """Segment all cases; returns their reports.
+    def run(self) -> RunReport:
+        """Segment all cases; returns what became of each.
 
         Raises:
-            InputError: prompts or inputs that cannot be used (before any work), or cases that failed
-                (after the others are done).
+            InputError: prompts or inputs that cannot be used, before any work.
+            CasesFailedError: cases failed; the others are done.
         """
         prompts = choose_prompts(self.prompts, self.prompts_file)
         cases = find_cases(self.inputs, self.output_dir)
+        run = self._prepare(prompts)
+        outcomes = RunReport(len(cases))
+        try:
+            with tqdm(total=len(cases), desc="cases", unit="case", disable=not self.progress) as bar:
+                for case, loading in load_ahead(cases, lambda case: self._load(case, run)):
+                    try:
+                        self._do(case, loading.result(), run, outcomes)
+                    except Exception as error:  # one bad case must not end a long run, whatever is wrong
+                        outcomes.add(case, "failed", _sentence(case, error))
+                    bar.update()
+        finally:
+            if self.report is not None:
+                outcomes.write(self.report)
+        outcomes.raise_if_failed()
+        return outcomes
+
+    def _prepare(self, prompts: list[Prompt]) -> _Run:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
         clock = Clock()
         with clock("text"):
             text = self.inferer.encode(self.network, prompts)
-        reports: list[dict[str, Any]] = []
-        failures: list[str] = []
-        for case in tqdm(cases, desc="cases", unit="case", disable=not self.progress):
-            try:
-                report = self._segment(case, prompts, text, checkpoint, clock.seconds)
-            except Exception as error:  # one bad case must not end a long run, whatever is wrong with it
-                failures.append(_sentence(case, error))
-                continue
-            reports.append(report)
-            logger.info("%s\n%s", case.output(".nii.gz"), prompt_table(report["prompts"]))
-        if failures:
-            raise InputError(_failed(failures, len(cases)))
-        return reports
+        weights = weights_sha256(self.network)
+        settings = self.inferer.settings
+        request = request_of(prompts, settings=settings, weights=weights, checkpoint=checkpoint)
+        return _Run(prompts, text, request, clock.seconds)
 
-    def _segment(
-        self,
-        case: Case,
-        prompts: Sequence[Prompt],
-        text: "TextFeatures",
-        checkpoint: dict[str, str] | None,
-        seconds: dict[str, float],
-    ) -> dict[str, Any]:
+    def _load(self, case: Case, run: _Run) -> _Loaded:
         clock = Clock()
         with clock("read"):
+            sha256 = source_sha256(case.source)
+            if self.skip_existing and _is_done(case, value_sha256([sha256, run.request])):
+                return _Loaded(None, sha256, clock.seconds)
             volume = read_volume(case.source)
-        segmentation = self.inferer(volume, self.network, prompts, text=text, progress=self.progress)
-        segmentation.seconds.update(seconds, **clock.seconds)
-        settings = {
-            "window_hu": list(self.inferer.window_hu),
-            "presence_threshold": self.inferer.presence_threshold,
-            "amp": self.inferer.amp,
-        }
-        report = case_report(case.source, volume, segmentation, settings=settings, checkpoint=checkpoint)
-        return write_case(case, volume, segmentation, report, window_hu=self.inferer.window_hu)
+        return _Loaded(volume, sha256, clock.seconds)
+
+    def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
+        if loaded.volume is None:
+            outcomes.add(case, "skipped")
+            return
+        volume, inferer = loaded.volume, self.inferer
+        segmentation = inferer(volume, self.network, run.prompts, text=run.text, progress=self.progress)
+        segmentation.seconds.update(run.seconds, **loaded.seconds)
+        report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=run.request)
+        write_case(case, volume, segmentation, report, window_hu=inferer.window_hu)
+        outcomes.add(case, "done")
+        logger.info("%s\n%s", case.output(".nii.gz"), prompt_table(report["prompts"]))
 
 
 def choose_prompts(
@@ -140,6 +174,16 @@ def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:
     return Prompt(text, text, row)
 
 
+def _is_done(case: Case, fingerprint: str) -> bool:
+    """A report, which is written last, with this fingerprint, and all outputs that it names."""
+    try:
+        report = json.loads(case.output(".json").read_text("utf-8"))
+        outputs = [case.stem.parent / name for name in report["outputs"].values()]
+        return report["fingerprint"] == fingerprint and all(path.is_file() for path in outputs)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False  # no report, or none of ours: the case is done again
+
+
 def _sentence(case: Case, error: Exception) -> str:
     """What went wrong, with the case's file name in it; anything but an InputError is logged in full."""
     if isinstance(error, InputError):
@@ -149,9 +193,3 @@ def _sentence(case: Case, error: Exception) -> str:
         sentence = f"{type(error).__name__}: {error}"
         logger.error("%s: %s", case.source, sentence, exc_info=error)
     return sentence if str(case.source) in sentence else f"{case.source}: {sentence}"
-
-
-def _failed(failures: Sequence[str], total: int) -> str:
-    shown = "; ".join(failure.rstrip(".") for failure in failures[:SHOWN_FAILURES])
-    more = f"; and {len(failures) - SHOWN_FAILURES} more" if len(failures) > SHOWN_FAILURES else ""
-    return f"{len(failures)} of {total} cases failed: {shown}{more}."

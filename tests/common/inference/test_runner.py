@@ -13,7 +13,7 @@ import torch
 
 import common
 from common.errors import InputError
-from common.inference import CaseRunner, VolumeInferer
+from common.inference import CaseRunner, CasesFailedError, VolumeInferer
 from common.text.prompts import Prompt
 
 TEXTS = ["9 at 99.5", "3 at 19.5"]  # logits are equal at 139.5 HU
@@ -21,12 +21,13 @@ TEXTS = ["9 at 99.5", "3 at 19.5"]  # logits are equal at 139.5 HU
 
 @pytest.fixture
 def run(network, tmp_path):
-    """Run on inputs with the default prompts; keyword arguments replace the runner's."""
+    """Run on inputs and return the cases' reports; keyword arguments replace the runner's."""
 
     def start(inputs, **changes):
         options = {"network": network, "inferer": VolumeInferer(), "prompts": TEXTS, "progress": False}
         output_dir = changes.pop("output_dir", tmp_path / "out")
-        return CaseRunner(inputs, output_dir, **(options | changes)).run()
+        outcomes = CaseRunner(inputs, output_dir, **(options | changes)).run().outcomes
+        return [json.loads(Path(outcome.report).read_text("utf-8")) for outcome in outcomes]
 
     return start
 
@@ -42,7 +43,7 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"weights")
 
-    (returned,) = run(source, checkpoint=weights)
+    (report,) = run(source, checkpoint=weights)
 
     out = tmp_path / "out"
     assert written(out) == ["patient 1_seg.json", "patient 1_seg.nii.gz", "patient 1_seg.png"]
@@ -53,9 +54,8 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
     np.testing.assert_allclose(mask.affine, affine, rtol=0, atol=1e-6)
     assert (out / "patient 1_seg.png").read_bytes().startswith(b"\x89PNG")
 
-    report = json.loads((out / "patient 1_seg.json").read_text("utf-8"))
-    assert report == returned
     assert report["input"] == str(source)
+    assert report["input_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert report["outputs"] == {"labels": "patient 1_seg.nii.gz", "preview": "patient 1_seg.png"}
     assert report["shape"] == [5, 8, 8]
     assert report["spacing_mm"] == pytest.approx([2.5, 0.8, 0.8])
@@ -144,6 +144,81 @@ def test_an_unforeseen_error_in_a_case_does_not_end_the_run(run, network, make_n
     ):
         run(sources)
     assert "1_seg.json" in written(tmp_path / "out")
+
+
+def state(folder):
+    """Which files there are, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_whole_outputs_of_the_same_request_are_skipped(run, network, make_nifti, random_hu, tmp_path):
+    for name in ("in/a.nii", "in/b.nii"):
+        make_nifti(random_hu(8, 8, 2), name=name)
+    run(tmp_path / "in")
+    before, encoded = state(tmp_path / "out"), network.images_encoded
+    run(tmp_path / "in", skip_existing=True)
+    assert state(tmp_path / "out") == before
+    assert network.images_encoded == encoded
+
+
+@pytest.mark.parametrize(
+    "change", ["input", "prompts", "settings", "weights", "no mask", "no report", "old report"]
+)
+def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu, tmp_path):
+    network.register_buffer("weight", torch.zeros(1))
+    source, out, options = make_nifti(random_hu(8, 8, 2)), tmp_path / "out", {}
+    run(source)
+    before = state(out)
+    if change == "input":
+        make_nifti(random_hu(8, 8, 2, seed=1))
+    elif change == "prompts":
+        options = {"prompts": [TEXTS[0], "3 at 20.5"]}
+    elif change == "settings":
+        options = {"inferer": VolumeInferer(presence_threshold=0.01)}
+    elif change == "weights":
+        network.weight += 1
+    elif change == "no mask":
+        (out / "case_seg.nii.gz").unlink()
+    elif change == "no report":
+        (out / "case_seg.json").unlink()
+    elif change == "old report":
+        (out / "case_seg.json").write_text('["of another program"]')
+    run(source, skip_existing=True, **options)
+    after = state(out)
+    assert after.keys() == before.keys()
+    assert all(after[path] > before[path] for path in before)
+
+
+def test_the_run_report_says_what_became_of_every_case(run, make_nifti, random_hu, tmp_path):
+    for name in ("in/a.nii", "in/b.nii", "in/c.nii"):
+        make_nifti(random_hu(8, 8, 2), name=name)
+    run(tmp_path / "in/a.nii")
+    (tmp_path / "in/b.nii").write_bytes(b"no image")
+    with pytest.raises(CasesFailedError):
+        run(tmp_path / "in", skip_existing=True, report=tmp_path / "run.json")
+    report = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert [report[key] for key in ("cases", "done", "skipped", "failed")] == [3, 1, 1, 1]
+    assert [one["status"] for one in report["outcomes"]] == ["skipped", "failed", "done"]
+    assert [Path(one["input"]).name for one in report["outcomes"]] == ["a.nii", "b.nii", "c.nii"]
+    assert report["outcomes"][1]["reason"].startswith(str(tmp_path / "in/b.nii"))
+    assert report["outcomes"][2]["report"] == str(tmp_path / "out/c_seg.json")
+
+
+def test_a_run_that_is_cut_short_still_reports(run, network, make_nifti, random_hu, tmp_path):
+    sources = [make_nifti(random_hu(8, 8, 1, seed=n), name=f"{n}.nii") for n in range(3)]
+    encode = network.encode_image
+
+    def interrupted(image):
+        if network.images_encoded:
+            raise KeyboardInterrupt
+        return encode(image)
+
+    network.encode_image = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run(sources, report=tmp_path / "run.json")
+    report = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert [report[key] for key in ("cases", "done", "skipped", "failed")] == [3, 1, 0, 0]
+    assert not list((tmp_path / "out").glob(".partial-*"))
 
 
 def test_many_failures_are_not_all_repeated(run, make_nifti, tmp_path):
