@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--size",
         choices=("small", "full"),
         default="small",
-        help="small: 128 pixels of about 2.5 mm; full: 256 to 448 of 0.7 to 1.35 mm (default small)",
+        help="small: 128 pixels of about 2.5 mm; full: 256 to 512 of 0.7 to 1.4 mm (default small)",
     )
     options = parser.parse_args(arguments)
     try:

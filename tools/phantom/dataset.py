@@ -18,6 +18,7 @@ from .render import render
 from .scene import LABELS, Scene
 
 FIELD_MM = 203.0  # length of the scan, from the lung bases to below the kidneys
+FINEST_MM = 0.7  # no abdominal scan is finer in plane; a large matrix gets a wider field instead
 SCAN_CENTER_MM = 2.0  # z of its middle in the template
 EVERY_THIRD_LACKS_ONE = 3
 
@@ -27,7 +28,7 @@ class Size:
     """How finely phantoms are scanned.
 
     Attributes:
-        in_plane: possible matrix sizes; the field of view is fitted to the body (300 to 350 mm).
+        in_plane: possible matrix sizes; the field of view is fitted to the body (280 to 360 mm).
         thickness_mm: lowest and highest slice thickness.
     """
 
@@ -37,7 +38,7 @@ class Size:
 
 SIZES = {
     "small": Size((128,), (4.0, 5.0)),  # 2.3 to 2.7 mm in plane, 41 to 51 slices
-    "full": Size((256, 320, 384, 448), (2.0, 5.0)),  # 0.7 to 1.35 mm in plane, 41 to 102 slices
+    "full": Size((256, 320, 384, 512), (2.0, 5.0)),  # 0.7 to 1.4 mm in plane, 41 to 102 slices
 }
 
 
@@ -83,7 +84,7 @@ def absent_organs(seed: int, case: int) -> tuple[str, ...]:
 def draw_grid(rng: Generator, scene: Scene, size: Size) -> VoxelGrid:
     """A scan of the whole body section of `scene`, at a random resolution within `size`."""
     matrix = int(rng.choice(size.in_plane))
-    in_plane = round(2 * scene.half_width_mm / matrix, 3)
+    in_plane = round(max(2 * scene.half_width_mm / matrix, FINEST_MM), 3)
     thickness = round(float(rng.uniform(*size.thickness_mm)) * 4) / 4  # scanners offer steps
     x, y, z = scene.patient.origin
     center = (x, y, z + SCAN_CENTER_MM * scene.patient.scale[2])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .grid import VoxelGrid
-from .scene import Patient, Scene, Structure
+from .scene import LARGEST_GAP_MM, Patient, Scene, Structure
 from .shapes import Array, Bounds
 
 AIR_HU = -1000.0
@@ -106,11 +106,12 @@ class Canvas:
                 self._paint_parts(tuple(part.parts), distance, box)
 
     def _box(self, structure: Structure, parent_box: Box) -> Box:
-        """Voxels that can hold some of `structure`, and two more on each side."""
+        """Voxels that can hold some of `structure`, what must keep clear of it, and two more on each side."""
         bounds: Bounds = structure.shape.bounds
         if not structure.rigid:
             bounds = self.patient.bounds_in_world(bounds)
-        grown = structure.bumps.bound * max(self.patient.scale) if structure.bumps else 0.0
+        grown = LARGEST_GAP_MM + (structure.bumps.bound if structure.bumps else 0.0)
+        grown *= max(1.0, *self.patient.scale)
         box = []
         for mm, (low, high), outer in zip(self.axes_mm, bounds, parent_box, strict=True):
             start, stop = np.searchsorted(mm, [low - grown, high + grown])

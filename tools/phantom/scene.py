@@ -101,6 +101,9 @@ class Patient:
         return x, y, z
 
 
+LARGEST_GAP_MM = 4.0  # distances are computed this far around a structure
+
+
 @dataclass(frozen=True)
 class Structure:
     """One thing in the body, with what lies inside it.
@@ -115,7 +118,7 @@ class Structure:
         label: value in the label map; None leaves the parent's.
         texture_hu: standard deviation of the slow variation of the density inside.
         inset_mm: how far below the parent's surface it stays.
-        gap_mm: how far it keeps from earlier parts of the same parent.
+        gap_mm: how far it keeps from earlier parts of the same parent, at most `LARGEST_GAP_MM`.
         bumps: displacement of the surface in mm, or None for a smooth one.
         rigid: true for a shape given in world millimetres, which the patient's bend does not deform
             (a lesion of 20 mm measures 20 mm).

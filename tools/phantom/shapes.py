@@ -92,8 +92,9 @@ class Ellipsoid:
     def distance(self, x: Array, y: Array, z: Array) -> Array:
         turned = rotation(self.angles_deg)
         x, y, z = (part - offset for part, offset in zip((x, y, z), self.center, strict=True))
-        scaled_squared = np.float32(0)
-        slope_squared = np.float32(1e-12)
+        # Quilez's distance k0 (k0 - 1) / k1; the small terms give -min(radii) at the centre.
+        scaled_squared = np.float32(1e-8)
+        slope_squared = np.float32(1e-8 / min(self.radii_mm) ** 2)
         for (tx, ty, tz), radius in zip(turned.T.tolist(), self.radii_mm, strict=True):
             along_squared = np.square(tx * x + ty * y + tz * z)
             scaled_squared = scaled_squared + along_squared / radius**2
