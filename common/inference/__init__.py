@@ -14,11 +14,3 @@ __all__ = [
     "SliceRange",
     "VolumeInferer",
 ]
-    "CaseRunner",
-    "CasesFailedError",
-    "PromptResult",
-    "RunReport",
-    "Segmentation",
-    "SliceRange",
-    "VolumeInferer",
-]
