@@ -137,9 +137,9 @@ class TextEncoder(nn.Module):
         known = [(prompt, self._remembered.pop(prompt, None)) for prompt in wanted]
         rows = {prompt: row for prompt, row in known if row is not None}
         new = [prompt for prompt in wanted if prompt not in rows]
-        # Neither autocast nor inference mode of the call may show in features that later calls reuse.
+        # The autocast of one call may not show in the features that later calls reuse.
         device = next(self.parameters()).device
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for start in range(0, len(new), PROMPTS_AT_ONCE):
                 some = new[start : start + PROMPTS_AT_ONCE]
                 rows.update(zip(some, self._encode(some), strict=True))
@@ -163,11 +163,8 @@ class TextEncoder(nn.Module):
         # BERT: words, positions and layer norm; decoder-only models have no such layer: words alone.
         layer = getattr(self.model, "embeddings", None) or self.model.get_input_embeddings()
         embedded = layer(ids)
-        for row, length in enumerate(lengths):
-            yield (
-                tokens[row, :length].clone(),
-                embedded[row, :length].clone(),
-            )  # no view keeps the batch alive
+        for row, length in enumerate(lengths):  # copied: a view would keep the whole batch alive
+            yield tokens[row, :length].clone(), embedded[row, :length].clone()
 
     def _warn_of_cut(self, prompt: str) -> None:
         """Say which words of a prompt did not fit, if any."""
