@@ -17,7 +17,7 @@ SPACING = (3.0, 3.0, 5.0)
 SHAPE = (116, 116, 42)
 VOXEL_ML = 0.045
 
-# Wider than the spread among adults in CT series; the scan holds the bases of the lungs and part of the spine.
+# Wider than the spread among adults in CT; the scan holds the bases of the lungs and part of the spine.
 VOLUMES_ML = {
     "liver": (750, 1900),
     "spleen": (70, 350),

@@ -78,10 +78,8 @@ def test_files_are_int16_in_hounsfield_units_and_uint8_on_one_grid(folder, datal
 def test_a_set_holds_all_axis_orders_and_both_directions_of_each_axis(folder, datalist):
     codes = [nibabel.aff2axcodes(nibabel.load(folder / item["image"]).affine) for item in items(datalist)]
     assert len(set(codes)) == 12
-    assert (
-        len({tuple("RAS".find({"L": "R", "P": "A", "I": "S"}.get(c, c)) for c in code) for code in codes})
-        == 6
-    )
+    unsigned = str.maketrans("LPI", "RAS")
+    assert len({"".join(code).translate(unsigned) for code in codes}) == 6
     assert {letter for code in codes for letter in code} == set("LRPAIS")
 
 
@@ -130,7 +128,7 @@ def test_nothing_but_the_set_is_left_in_the_folder(folder):
 
 
 @pytest.mark.parametrize(
-    ("size", "in_plane", "slices"), [("small", (2.0, 2.8), (4, 5)), ("full", (0.65, 1.5), (2, 5))]
+    ("size", "in_plane", "slices"), [("small", (2.0, 2.9), (4, 5)), ("full", (0.7, 1.5), (2, 5))]
 )
 def test_scans_have_the_spacing_of_their_size_and_hold_the_body(size, in_plane, slices):
     spacings = []
@@ -138,13 +136,14 @@ def test_scans_have_the_spacing_of_their_size_and_hold_the_body(size, in_plane, 
         rng = np.random.default_rng(seed)
         grid = draw_grid(rng, draw_scene(rng), SIZES[size])
         spacings.append(grid.spacing_mm)
-        assert 190 < grid.shape[2] * grid.spacing_mm[2] < 225
-        assert 290 < grid.shape[0] * grid.spacing_mm[0] < 370
+        assert 180 < grid.shape[2] * grid.spacing_mm[2] < 235
+        assert 270 < grid.shape[0] * grid.spacing_mm[0] < 370
     x, y, z = np.array(spacings).T
     np.testing.assert_array_equal(x, y)
     assert in_plane[0] <= x.min()
     assert x.max() <= in_plane[1]
-    assert (slices[0], slices[1]) == (z.min(), z.max()) or slices[0] <= z.min() <= z.max() <= slices[1]
+    assert slices[0] <= z.min()
+    assert z.max() <= slices[1]
     assert len(set(z)) > 3
 
 
