@@ -1,0 +1,54 @@
+"""Run a bundle's inference in a process of its own: `python -m scripts.common.inference.worker JOB.json`.
+
+The process is the bundle's: its folder is on the path, and this file is its own copy in
+`scripts.common`. What a user chose arrives in the job file as data. It is started by `tools.infer`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from ..errors import InputError
+from .run_report import CasesFailedError
+
+# The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
+DONE, FAILED, SOME_CASES_FAILED = 0, 1, 3
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job in the file named by the only argument; returns the exit code.
+
+    The file holds {"config": path of an inference config, "overrides": {id: value}}.
+    """
+    job = json.loads(Path(arguments[0]).read_text("utf-8"))
+    try:
+        run_config(job["config"], job["overrides"])
+    except Exception as error:
+        cause = input_error_of(error)
+        if cause is None:
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return SOME_CASES_FAILED if isinstance(cause, CasesFailedError) else FAILED
+    return DONE
+
+
+def run_config(config: str, overrides: dict[str, Any]) -> None:
+    """Initialise, run and finalise a bundle's inference config with some ids replaced."""
+    workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def input_error_of(error: BaseException | None) -> InputError | None:
+    """The InputError behind an error: MONAI wraps what a component's constructor raises."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

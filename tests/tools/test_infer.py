@@ -1,0 +1,202 @@
+"""The command line, on a bundle made for the test whose network is a threshold."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tools import infer
+
+REPOSITORY = Path(__file__).parents[2]
+
+SCRIPTS = '''"""Where `common` is."""
+
+from pathlib import Path
+
+if not (Path(__file__).parent / "common").is_dir():
+    __path__.append(str(Path({repository!r})))
+'''
+
+NETWORK = '''
+from torch import nn
+import torch
+from .common.networks.base import TextFeatures, TextSegmenter
+
+
+class Threshold(TextSegmenter):
+    """Positive where the window of -160 to 240 HU exceeds the number in the prompt."""
+
+    def __init__(self, weights: str) -> None:
+        super().__init__(image_size=8, default_prompt="0.5")
+        from .common.errors import InputError
+        if weights == "gone":
+            raise InputError("model.pt: no such file; fetch it.")
+
+    def encode_text(self, prompts):
+        numbers = torch.tensor([float(prompt.strip("$()[] ").split(",")[0]) for prompt in prompts])
+        return TextFeatures(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
+
+    def encode_image(self, image):
+        return image
+
+    def decode(self, image_features, text):
+        rows = len(text.tokens) // len(image_features)
+        return image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]
+'''
+
+CONFIG = {
+    "bundle_root": ".",
+    "input": "",
+    "output_dir": "",
+    "prompts_file": "",
+    "device": "cpu",
+    "weights": "here",
+    "network_def": {"_target_": "scripts.net.Threshold", "weights": "@weights"},
+    "inferer": {"_target_": "scripts.common.inference.VolumeInferer", "device": "@device"},
+    "evaluator": {
+        "_target_": "scripts.common.inference.CaseRunner",
+        "inputs": "@input",
+        "output_dir": "@output_dir",
+        "prompts_file": "@prompts_file",
+        "network": "@network_def",
+        "inferer": "@inferer",
+    },
+    "initialize": ["$import sys", "$sys.path.insert(0, @bundle_root)"],
+    "run": ["$@evaluator.run()"],
+}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "a bundle"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "scripts").mkdir()
+    (folder / "scripts/__init__.py").write_text(SCRIPTS.format(repository=str(REPOSITORY)))
+    (folder / "scripts/net.py").write_text(NETWORK)
+    (folder / "configs/inference.json").write_text(json.dumps(CONFIG))
+    (folder / "configs/metadata.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Two volumes with integer HU in the window, and one broken file."""
+    folder = tmp_path / "$(images), [1]"
+    folder.mkdir()
+    stored = {}
+    for number in range(2):
+        stored[f"{number}"] = np.random.default_rng(number).integers(-100, 200, (8, 8, 3)).astype(np.int16)
+        nib.save(nib.Nifti1Image(stored[f"{number}"], np.eye(4)), folder / f"{number}.nii.gz")
+    return folder, stored
+
+
+def test_from_the_command_line_to_masks_in_the_files_own_grid(bundle, cases, tmp_path, capfd):
+    """Prompts that a config or a shell would evaluate arrive as they are; a bad case leaves the others."""
+    folder, stored = cases
+    (folder / "2.nii.gz").write_bytes(b"no image")
+    out, report = tmp_path / "out", tmp_path / "run.json"
+    arguments = [
+        "--bundle",
+        str(bundle),
+        "--input",
+        str(folder),
+        "--output",
+        str(out),
+        "--report",
+        str(report),
+    ]
+    arguments += ["--prompt", "$(0.70125)", "--prompt", "[0.50125, 2]", "--device", "cpu", "--quiet"]
+
+    code = infer.main(arguments)
+
+    said = capfd.readouterr()
+    assert code == 3
+    assert "error: 1 of 3 cases failed: " in said.err
+    assert "Traceback" not in said.err
+    for (
+        name,
+        hu,
+    ) in stored.items():  # 0.50125 of the window is 40.5 HU, 0.70125 is 120.5 HU; the lower one wins
+        mask = np.asarray(nib.load(out / f"{name}_seg.nii.gz").dataobj)
+        np.testing.assert_array_equal(mask, np.where(hu > 40.5, 2, 0))
+        prompts = json.loads((out / f"{name}_seg.json").read_text("utf-8"))["prompts"]
+        assert [row["prompt"] for row in prompts] == ["$(0.70125)", "[0.50125, 2]"]
+        assert prompts[0]["overlap_voxels"] == np.sum(hu > 120.5)
+    assert json.loads(report.read_text("utf-8"))["failed"] == 1
+
+
+def test_an_error_behind_a_component_is_one_sentence(bundle, cases, tmp_path, capfd):
+    config = {**CONFIG, "weights": "gone"}
+    (bundle / "configs/inference.json").write_text(json.dumps(config))
+    code = infer.main(
+        ["--bundle", str(bundle), "--input", str(cases[0]), "--output", str(tmp_path), "--prompt", "1"]
+    )
+    said = capfd.readouterr()
+    assert code == 1
+    assert "error: model.pt: no such file; fetch it.\n" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--bundle": None}, "--bundle: missing, expected a path"),
+        ({"--input": None}, "--input: missing, expected a path"),
+        (
+            {"--bundle": "nowhere"},
+            "nowhere: found no configs/inference.json in it, expected the folder of a bundle",
+        ),
+        ({"--prompt": None}, "--prompt: found no prompt, expected at least one"),
+        ({"--prompt": "  "}, "--prompt: found no text, expected words"),
+        ({"--organs": "zoo"}, "group: found 'zoo', expected one of"),
+        ({"--prompts-file": "prompts.doc"}, "prompts.doc: found the ending '.doc', expected .txt or .json"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(change, message, bundle, capsys, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started"))
+    options = {"--bundle": str(bundle), "--input": "x.nii", "--output": "out", "--prompt": "liver"} | change
+    code = infer.main(
+        [part for name, value in options.items() if value is not None for part in (name, value)]
+    )
+    assert code == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["--device", "$gpu"], ["--slice-batch", "many"]])
+def test_an_unusable_command_line_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        infer.main(arguments)
+    assert caught.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
+    file = tmp_path / "prompts.json"
+    file.write_text('[{"prompt": "the liver", "name": "liver", "label": 7, "colour": [255, 0, 0]}, "spleen"]')
+    entries = infer.choose_prompts(["$x", "pancras", "Gallbladder"], file, "abdomen")
+    assert entries[0] == {"prompt": "the liver", "name": "liver", "label": 7, "colour": [255, 0, 0]}
+    assert entries[1] == {"prompt": "spleen", "name": "spleen", "label": 1}
+    assert [entry["prompt"] for entry in entries[-3:]] == ["$x", "pancras", "Gallbladder"]
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == [
+        "note: '$x' is not a name in the vocabulary and is used as it is.",
+        "note: 'pancras' is not a name in the vocabulary; did you mean 'pancreas'?",
+    ]
+
+
+@pytest.mark.parametrize("option", ["--help", "--list-prompts"])
+def test_help_and_the_list_of_prompts_load_nothing_heavy(option):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['infer', {option!r}]\n"
+        "try: runpy.run_module('tools.infer', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'monai', 'numpy', 'nibabel', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert ("liver" in done.stdout.splitlines()) == (option == "--list-prompts")

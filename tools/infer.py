@@ -1,0 +1,140 @@
+"""Segment images with a bundle and words: NIfTI in, label maps in the same grid out."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.text.prompts import check_prompt, read_prompts_file
+from common.text.vocabulary import Vocabulary
+
+EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
+3 some cases failed and the others are done; 130 interrupted. Research use, not for diagnosis."""
+
+ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the bundle's engine in a process of its own; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.list_prompts:
+            print("\n".join(organ.name for organ in Vocabulary.load().organs))
+            return 0
+        return _launch(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
+    add = parser.add_argument
+    add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
+    add("--input", type=Path, action="append", help="NIfTI file or folder of them; may be repeated")
+    add("--output", type=Path, help="folder for <case>_seg.nii.gz, .json and .png")
+    add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
+    add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
+    add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
+    add("--list-prompts", action="store_true", help="print the known names and exit (more: tools.prompts)")
+    add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
+    add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
+    add("--slice-batch", type=int, help="slices at once")
+    add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
+    add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
+    add("--report", type=Path, help="write a JSON with the outcome of every case")
+    add("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def _launch(options: argparse.Namespace) -> int:
+    for name in ("bundle", "input", "output"):
+        if getattr(options, name) is None:
+            raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
+    config = _config(options.bundle)
+    prompts = choose_prompts(options.prompt, options.prompts_file, options.organs)
+    with tempfile.TemporaryDirectory(prefix="infer-") as name:
+        prompts_file, job = Path(name) / "prompts.json", Path(name) / "job.json"
+        prompts_file.write_text(json.dumps(prompts), "utf-8")
+        overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
+        job.write_text(json.dumps({"config": str(config), "overrides": overrides}), "utf-8")
+        bundle = str(options.bundle.resolve())
+        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", ENGINE, str(job)]
+        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
+
+
+def _config(bundle: Path) -> Path:
+    config = bundle / "configs" / "inference.json"
+    if not config.is_file():
+        raise InputError(
+            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
+            "name one such as bundles/medvlm_organ."
+        )
+    return config.resolve()
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """Config ids and their values. A config evaluates text that begins with $ or @: absolute paths do not."""
+    chosen = {
+        "bundle_root": str(options.bundle.resolve()),
+        "input": [str(path.absolute()) for path in options.input],
+        "output_dir": str(options.output.absolute()),
+        "device": options.device,
+        "inferer#amp": options.amp,
+        "inferer#slice_batch": options.slice_batch,
+        "inferer#presence_threshold": options.presence_threshold,
+        "evaluator#skip_existing": options.skip_existing or None,
+        "evaluator#report": options.report and str(options.report.absolute()),
+        "evaluator#progress": False if options.quiet else None,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def choose_prompts(texts: list[str], file: Path | None, group: str | None) -> list[dict[str, Any]]:
+    """Entries for a prompts file, from all three sources; notes on stderr about unknown names.
+
+    Raises:
+        InputError: no prompt, an unusable one, or an unknown group.
+    """
+    entries: list[dict[str, Any]] = []
+    if file is not None:
+        entries += [_entry(asdict(prompt)) for prompt in read_prompts_file(file)]
+    vocabulary = Vocabulary.load()
+    if group is not None:
+        entries += [{"prompt": organ.name} for organ in vocabulary.group(group)]
+    for text in texts:
+        prompt = check_prompt(text, field="--prompt")
+        entries.append({"prompt": prompt})
+        if vocabulary.find(prompt) is None:
+            near = vocabulary.suggest(prompt)
+            hint = f"; did you mean {near!r}?" if near else " and is used as it is."
+            print(f"note: {prompt!r} is not a name in the vocabulary{hint}", file=sys.stderr)
+    if not entries:
+        raise InputError("--prompt: found no prompt, expected at least one; say what to segment.")
+    return entries
+
+
+def _entry(prompt: dict[str, Any]) -> dict[str, Any]:
+    entry = {"prompt": prompt["text"], "name": prompt["name"], "label": prompt["label"]}
+    return entry if prompt["colour"] is None else {**entry, "colour": list(prompt["colour"])}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
