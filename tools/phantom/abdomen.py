@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from .bowel import bowel
 from .draw import Draw
-from .scene import LABELS, Patient, Structure
+from .scene import LABELS, OVER_MM, Patient, Structure
 from .shapes import Difference, Ellipsoid, Everywhere, HalfSpace, Point, Tube, Union
 from .tissue import FLUID, GAS, Tissues
 
@@ -160,7 +160,9 @@ def _stomach(draw: Draw, tissues: Tissues, patient: Patient) -> Structure:
     points = tuple(draw.point(point, 3) for point in points)
     radii = tuple(size * radius for radius in (24.0, 29.0, 27.0, 21.0, 16.0, 11.0))
     level = patient.origin[1] + patient.scale[1] * draw.between(38, 62)
-    gas = Structure("gas", HalfSpace((0, level, 0), (0, -1, 0)), GAS, inset_mm=4.5, rigid=True, gap_mm=0)
+    gas = Structure(
+        "gas", HalfSpace((0, level, 0), (0, -1, 0)), GAS, inset_mm=4.5, rigid=True, gap_mm=OVER_MM
+    )
     oral_contrast = draw.chance(0.25)
     content = Structure(
         "content",
@@ -168,7 +170,6 @@ def _stomach(draw: Draw, tissues: Tissues, patient: Patient) -> Structure:
         draw.between(150, 260) if oral_contrast else FLUID + draw.between(0, 25),
         texture_hu=12,
         inset_mm=4.5,
-        gap_mm=0,
     )
     return Structure(
         "stomach",
@@ -177,7 +178,7 @@ def _stomach(draw: Draw, tissues: Tissues, patient: Patient) -> Structure:
         LABELS["stomach"],
         4,
         bumps=draw.bumps(3.5, 35),
-        parts=(gas, content),
+        parts=(content, gas),
     )
 
 
@@ -236,6 +237,6 @@ def _liver_vessels(draw: Draw, tissues: Tissues) -> tuple[Structure, ...]:
         for branch in branches:
             points = (root, *(draw.point(point, 4) for point in branch))
             vessels.append(
-                Structure(name, Tube.smooth(points, radii, steps=2), density, inset_mm=2, gap_mm=-10)
+                Structure(name, Tube.smooth(points, radii, steps=2), density, inset_mm=2, gap_mm=0)
             )
     return tuple(vessels)

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from .abdomen import abdominal_organs
 from .draw import Draw
-from .scene import LABELS, ORGANS, Patient, Scene, Structure, Waves
+from .scene import LABELS, ORGANS, OVER_MM, Patient, Scene, Structure, Waves
 from .shapes import Column, Difference, Ellipsoid, Everywhere, Point, Rounded, Shape, Tube, Union
 from .skeleton import Diaphragm, Ribs, Spine
 from .tissue import CORTICAL_BONE, DISC, LUNG, SKIN, Tissues, draw_tissues
@@ -76,16 +76,18 @@ def _trunk_parts(
         (draw.near(0, 1.5), draw.near(-33, 1.5)), (draw.near(22, 1), draw.near(16.5, 0.8)), draw.near(0, 8)
     )
     marrow = Structure("marrow", Everywhere(), tissues.marrow, texture_hu=28, inset_mm=1.8)
-    vertebrae = Structure("vertebrae", spine, CORTICAL_BONE, LABELS["vertebrae"], parts=(marrow,))
-    canal = Structure("spinal canal", spine.canal, 28.0, gap_mm=0)
-    discs = Structure("discs", spine.disc_column, DISC, texture_hu=6, gap_mm=0)
+    vertebrae = Structure(
+        "vertebrae", spine, CORTICAL_BONE, LABELS["vertebrae"], gap_mm=OVER_MM, parts=(marrow,)
+    )
+    canal = Structure("spinal canal", Rounded(spine.canal, 3), 28.0)
+    discs = Structure("discs", spine.disc_column, DISC, texture_hu=6, gap_mm=OVER_MM)
     wall = Column((0, 4), ((TRUNK_MM[0] + CAVITY_MM[0]) / 2 - 0.5, 81.5), 2.25)
     rib_marrow = Structure("rib marrow", Everywhere(), 0.8 * tissues.marrow, inset_mm=1.5)
     ribs = Ribs(wall, draw.near(85, 6), draw.between(0, 30), draw.near(-28, 8))
     return (
-        vertebrae,
         canal,
         discs,
+        vertebrae,
         Structure("ribs", ribs, CORTICAL_BONE, parts=(rib_marrow,)),
         *_fat_between_muscles(draw, tissues),
         _cavity(draw, tissues, patient, spine, absent),

@@ -1,7 +1,7 @@
 """Large and small bowel: no organ of the label map, but what an abdomen is full of."""
 
 from .draw import Draw
-from .scene import Patient, Structure
+from .scene import OVER_MM, Patient, Structure
 from .shapes import Everywhere, HalfSpace, Point, Tube
 from .tissue import FLUID, GAS, Tissues
 
@@ -63,11 +63,12 @@ def _loop(
             draw.between(-30, 30) if stool else FLUID + draw.between(0, 20),
             texture_hu=70 if stool else 8,
             inset_mm=2.5,
-            gap_mm=0,
         )
     ]
     if draw.chance(0.7 if stool else 0.3):
-        gas = Structure("gas", HalfSpace((0, level, 0), (0, -1, 0)), GAS, inset_mm=2.5, rigid=True, gap_mm=0)
-        parts.insert(0, gas)
+        gas = Structure(
+            "gas", HalfSpace((0, level, 0), (0, -1, 0)), GAS, inset_mm=2.5, rigid=True, gap_mm=OVER_MM
+        )
+        parts.append(gas)
     tube = Tube.smooth(points, (radius_mm,) * len(points), steps=3)
     return Structure(name, tube, tissues.bowel_wall, texture_hu=6, bumps=bumps, parts=tuple(parts))

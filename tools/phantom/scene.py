@@ -1,11 +1,13 @@
 """What a phantom consists of: a tree of structures in a patient who is moved, scaled and bent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+from common.errors import InputError
 
 from .shapes import Array, Bounds, Point, Shape
 
@@ -101,6 +103,7 @@ class Patient:
         return x, y, z
 
 
+OVER_MM = -1000.0  # as a gap: painted over the earlier parts, with no seam for other tissue to show through
 LARGEST_GAP_MM = 4.0  # distances are computed this far around a structure
 
 
@@ -118,7 +121,8 @@ class Structure:
         label: value in the label map; None leaves the parent's.
         texture_hu: standard deviation of the slow variation of the density inside.
         inset_mm: how far below the parent's surface it stays.
-        gap_mm: how far it keeps from earlier parts of the same parent, at most `LARGEST_GAP_MM`.
+        gap_mm: how far it keeps from earlier parts of the same parent, at most `LARGEST_GAP_MM`; `OVER_MM`
+            lets it lie on top of them.
         bumps: displacement of the surface in mm, or None for a smooth one.
         rigid: true for a shape given in world millimetres, which the patient's bend does not deform
             (a lesion of 20 mm measures 20 mm).
@@ -135,6 +139,11 @@ class Structure:
     bumps: Waves | None = None
     rigid: bool = False
     parts: Sequence["Structure"] = ()
+
+    def adding(self, part: "Structure", *, to: str) -> "Structure":
+        """This structure with `part` put first into every structure of the name `to` within it."""
+        parts = tuple(inner.adding(part, to=to) for inner in self.parts)
+        return replace(self, parts=(part, *parts) if self.name == to else parts)
 
 
 @dataclass(frozen=True)
@@ -156,3 +165,13 @@ class Scene:
     half_width_mm: float
     organs: tuple[str, ...]
     phase: str
+
+    def adding(self, part: Structure, *, to: str) -> "Scene":
+        """This scene with `part` in the organ `to`, before all that is in there (a lesion displaces vessels).
+
+        Raises:
+            InputError: this patient has no such organ.
+        """
+        if to not in self.organs:
+            raise InputError(f"{to}: this phantom has {', '.join(self.organs)}; choose one of these.")
+        return replace(self, structures=tuple(inner.adding(part, to=to) for inner in self.structures))

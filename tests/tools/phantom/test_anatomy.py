@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from common.errors import InputError
 from tools.phantom.anatomy import REMOVABLE, draw_scene
 from tools.phantom.grid import VoxelGrid
 from tools.phantom.render import render
-from tools.phantom.scene import LABELS, ORGANS
+from tools.phantom.scene import LABELS, ORGANS, Structure
+from tools.phantom.shapes import Ellipsoid
 from tools.phantom.tissue import PHASES
 
 SEEDS = range(8)
@@ -149,6 +151,12 @@ def test_densities_are_those_of_the_tissues(patient):
     assert fat.size > 0.1 * (image > -350).sum()
 
 
+def test_no_fat_or_air_shows_between_vertebrae_and_discs(patient):
+    _, image, labels = patient
+    column = ndimage.binary_closing(mask(labels, "vertebrae"), np.ones((1, 1, 5)))
+    assert image[ndimage.binary_erosion(column)].min() > -80  # 5 deviations of noise below a disc
+
+
 def test_phases_follow_the_contrast_medium():
     assert max(PHASES, key=lambda name: PHASES[name].aorta) == "arterial"
     assert max(PHASES, key=lambda name: PHASES[name].liver) == "portal venous"
@@ -177,6 +185,30 @@ def test_no_two_organs_claim_the_same_voxel():
         alone = replace(scene, structures=relabelled(scene.structures, name))
         claims += render(alone, grid, np.random.default_rng(0))[1] == LABELS[name]
     assert claims.max() == 1
+
+
+def test_a_lesion_added_to_the_liver_keeps_its_millimetres_density_and_place():
+    scene = draw_scene(np.random.default_rng(2))
+    grid = VoxelGrid.around(scene.patient.origin, (140, 100, 40), (2.0, 2.0, 4.0))
+    _, labels = render(scene, grid, np.random.default_rng(0))
+    depth = ndimage.distance_transform_edt(labels == LABELS["liver"], sampling=grid.spacing_mm)
+    deepest = np.unravel_index(depth.argmax(), depth.shape)
+    center = tuple(float(mm[index]) for mm, index in zip(grid.axes_mm, deepest, strict=True))
+    lesion = Structure("lesion", Ellipsoid(center, (12, 12, 12)), 30.0, label=11, rigid=True)
+    image, with_lesion = render(scene.adding(lesion, to="liver"), grid, np.random.default_rng(0))
+    where = np.argwhere(with_lesion == 11)
+    assert len(where) * 16 == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.06)
+    np.testing.assert_allclose(where.mean(axis=0), deepest, atol=0.3)
+    core = ndimage.binary_erosion(with_lesion == 11)
+    assert image[core].mean() == pytest.approx(30, abs=4)
+    np.testing.assert_array_equal(np.where(with_lesion == 11, LABELS["liver"], with_lesion), labels)
+
+
+def test_nothing_can_be_added_to_an_organ_that_is_not_there():
+    scene = draw_scene(np.random.default_rng(2), absent=("spleen",))
+    lesion = Structure("lesion", Ellipsoid((0, 0, 0), (5, 5, 5)), 30.0, rigid=True)
+    with pytest.raises(InputError, match=r"^spleen: this phantom has liver, left .*; choose one of these\.$"):
+        scene.adding(lesion, to="spleen")
 
 
 @pytest.mark.parametrize("name", REMOVABLE)
