@@ -67,13 +67,24 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
     return sections[section]
 
 
-def load_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
+def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | None = None) -> dict[int, str]:
     """Label values and names of the datalist at `path`, such as {1: "liver"}, without background.
 
+    Args:
+        path: of the datalist.
+        organs: keep only these names; None keeps all.
+
     Raises:
-        InputError: the file is missing, or its "labels" are malformed.
+        InputError: the file is missing, its "labels" are malformed, or they have no such organ.
     """
-    return _label_names(Path(path), _load_json(Path(path)))
+    names = _label_names(Path(path), _load_json(Path(path)))
+    for organ in organs or ():
+        if organ not in names.values():
+            raise InputError(
+                f"organs: '{organ}' is not among the labels of {path} ({', '.join(names.values())}); "
+                "use these names."
+            )
+    return {number: name for number, name in names.items() if organs is None or name in organs}
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:

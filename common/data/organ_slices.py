@@ -46,7 +46,7 @@ def frame_case(
         raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
     image, labels = read_volume(case.image), read_labels(case.label)
     check_same_grid(labels, image)
-    frame = SliceFrame.fit(*image.slices.shape[1:], image.spacing_mm[1:], size)
+    frame = SliceFrame.fit(image.slices, image.spacing_mm[1:], size)
     windowed = window(torch.from_numpy(np.ascontiguousarray(image.slices)), window_hu)
     framed = frame.to_field(windowed[:, None])[:, 0].half()
     label_slices = torch.from_numpy(np.ascontiguousarray(labels.slices).astype(np.float32))

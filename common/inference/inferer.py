@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,8 +142,7 @@ class VolumeInferer(Inferer):
                 with clock("text"):
                     text = self.encode(network, prompts)
             text = type(text)(*(part.to(device) for part in text))
-            _, height, width = inputs.slices.shape
-            frame = SliceFrame.fit(height, width, inputs.spacing_mm[1:], network.image_size)
+            frame = SliceFrame.fit(inputs.slices, inputs.spacing_mm[1:], network.image_size)
             job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock)
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
@@ -297,7 +296,7 @@ def _working(network: nn.Module, device: torch.device, amp: bool) -> Iterator[No
 
 def _top_mean(logits: Tensor, frame: SliceFrame) -> Tensor:
     """(N, 1, S, S) logits of the field -> (N,) mean of the top 1 % of probabilities inside the frame."""
-    inner = replace(frame, height=frame.inner_height, width=frame.inner_width).from_field(logits).flatten(1)
+    inner = frame.inner(logits).flatten(1)
     return inner.topk(math.ceil(TOP_FRACTION * inner.shape[1])).values.sigmoid().mean(dim=1)
 
 

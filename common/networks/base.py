@@ -2,11 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from ..weights import FrozenBase
+
+
+@runtime_checkable
+class FrozenEncoder(Protocol):
+    """An encoder that knows which pretrained weights it holds.
+
+    Attributes:
+        source: hub id or folder of the weights; None for random ones.
+    """
+
+    source: str | None
+
+    def base(self) -> FrozenBase | None:
+        """The record of its weights; None for random ones."""
 
 
 class TextFeatures(NamedTuple):
@@ -24,15 +38,13 @@ class TextFeatures(NamedTuple):
 class TextSegmenter(nn.Module, ABC):
     """A network that takes an image and words and returns logits.
 
-    Its state dict is what a checkpoint holds: everything but the frozen base encoders, which stand in
-    files of their own (`bases` names their submodules). Loading asks for exactly the rest.
+    Its state dict is what a checkpoint holds: everything but the frozen pretrained encoders, which stand
+    in files of their own. Loading asks for exactly the rest. An encoder of random weights is kept whole.
 
     Attributes:
         image_size: side in pixels of the square field that the network was built for.
         default_prompt: used when no text is given, so that `network(image)` works alone.
     """
-
-    bases: tuple[str, ...] = ()
 
     def __init__(self, *, image_size: int, default_prompt: str) -> None:
         super().__init__()
@@ -75,14 +87,21 @@ class TextSegmenter(nn.Module, ABC):
 
     def frozen_bases(self) -> dict[str, FrozenBase]:
         """Which pretrained weights stand in which part, for the record beside a checkpoint."""
-        parts = {name: module.base() for name, module in self.named_children() if hasattr(module, "base")}
-        return {name: base for name, base in parts.items() if base is not None}
+        bases = {name: encoder.base() for name, encoder in self._pretrained()}
+        return {name: base for name, base in bases.items() if base is not None}
 
     def frozen_keys(self, prefix: str = "") -> set[str]:
-        """State-dict keys of the frozen bases: those of `bases` but for peft's adapters inside them."""
-        prefixes = tuple(f"{base}." for base in self.bases)
+        """State-dict keys of the pretrained encoders, but for peft's adapters inside them."""
+        prefixes = tuple(f"{name}." for name, _ in self._pretrained())
         names = [name for name, _ in self.named_parameters()] + [name for name, _ in self.named_buffers()]
         return {prefix + name for name in names if name.startswith(prefixes) and ".lora_" not in name}
+
+    def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
+        """Name and module of each encoder that holds frozen pretrained weights."""
+        children = self.named_children()
+        return [
+            (name, child) for name, child in children if isinstance(child, FrozenEncoder) and child.source
+        ]
 
 
 def _leave_bases_out(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -83,8 +83,6 @@ class MedVLM(TextSegmenter):
         super().__init__(image_size=image_size, default_prompt=default_prompt)
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
-        frozen_image = isinstance(image_encoder, VisionTower)
-        self.bases = ("image_encoder.model", "text_encoder") if frozen_image else ("text_encoder",)
         self.image_adapter: LowRankBypass | None = None
         self.text_adapter: LowRankBypass | None = None
         if adapter == "bypass":
@@ -93,7 +91,7 @@ class MedVLM(TextSegmenter):
                 self.image_adapter = LowRankBypass(image_encoder.embed_width, rank=rank)
         elif adapter == "qv":
             add_query_value_lora(text_encoder, rank=rank)
-            if frozen_image:
+            if isinstance(image_encoder, VisionTower):
                 add_query_value_lora(image_encoder, rank=rank)
         self.image_projection = _projection(image_encoder.width, width)
         self.text_projection = _projection(text_encoder.width, width)

@@ -1,6 +1,14 @@
 """What a bundle's training and evaluation configs hang onto MONAI's engines."""
 
 from .batches import PreparePrompts, PrepareVolume
-from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .checkpoints import BestCheckpoint, LoadCheckpoint, load_trained
+from .validation import VolumeDice
 
-__all__ = ["BestCheckpoint", "LoadCheckpoint", "PreparePrompts", "PrepareVolume"]
+__all__ = [
+    "BestCheckpoint",
+    "LoadCheckpoint",
+    "PreparePrompts",
+    "PrepareVolume",
+    "VolumeDice",
+    "load_trained",
+]

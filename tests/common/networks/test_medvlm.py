@@ -52,12 +52,14 @@ def total(network: nn.Module) -> int:
 def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
     torch.manual_seed(0)
     if frozen_tower:
-        image_encoder = VisionTower(random_tower("vit", **TINY_VIT), image_size=64)
+        image_encoder = VisionTower(random_tower("vit", **TINY_VIT), image_size=64, source="somewhere")
     else:
         image_encoder = PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1), token_stage=2)
+    text_encoder = TextEncoder(None, config=TINY_BERT, max_tokens=16)
+    text_encoder.source = "somewhere"  # so that it counts as pretrained: its weights stay out of checkpoints
     return MedVLM(
         image_encoder=image_encoder,
-        text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
+        text_encoder=text_encoder,
         image_size=64,
         adapter=adapter,
         width=16,
@@ -176,6 +178,13 @@ def test_checkpoint_holds_what_was_trained_and_loads_strictly(adapter: str) -> N
     incomplete = {key: value for key, value in state.items() if key != "text_projection.weight"}
     with pytest.raises(RuntimeError, match=r"text_projection\.weight"):
         tiny(adapter).load_state_dict(incomplete, strict=True)
+
+
+def test_random_encoders_are_kept_in_the_checkpoint() -> None:
+    network = tiny()
+    network.text_encoder.source = None
+    assert any(key.startswith("text_encoder.") for key in network.state_dict())
+    assert not any(key.startswith("image_encoder.") for key in network.state_dict())
 
 
 def test_sam_tower_keeps_its_neck_and_refuses_other_sizes() -> None:

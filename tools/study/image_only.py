@@ -1,0 +1,53 @@
+"""An image-only network behind the text-guided contract, so that both run through the same code."""
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor
+
+from common.errors import InputError
+from common.networks.base import TextFeatures, TextSegmenter
+
+
+class ImageOnlyUNet(TextSegmenter):
+    """MONAI's UNet with an output channel an organ; a prompt only chooses the channel.
+
+    Args:
+        organs: names of the channels; a prompt must be one of them.
+        image_size: side in pixels of the slices.
+    """
+
+    def __init__(self, organs: Sequence[str], *, image_size: int) -> None:
+        super().__init__(image_size=image_size, default_prompt=organs[0])
+        self.organs = list(organs)
+        self.unet = UNet(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=len(organs),
+            channels=(16, 32, 64, 128, 256),
+            strides=(2, 2, 2, 2),
+            num_res_units=2,
+        )
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> logits of all organs (B, K, H, W)."""
+        return self.unet(image)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """P organ names -> their channels as tokens (P, 1, 1)."""
+        unknown = [prompt for prompt in prompts if prompt not in self.organs]
+        if unknown:
+            raise InputError(
+                f"prompt: '{unknown[0]}' is not one of {', '.join(self.organs)}; use a name of these."
+            )
+        channels = torch.tensor([self.organs.index(prompt) for prompt in prompts])
+        return TextFeatures(channels.view(-1, 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+
+    def decode(self, image_features: Tensor, text: TextFeatures) -> Tensor:
+        """The channel that each prompt names: (P, 1, H, W), see `TextSegmenter.decode`."""
+        channels = text.tokens.flatten().to(image_features.device)
+        images = torch.arange(len(channels), device=image_features.device) // (
+            len(channels) // len(image_features)
+        )
+        return image_features[images, channels][:, None]

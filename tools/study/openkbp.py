@@ -1,0 +1,149 @@
+"""Do words cost accuracy? Med-VLM compact beside MONAI's image-only UNet on real CT, at equal time."""
+
+import json
+import platform
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+)
+
+from common.checkpoints import save_checkpoint
+from common.data.datalist import Case, load_datalist, load_label_names
+from common.data.organ_slices import OrganSlices
+from common.data.volumes import read_labels, read_volume, write_labels
+from common.files import atomic_path
+from common.inference.inferer import VolumeInferer
+from common.networks import MedVLM
+from common.networks.base import TextSegmenter
+from common.text.prompts import Prompt
+from tools.prepare.openkbp import prepare
+
+from .image_only import ImageOnlyUNet
+from .training import train_for
+
+IMAGE_SIZE = 128  # the data's own
+
+
+def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> dict[str, dict[str, float]]:
+    """Train both networks, segment the test patients, print and write `results.json`.
+
+    Returns:
+        {network: {organ: mean volume Dice over the test patients}}.
+    """
+    data = work / "data"
+    prepare(source, data)
+    datalist = data / "datalist.json"
+    names = load_label_names(datalist)
+    networks: dict[str, TextSegmenter] = {}
+    torch.manual_seed(seed)
+    networks["UNet (image only)"] = ImageOnlyUNet(list(names.values()), image_size=IMAGE_SIZE)
+    networks["Med-VLM compact"] = MedVLM.from_preset("compact", image_size=IMAGE_SIZE)
+    training = load_datalist(datalist, "training")
+    test = load_datalist(datalist, "test")
+    facts: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for name, network in networks.items():
+        text_guided = isinstance(network, MedVLM)
+        dataset = OrganSlices(
+            training,
+            label_names=names,
+            size=IMAGE_SIZE,
+            length=len(training) * 100,
+            prompts_per_slice=4 if text_guided else len(names),
+            transform=augmentation(),
+            seed=seed,
+        )
+        facts[name] = train_for(
+            network,
+            dataset,
+            words="prompt" if text_guided else "target",
+            minutes=minutes,
+            device=torch.device(device),
+            batch_size=8,
+        )
+        folder = work / name.split()[0].lower()
+        save_checkpoint(network, folder / "model.pt", half=False)
+        scores[name] = evaluate(network, test, names=names, folder=folder)
+    report = {
+        "date": date.today().isoformat(),
+        "machine": machine(device),
+        "minutes": minutes,
+        "seed": seed,
+        "patients": {"training": len(training), "test": len(test)},
+        "training": facts,
+        "dice": scores,
+    }
+    with atomic_path(work / "results.json") as path:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print_table(scores, facts)
+    return scores
+
+
+def augmentation() -> Compose:
+    """Turns, shifts, zooms and intensity changes of a size that CT shows; no flips, since prompts have sides."""
+    return Compose(
+        [
+            RandAffined(
+                keys=("image", "label"),
+                prob=0.5,
+                rotate_range=0.17,  # rad: 10 degrees
+                translate_range=(8, 8),
+                scale_range=(0.1, 0.1),
+                mode=("bilinear", "nearest"),
+                padding_mode="zeros",
+            ),
+            RandScaleIntensityd(keys="image", prob=0.3, factors=0.1),
+            RandAdjustContrastd(keys="image", prob=0.2, gamma=(0.8, 1.25)),
+            RandGaussianNoised(keys="image", prob=0.2, std=0.03),
+        ]
+    )
+
+
+def evaluate(
+    network: TextSegmenter, cases: list[Case], *, names: dict[int, str], folder: Path
+) -> dict[str, float]:
+    """Mean volume Dice by organ of masks written as NIfTI and read back, over the cases that have the organ."""
+    dice: dict[str, list[float]] = {name: [] for name in names.values()}
+    inferer = VolumeInferer(slice_batch=16)
+    for case in cases:
+        assert case.label is not None  # the preparer writes one for every patient
+        volume = read_volume(case.image)
+        prompts = [Prompt(text=name, name=name, label=number) for number, name in names.items()]
+        path = folder / "test" / f"{case.case}_seg.nii.gz"
+        write_labels(path, inferer(volume, network, prompts).labels, like=volume)
+        predicted, reference = read_labels(path).slices, read_labels(case.label).slices
+        for number, name in names.items():
+            if name in case.targets:
+                mask, truth = predicted == number, reference == number
+                dice[name].append(2.0 * np.count_nonzero(mask & truth) / (mask.sum() + truth.sum()))
+    return {name: float(np.mean(values)) for name, values in dice.items()}
+
+
+def machine(device: str) -> str:
+    """What the numbers were measured on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} cores, {platform.machine()}, no GPU"
+
+
+def print_table(scores: dict[str, dict[str, float]], facts: dict[str, dict[str, float]]) -> None:
+    """Volume Dice as a Markdown table."""
+    print("| organ | " + " | ".join(scores) + " |")
+    print("|---|" + "---|" * len(scores))
+    for organ in next(iter(scores.values())):
+        print(f"| {organ} | " + " | ".join(f"{row[organ]:.3f}" for row in scores.values()) + " |")
+    means = [float(np.mean(list(row.values()))) for row in scores.values()]
+    print("| **mean** | " + " | ".join(f"**{mean:.3f}**" for mean in means) + " |")
+    print(
+        "| slices/s in training | "
+        + " | ".join(f"{row['slices_per_s']:.0f}" for row in facts.values())
+        + " |"
+    )
