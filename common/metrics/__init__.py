@@ -1,0 +1,51 @@
+"""Overlap and surface-distance metrics in millimetres: `segmentation.py` has their names and definitions.
+
+The functions need numpy, scipy and numba. What hangs onto MONAI's engines is imported when it is asked
+for, so that measuring two arrays does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .aggregate import describe, pooled_overlap, summarise
+from .cases import measure_case
+from .segmentation import measure_channels, measure_labels, measure_mask, slice_counts
+from .tables import write_rows, write_summary
+
+if TYPE_CHECKING:
+    from .handlers import CaseMasks, CaseReport, SegmentedVolumes, TensorCases
+    from .monai_metrics import SegmentationMetric, SegmentationMetricHandler
+
+__all__ = [
+    "CaseMasks",
+    "CaseReport",
+    "SegmentationMetric",
+    "SegmentationMetricHandler",
+    "SegmentedVolumes",
+    "TensorCases",
+    "describe",
+    "measure_case",
+    "measure_channels",
+    "measure_labels",
+    "measure_mask",
+    "pooled_overlap",
+    "slice_counts",
+    "summarise",
+    "write_rows",
+    "write_summary",
+]
+
+_NEED_MONAI = {
+    "CaseMasks": ".handlers",
+    "CaseReport": ".handlers",
+    "SegmentedVolumes": ".handlers",
+    "TensorCases": ".handlers",
+    "SegmentationMetric": ".monai_metrics",
+    "SegmentationMetricHandler": ".monai_metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEED_MONAI:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_NEED_MONAI[name], __name__), name)

@@ -5,6 +5,7 @@ from typing import Literal
 
 Status = Literal["found", "missed", "false_positive", "absent"]
 
+COUNT_NAMES = ("voxels_both", "voxels_pred_only", "voxels_ref_only")
 OVERLAP_NAMES = ("dsc", "iou", "precision", "recall")
 
 
@@ -29,6 +30,10 @@ class Counts:
         if pred and ref:
             return "found"
         return "missed" if ref else "false_positive" if pred else "absent"
+
+    def named(self) -> dict[str, int]:
+        """The counts by COUNT_NAMES."""
+        return dict(zip(COUNT_NAMES, (self.both, self.pred_only, self.ref_only), strict=True))
 
     def overlap(self) -> dict[str, float]:
         """Values of OVERLAP_NAMES in [0, 1]: all 0 where one mask is empty, all NaN where both are.

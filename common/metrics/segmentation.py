@@ -12,6 +12,7 @@ Names and definitions (d: distances from the elements of one surface to the othe
     <boundary>_asd_ref_to_pred_mm    mean d from the reference's surface
     <boundary>_nsd_<t>mm             share of both surfaces with d <= t mm (normalised surface distance)
     status                           found, missed, false_positive, absent: what the values are of
+    voxels_both, ..._pred_only, ..._ref_only    the counts behind the shares
 <boundary> is "surfel" (corners between voxels weighted by their marching-cubes area; hd95 is the smallest
 d that covers 95 % of the area) or "voxel" (border voxels, centre to centre, all alike; hd95 interpolates).
 What lies outside the image is background. One mask empty: shares 0, distances inf. Both: NaN.
@@ -30,7 +31,7 @@ from .distances import BOUNDARIES, Boundary, metric_names, surface_distances
 from .kernels import crop_label, scan_labels
 from .overlap import Counts
 
-Row = dict[str, float | str]
+Row = dict[str, float | int | str]
 
 TOLERANCES_MM = (1.0, 2.0, 3.0)
 
@@ -83,7 +84,7 @@ def _measure_label(
     counts = scan.counts(label)
     voxel = float(np.prod(spacing))
     difference = (counts.pred_only - counts.ref_only) * voxel
-    row: Row = {"status": counts.status, **counts.overlap()}
+    row: Row = {"status": counts.status, **counts.named(), **counts.overlap()}
     row |= {"area_difference_mm2": difference} if scan.planar else {"volume_difference_ml": difference / 1000}
     if counts.status != "found":
         for name in (n for b in boundaries for n in metric_names(b, tolerances_mm)):
@@ -166,6 +167,27 @@ def measure_mask(
         **masks, labels=[1], spacing_mm=spacing, boundaries=boundaries, tolerances_mm=tolerances_mm
     )
     return rows[1]
+
+
+def measure_channels(
+    pred: Any,
+    ref: Any,
+    *,
+    spacing_mm: Spacing = None,
+    boundaries: Sequence[Boundary] = ("surfel",),
+    tolerances_mm: Sequence[float] = TOLERANCES_MM,
+) -> list[Row]:
+    """All metrics of each channel of two one-hot maps (C, H, W) or (C, D, H, W): see `measure_labels`."""
+    spacing = check_spacing(spacing_mm, pred.ndim - 1, ref)
+    if pred.shape != ref.shape:
+        raise InputError(
+            f"pred: found shape {tuple(pred.shape)}, expected that of ref, {tuple(ref.shape)}; "
+            "give both the same channels and grid."
+        )
+    return [
+        measure_mask(a, b, spacing_mm=spacing, boundaries=boundaries, tolerances_mm=tolerances_mm)
+        for a, b in zip(pred, ref, strict=True)
+    ]
 
 
 def slice_counts(pred: Any, ref: Any, labels: Iterable[int]) -> dict[int, list[Counts]]:

@@ -1,0 +1,85 @@
+"""From rows of cases to what is said of a data set, in which a miss always counts.
+
+Per-case means and pooled overlap answer different questions and never share a name: `metrics.dsc.mean`
+weighs every case alike, `pooled.dsc` every voxel alike (in 2D referring segmentation, the two means of IoU
+are known as mIoU or gIoU, and oIoU or cIoU).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .overlap import COUNT_NAMES, Counts
+from .segmentation import Row
+
+RESAMPLES = 2000
+STATUSES = ("found", "missed", "false_positive", "absent")
+
+
+def describe(values: Iterable[float], *, penalty: float | None = None) -> dict[str, Any]:
+    """Mean, median and 95 % bootstrap interval of the mean (percentile method, seeded) of a metric.
+
+    Args:
+        values: NaN where both masks were empty: such cases say nothing and are not in `n`. inf where one
+            was: it becomes `penalty`, or without one it is left out of the mean and counted in `left_out`.
+    """
+    given = np.array([value for value in values if not np.isnan(value)], dtype=np.float64)
+    if penalty is not None:
+        given[np.isinf(given)] = penalty
+    used = given[np.isfinite(given)]
+    result: dict[str, Any] = {"n": len(used), "left_out": len(given) - len(used), "penalty": penalty}
+    if len(used) == 0:
+        return result | {"mean": None, "median": None, "ci95": None}
+    draws = np.random.default_rng(0).integers(0, len(used), (RESAMPLES, len(used)))
+    low, high = np.percentile(used[draws].mean(axis=1), (2.5, 97.5)).tolist()
+    return result | {"mean": float(used.mean()), "median": float(np.median(used)), "ci95": [low, high]}
+
+
+def pooled_overlap(rows: Sequence[Row]) -> dict[str, float]:
+    """Overlap of all voxels of all cases as if they were one."""
+    counts = (Counts(*(int(row[name]) for name in COUNT_NAMES)) for row in rows)
+    return sum(counts, Counts(0, 0, 0)).overlap()
+
+
+def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[str, Any]:
+    """What is said of each label and of all of them.
+
+    Args:
+        rows: with the keys "case" and "label" beside those of `measure_labels`.
+        penalty_mm: distance that a missed or falsely found label counts as; without one, such cases are
+            missing from the distances' means, and `left_out` beside each of these means counts them.
+
+    Returns:
+        labels: for each label `cases` (how many of each status), `pooled` (overlap), `metrics` (`describe`);
+        mean_over_labels: for each metric the mean of the labels' means, every label alike.
+    """
+    labels: dict[str, Any] = {}
+    for label in dict.fromkeys(str(row["label"]) for row in rows):
+        of_label = [row for row in rows if str(row["label"]) == label]
+        status = Counter(str(row["status"]) for row in of_label)
+        labels[label] = {
+            "cases": {name: status[name] for name in STATUSES},
+            "pooled": pooled_overlap(of_label),
+            "metrics": {
+                name: describe([float(row[name]) for row in of_label], penalty=_penalty(name, penalty_mm))
+                for name in metric_columns(of_label[0])
+            },
+        }
+    means: dict[str, list[float]] = {}
+    for summary in labels.values():
+        for name, stats in summary["metrics"].items():
+            if stats["mean"] is not None:
+                means.setdefault(name, []).append(stats["mean"])
+    return {"labels": labels, "mean_over_labels": {name: float(np.mean(v)) for name, v in means.items()}}
+
+
+def metric_columns(row: Row) -> list[str]:
+    """Names of a row's metrics, without what identifies it and its counts."""
+    return [name for name in row if name not in ("case", "label", "status", "slice", *COUNT_NAMES)]
+
+
+def _penalty(name: str, penalty_mm: float | None) -> float | None:
+    """Only distances need one: shares and volumes are finite for a miss."""
+    return penalty_mm if name.endswith("_mm") else None

@@ -1,0 +1,122 @@
+"""What is said of several cases: misses count, and means and pooled overlap are told apart."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from common.errors import InputError
+from common.metrics import describe, measure_case, pooled_overlap, summarise, write_rows, write_summary
+
+INF, NAN = float("inf"), float("nan")
+
+
+def square(size: int, at: int = 2) -> np.ndarray:
+    mask = np.zeros((1, 40, 40), np.uint8)
+    mask[0, at : at + size, at : at + size] = 1
+    return mask
+
+
+def rows_of(*pairs: tuple[np.ndarray, np.ndarray]) -> list[dict]:
+    return [
+        row
+        for index, (pred, ref) in enumerate(pairs)
+        for row in measure_case(f"case{index}", pred, ref, {1: "liver"}, spacing_mm=(2, 1, 1)).volumes
+    ]
+
+
+def test_half_of_the_cases_missed_is_seen_in_every_number() -> None:
+    """MONAI's mean HD95 stays 4.0 here."""
+    found, missed = (square(10, at=6), square(10)), (square(0), square(10))
+    rows = rows_of(*[found] * 5, *[missed] * 5)
+    liver = summarise(rows)["labels"]["liver"]
+    assert liver["cases"] == {"found": 5, "missed": 5, "false_positive": 0, "absent": 0}
+    assert liver["metrics"]["dsc"]["mean"] == pytest.approx((2 * 36 / 200) / 2)
+    assert liver["metrics"]["surfel_nsd_2mm"]["n"] == 10
+    distance = liver["metrics"]["surfel_hd95_mm"]
+    assert (distance["n"], distance["left_out"], distance["mean"]) == (
+        5,
+        5,
+        pytest.approx(math.hypot(4, 4), 0.3),
+    )
+    punished = summarise(rows, penalty_mm=100)["labels"]["liver"]["metrics"]["surfel_hd95_mm"]
+    assert (punished["n"], punished["left_out"], punished["penalty"]) == (10, 0, 100)
+    assert punished["mean"] == pytest.approx((distance["mean"] + 100) / 2)
+
+
+def test_pooled_overlap_weighs_voxels_and_the_mean_weighs_cases() -> None:
+    rows = rows_of((square(30), square(30)), (square(2, at=30), square(2)))
+    assert pooled_overlap(rows)["dsc"] == pytest.approx(900 / 904)
+    assert summarise(rows)["labels"]["liver"]["metrics"]["dsc"]["mean"] == pytest.approx(0.5)
+    assert summarise(rows)["labels"]["liver"]["pooled"]["iou"] == pytest.approx(900 / 908)
+
+
+def test_cases_without_the_label_say_nothing_and_are_counted() -> None:
+    rows = rows_of((square(0), square(0)), (square(4), square(4)), (square(4), square(0)))
+    liver = summarise(rows, penalty_mm=50)["labels"]["liver"]
+    assert liver["cases"] == {"found": 1, "missed": 0, "false_positive": 1, "absent": 1}
+    assert liver["metrics"]["dsc"] == describe([1.0, 0.0])
+    assert liver["metrics"]["surfel_assd_mm"]["mean"] == 25.0
+
+
+def test_interval_is_that_of_scipy() -> None:
+    values = np.random.default_rng(1).gamma(2.0, 1.5, 40)
+    found = describe(values.tolist())
+    assert (found["mean"], found["median"]) == (
+        pytest.approx(values.mean()),
+        pytest.approx(np.median(values)),
+    )
+    peer = bootstrap((values,), np.mean, method="percentile", n_resamples=20000, rng=0).confidence_interval
+    assert found["ci95"] == pytest.approx([peer.low, peer.high], abs=0.1)
+
+
+def test_nothing_to_average_is_no_number() -> None:
+    assert describe([NAN, INF]) == {
+        "n": 0,
+        "left_out": 1,
+        "penalty": None,
+        "mean": None,
+        "median": None,
+        "ci95": None,
+    }
+    assert summarise([]) == {"labels": {}, "mean_over_labels": {}}
+
+
+def test_labels_count_alike_in_the_mean_over_labels() -> None:
+    pred, ref = np.array([[[1, 1, 2, 2]]]), np.array([[[1, 1, 2, 0]]])
+    rows = measure_case("a", pred, ref, {1: "liver", 2: "spleen"}, spacing_mm=(1, 1, 1)).volumes
+    rows += measure_case("b", pred, ref, {1: "liver"}, spacing_mm=(1, 1, 1)).volumes
+    assert summarise(rows)["mean_over_labels"]["dsc"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_rows_of_slices_are_those_with_the_label_in_either_map() -> None:
+    pred, ref = np.zeros((2, 5, 4, 4), np.int16)
+    ref[1:3], pred[2:4] = 1, 1
+    rows = measure_case("a", pred, ref, {1: "liver"}, spacing_mm=(2, 1, 1)).slices
+    assert [(row["slice"], row["status"], row["dsc"]) for row in rows] == [
+        (1, "missed", 0.0),
+        (2, "found", 1.0),
+        (3, "false_positive", 0.0),
+    ]
+
+
+def test_tables_keep_infinity_and_the_summary_is_plain_json(tmp_path) -> None:
+    rows = rows_of((square(0), square(4)), (square(4), square(4)))
+    write_rows(tmp_path / "rows.csv", rows)
+    read = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    assert [float(row["surfel_hd_mm"]) for row in read] == [INF, 0.0]
+    assert [row["status"] for row in read] == ["missed", "found"]
+    write_summary(tmp_path / "deep" / "summary.json", {"a": [NAN, 1.5], "b": {"c": INF}})
+    assert json.loads((tmp_path / "deep" / "summary.json").read_text()) == {
+        "a": [None, 1.5],
+        "b": {"c": None},
+    }
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken: cannot write there"):
+        write_rows(tmp_path / "taken" / "rows.csv", [])
