@@ -1,0 +1,217 @@
+"""Two folders in, tables and a report out; what does not fit is named and the rest is measured."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import itk
+import nibabel as nib
+import numpy as np
+import pytest
+
+from common.metrics import measure_mask
+from tools.evaluate.__main__ import main
+from tools.evaluate.reading import read_label_map
+
+AFFINE = np.array([[-0.8, 0, 0, 30], [0, 1.1, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]])
+SPACING_DHW = (2.5, 1.1, 0.8)
+
+
+def cube(at: int, value: int = 1, size: int = 6) -> np.ndarray:
+    """(X, Y, Z) label map of one cube."""
+    labels = np.zeros((20, 18, 12), np.uint8)
+    labels[at : at + size, 4 : 4 + size, 3 : 3 + size] = value
+    return labels
+
+
+def save(path: Path, labels: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, affine), path)
+
+
+def save_nrrd(path: Path, labels: np.ndarray) -> None:
+    """The same place in the world in ITK's LPS+."""
+    image = itk.image_from_array(np.ascontiguousarray(labels.transpose()))
+    image.SetSpacing(np.linalg.norm(AFFINE[:3, :3], axis=0).tolist())
+    axes = (np.diag([-1, -1, 1]) @ AFFINE[:3, :3]) / np.linalg.norm(AFFINE[:3, :3], axis=0)
+    image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(axes)))
+    image.SetOrigin((np.diag([-1, -1, 1]) @ AFFINE[:3, 3]).tolist())
+    itk.imwrite(image, str(path))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
+    return tmp_path / "pred", tmp_path / "ref", tmp_path / "out"
+
+
+def run(folders: tuple[Path, Path, Path], *more: str) -> int:
+    pred, ref, out = map(str, folders)
+    return main(["--pred", pred, "--ref", ref, "--out", out, *more])
+
+
+def rows_of(out: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["case"], row["label"]): row for row in csv.DictReader((out / "metrics.csv").open())}
+
+
+def test_rows_are_those_of_the_arrays(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    pred, ref, out = folders
+    save(pred / "a.nii.gz", cube(5))
+    save(ref / "a.nii.gz", cube(4))
+    save(pred / "b.nii.gz", cube(4, size=0))
+    save(ref / "b.nii.gz", cube(4))
+    names = tmp_path / "labels.json"
+    names.write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "left kidney"}}))
+    options = ("--labels", str(names), "--boundary", "voxel", "surfel", "--penalty-mm", "40")
+    assert run(folders, *options, "--tolerance-mm", "1.5") == 0
+    rows = rows_of(out)
+    assert {key: row["status"] for key, row in rows.items()} == {
+        ("a", "liver"): "found",
+        ("a", "left kidney"): "absent",
+        ("b", "liver"): "missed",
+        ("b", "left kidney"): "absent",
+    }
+    expected = measure_mask(
+        cube(5).transpose(2, 1, 0),
+        cube(4).transpose(2, 1, 0),
+        spacing_mm=SPACING_DHW,
+        boundaries=("voxel", "surfel"),
+        tolerances_mm=(1.5,),
+    )
+    for name, value in expected.items():
+        if name != "status":
+            assert float(rows["a", "liver"][name]) == pytest.approx(value, rel=1e-6), name
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["problems"] == []
+    distances = summary["labels"]["liver"]["metrics"]["voxel_hd_mm"]
+    assert (distances["n"], distances["mean"]) == (2, pytest.approx((0.8 + 40) / 2))
+
+
+def test_what_does_not_fit_is_named_and_the_rest_is_measured(
+    folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred, ref, out = folders
+    for case in ("good", "moved", "cut", "broken", "lonely"):
+        save(ref / f"{case}.nii.gz", cube(4))
+    save(pred / "good.nii.gz", cube(5) + cube(13, value=7, size=3))
+    save(pred / "moved.nii.gz", cube(4), AFFINE + np.eye(4)[0][:, None] * np.eye(4)[3])
+    save(pred / "cut.nii.gz", cube(4)[:, :, :10])
+    (pred / "broken.nii.gz").write_bytes(b"no image")
+    save(pred / "extra.nii.gz", cube(4))
+    assert run(folders) == 1
+    assert list(rows_of(out)) == [("good", "1")]
+    said = capsys.readouterr().err
+    for sentence in (
+        "lonely.nii.gz: this reference has no prediction in",
+        "extra.nii.gz: this prediction has no reference in",
+        "the labels' affine differs from that of the image",
+        "the labels have 10 x 18 x 20 voxels",
+        "broken.nii.gz: cannot be read as NIfTI",
+        "good.nii.gz: label 7, which no reference has, was not measured",
+    ):
+        assert sentence in said, sentence
+    assert len(json.loads((out / "summary.json").read_text())["problems"]) == 6
+    assert "6 problems" in (out / "report.html").read_text()
+
+
+def test_nrrd_and_nifti_of_one_place_are_the_same(folders: tuple[Path, Path, Path]) -> None:
+    pred, ref, out = folders
+    save(ref / "a.nii.gz", cube(4))
+    pred.mkdir()
+    save_nrrd(pred / "a.nrrd", cube(4))
+    assert run(folders) == 0
+    row = rows_of(out)["a", "1"]
+    assert (float(row["dsc"]), float(row["surfel_hd_mm"])) == (1.0, 0.0)
+    nrrd, nifti = read_label_map(pred / "a.nrrd"), read_label_map(ref / "a.nii.gz")
+    assert nrrd.spacing_mm == pytest.approx(nifti.spacing_mm)
+    np.testing.assert_allclose(nrrd.affine, nifti.affine, atol=1e-6)
+
+
+def test_a_broken_nrrd_is_a_problem(
+    folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred, ref, _ = folders
+    for case in ("a", "b"):
+        save(ref / f"{case}.nii.gz", cube(4))
+    save(pred / "b.nii.gz", cube(4))
+    (pred / "a.nrrd").write_text("NRRD0004\n")
+    assert run(folders) == 1
+    assert "a.nrrd: cannot be read as NRRD" in capsys.readouterr().err
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would load from elsewhere, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [
+            value or "" for name, value in attrs if name == "src" or (tag, name) == ("link", "href")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_report_stands_alone_and_shows_misses_and_the_worst(
+    folders: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    pred, ref, out = folders
+    for case, at in (("fine", 4), ("worse", 6), ("worst", 9), ("<b>&", 5)):
+        save(ref / f"{case}.nii.gz", cube(4))
+        save(pred / f"{case}.nii.gz", cube(at))
+    save(ref / "gone.nii.gz", cube(4))
+    save(pred / "gone.nii.gz", cube(4, size=0))
+    assert run(folders) == 0
+    reader = Reader()
+    html = (out / "report.html").read_text()
+    reader.feed(html)
+    assert len(reader.loaded) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in reader.loaded)
+    assert "<b>&amp;" not in html
+    assert re.findall(r"1 of (\S+), slice", reader.text) == ["gone", "worst", "worse"]
+    assert "1 left out" in reader.text
+    assert "1, 1 infinite" in html
+    assert "Every file had its partner" in reader.text
+    assert html.count("<svg") == 6  # Dice, HD95, ASSD and three NSD
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (lambda pred, ref: None, "there is no such folder"),
+        (lambda pred, ref: (pred.mkdir(), ref.mkdir()), "found no label map"),
+        (
+            lambda pred, ref: (save(pred / "a.nii.gz", cube(4)), save(ref / "b.nii.gz", cube(4))),
+            "no file named like",
+        ),
+        (
+            lambda pred, ref: [save(pred / f"a.{end}", cube(4)) for end in ("nii", "nii.gz")],
+            "found a.nii and a.nii.gz; keep one of them",
+        ),
+        (
+            lambda pred, ref: (save(pred / "a.nii.gz", cube(4)), save(ref / "a.nii.gz", cube(4)[:9])),
+            "no case could be measured",
+        ),
+    ],
+)
+def test_nothing_to_measure_is_an_error(
+    folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str], prepare: object, sentence: str
+) -> None:
+    pred, ref, out = folders
+    prepare(pred, ref)
+    assert run(folders) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_help_answers() -> None:
+    done = subprocess.run([sys.executable, "-m", "tools.evaluate", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "report.html" in done.stdout

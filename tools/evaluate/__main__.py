@@ -1,0 +1,111 @@
+"""Command line: `python -m tools.evaluate --pred DIR --ref DIR --out DIR`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import InputError
+
+if TYPE_CHECKING:
+    from common.metrics.segmentation import Row
+
+    from .measuring import CaseResult, Plan
+    from .overlays import Overlay
+
+WORST = 3  # overlays a label
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.evaluate",
+        description="Compare two folders of label maps (.nii.gz, .nii, .nrrd) whose files are named alike. "
+        "Writes metrics.csv (a row a case and label), summary.json and report.html.",
+        epilog="Exit code: 0 all was measured, 1 some files or labels were not, 2 nothing was.",
+    )
+    parser.add_argument("--pred", type=Path, required=True, help="folder of the predicted label maps")
+    parser.add_argument("--ref", type=Path, required=True, help="folder of the reference label maps")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made where it is absent")
+    parser.add_argument(
+        "--labels", type=Path, help='JSON with {"labels": {"1": "liver", ...}}, as a datalist'
+    )
+    parser.add_argument(
+        "--boundary",
+        nargs="+",
+        choices=("surfel", "voxel"),
+        default=["surfel"],
+        help="what a surface is: area-weighted corners (default), border voxels, or both",
+    )
+    parser.add_argument(
+        "--tolerance-mm", nargs="+", type=float, default=[1.0, 2.0, 3.0], help="of the NSD (default 1 2 3)"
+    )
+    parser.add_argument(
+        "--penalty-mm",
+        type=float,
+        help="distance that a missed or false label counts as; without one it is counted beside the mean",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="cases at a time (default: up to 4)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        problems = _evaluate(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    print(f"wrote {options.out / 'report.html'}, metrics.csv and summary.json")
+    return 1 if problems else 0
+
+
+def _evaluate(options: argparse.Namespace) -> list[str]:
+    """Measure, write and return the problems."""
+    from tqdm import tqdm  # here and below, so that --help answers at once
+
+    from common.data import load_label_names
+    from common.files import atomic_path
+    from common.metrics import summarise, write_rows, write_summary
+
+    from .measuring import Plan, collect, measure_pairs
+    from .pairs import find_pairs
+    from .report import write_html
+
+    if options.workers < 1:
+        raise InputError(f"--workers: found {options.workers}, expected a number from 1; correct it.")
+    names = load_label_names(options.labels) if options.labels else None
+    plan = Plan(names, options.boundary, options.tolerance_mm)
+    pairs, problems = find_pairs(options.pred, options.ref)
+    measured = measure_pairs(pairs, plan, workers=options.workers)
+    results = list(tqdm(measured, desc="evaluate", total=len(pairs), unit="case"))
+    rows, found = collect(results, plan)
+    problems += found
+    if not rows:
+        raise InputError(f"--pred {options.pred}: no case could be measured: {'; '.join(problems)}")
+    summary = summarise(rows, penalty_mm=options.penalty_mm)
+    write_rows(options.out / "metrics.csv", rows)
+    write_summary(options.out / "summary.json", {"problems": problems, **summary})
+    html = write_html(summary, rows, _overlays(results, rows, plan), problems)
+    with atomic_path(options.out / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return problems
+
+
+def _overlays(results: list["CaseResult"], rows: list["Row"], plan: "Plan") -> list["Overlay"]:
+    """Pictures of the worst cases of every label."""
+    from .overlays import draw, worst_rows
+
+    pairs = {result.pair.case: result.pair for result in results}
+    numbers = {name: number for number, name in (plan.names or {}).items()}
+    worst = [
+        row
+        for label in dict.fromkeys(str(r["label"]) for r in rows)
+        for row in worst_rows(rows, label, WORST)
+    ]
+    return [draw(pairs[str(r["case"])], numbers.get(str(r["label"])) or int(r["label"]), r) for r in worst]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
