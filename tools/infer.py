@@ -1,4 +1,4 @@
-"""Segment images with a bundle and words: NIfTI in, label maps in the same grid out."""
+"""Segment NIfTI, NRRD, MHA or DICOM volumes with a bundle and words; masks are in the image's own grid."""
 
 import argparse
 import json
@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
-    add("--input", type=Path, action="append", help="NIfTI file or folder of them; may be repeated")
+    add("--input", type=Path, action="append", help="image or folder of them; may be repeated")
+    add("--series", type=_series, help="UID or number, where a DICOM folder has several series")
     add("--output", type=Path, help="folder for <case>_seg.nii.gz, .json and .png")
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
     add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 def _device(text: str) -> str:
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def _series(text: str) -> str:
+    if not re.fullmatch(r"[\d.]+", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a SeriesInstanceUID or SeriesNumber")
     return text
 
 
@@ -100,6 +107,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#amp": options.amp,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
+        "evaluator#series": options.series,
         "evaluator#skip_existing": options.skip_existing or None,
         "evaluator#report": options.report and str(options.report.absolute()),
         "evaluator#progress": False if options.quiet else None,

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.dicom_series import holds_dicom
+from ..data.readers import ENDINGS, EXPECTED
 from ..errors import InputError
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-ENDINGS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Case:
     """An input file and its outputs' common beginning.
 
     Attributes:
-        source: the file to segment.
+        source: the file to segment, or the folder of a DICOM series.
         stem: folder and case name; outputs are `<stem>_seg.nii.gz` and so on.
     """
 
@@ -48,27 +48,45 @@ def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str]) -> list[Case]
 
 def _cases_of(path: Path, output: Path) -> list[Case]:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if _is_input(file, root=path, output=output))
-        if not files:
+        if _same(path, output):
             raise InputError(
-                f"{path}: found no file in this folder that ends in {' or '.join(ENDINGS)}, expected "
-                "at least one; name a folder of NIfTI files."
+                f"{path}: input and output are one folder, so that masks would be taken for images; "
+                "choose another output folder."
             )
-        return [Case(file, output / file.parent.relative_to(path) / _name(file)) for file in files]
+        cases = _cases_in(path, output)
+        if not cases:
+            raise InputError(f"{path}: found no image here, expected {EXPECTED}; name another folder.")
+        return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
     if not path.name.endswith(ENDINGS):
         raise InputError(
-            f"{path}: found the ending '{path.suffix}', expected {' or '.join(ENDINGS)}; convert it to NIfTI."
+            f"{path}: found the ending '{path.suffix}', expected {EXPECTED}; convert it to NIfTI."
         )
     return [Case(path, output / _name(path))]
 
 
-def _is_input(file: Path, *, root: Path, output: Path) -> bool:
-    """A NIfTI, not hidden (unfinished output is), not in an output folder inside the input folder."""
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    inside_output = output.resolve() != root.resolve() and file.resolve().is_relative_to(output.resolve())
-    return file.name.endswith(ENDINGS) and file.is_file() and not hidden and not inside_output
+def _cases_in(root: Path, output: Path) -> list[Case]:
+    """Image files, and folders of DICOM files, in a folder and its subfolders.
+
+    Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
+    """
+    cases = []
+    for name, folders, files in os.walk(root):
+        folder = Path(name)
+        folders[:] = sorted(
+            one for one in folders if not one.startswith(".") and not _same(folder / one, output)
+        )
+        place = output / folder.relative_to(root)
+        images = [folder / file for file in sorted(files) if not file.startswith(".")]
+        cases += [Case(file, place / _name(file)) for file in images if file.name.endswith(ENDINGS)]
+        if holds_dicom(folder):
+            cases.append(Case(folder, output / folder.name if folder == root else place))
+    return cases
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _name(file: Path) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
-from ..data.volumes import Volume, read_volume
+from ..data.readers import read_image
+from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt, check_prompt, read_prompts_file
 from .ahead import load_ahead
@@ -51,12 +52,13 @@ class CaseRunner:
     in a file, since a config would evaluate a text that begins with `$`.
 
     Args:
-        inputs: a NIfTI file, a folder of them, or a list of these.
+        inputs: an image (see `common.data.readers`), a folder of them, or a list of these.
         output_dir: where `<case>_seg.nii.gz`, `.json` and `.png` go, subfolders of an input folder mirrored.
         network: a network of `common.networks` with its weights.
         inferer: how volumes are segmented.
         prompts: texts, numbered from 1 in their order, or `Prompt`s.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
+        series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
         skip_existing: leave out a case whose outputs are whole and of the same input (by its sha256),
             prompts, weights and settings.
         checkpoint: file of the network's weights, whose sha256 goes into the reports.
@@ -73,6 +75,7 @@ class CaseRunner:
         inferer: VolumeInferer,
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
+        series: str | None = None,
         skip_existing: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         report: str | os.PathLike[str] | None = None,
@@ -84,6 +87,7 @@ class CaseRunner:
         self.inferer = inferer
         self.prompts = prompts
         self.prompts_file = prompts_file
+        self.series = series
         self.skip_existing = skip_existing
         self.checkpoint = checkpoint
         self.report = report
@@ -130,7 +134,7 @@ class CaseRunner:
             sha256 = source_sha256(case.source)
             if self.skip_existing and _is_done(case, value_sha256([sha256, run.request])):
                 return _Loaded(None, sha256, clock.seconds)
-            volume = read_volume(case.source)
+            volume = read_image(case.source, series=self.series)
         return _Loaded(volume, sha256, clock.seconds)
 
     def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:

@@ -166,7 +166,9 @@ def test_what_is_wrong_is_said_before_anything_starts(change, message, bundle, c
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
-@pytest.mark.parametrize("arguments", [["--no-such-option"], ["--device", "$gpu"], ["--slice-batch", "many"]])
+@pytest.mark.parametrize(
+    "arguments", [["--no-such-option"], ["--device", "$gpu"], ["--series", "$1"], ["--slice-batch", "many"]]
+)
 def test_an_unusable_command_line_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         infer.main(arguments)

@@ -9,6 +9,7 @@ import monai
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 import common
@@ -98,6 +99,25 @@ def test_a_folder_is_mirrored_and_text_is_encoded_once(run, network, make_nifti,
         f"{stem}_seg{ending}" for stem in ("a", "deep/er/b") for ending in (".json", ".nii.gz", ".png")
     )
     assert network.texts_encoded == TEXTS
+
+
+def test_all_formats_of_a_tree_become_cases(run, make_dicom, make_nifti, random_hu, tmp_path):
+    """A folder of DICOM files is one case, named after it; other formats are one file a case."""
+    slices = 2 * random_hu(3, 8, 8)
+    make_dicom(tmp_path / "in/patient/CT", slices)
+    make_dicom(tmp_path / "in/two", slices, SeriesNumber=1)
+    make_dicom(tmp_path / "in/two", slices + 2, SeriesNumber=2)
+    image = sitk.GetImageFromArray(slices)
+    sitk.WriteImage(image, str(tmp_path / "in/a.nrrd"))
+    sitk.WriteImage(image, str(tmp_path / "in/b.mha"))
+    make_nifti(slices.T, np.diag([-1.0, -1.0, 1.0, 1.0]), "in/c.nii")
+    with pytest.raises(CasesFailedError, match=r"^1 of 5 cases failed: .*in/two: found 2 series"):
+        run(tmp_path / "in")
+    for name in ("a", "b", "c", "patient/CT"):
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"out/{name}_seg.nii.gz")))
+        np.testing.assert_array_equal(mask, np.where(slices > 139.5, 1, np.where(slices > 19.5, 2, 0)))
+    run(tmp_path / "in/two", series="2", output_dir=tmp_path / "second")
+    assert written(tmp_path / "second") == ["two_seg.json", "two_seg.nii.gz", "two_seg.png"]
 
 
 def test_prompts_come_from_a_file_as_data(run, make_nifti, random_hu, tmp_path):
@@ -254,12 +274,12 @@ def test_inputs_are_checked_before_any_work(run, network, make_nifti, tmp_path):
     (tmp_path / "case.txt").write_text("no image")
     with pytest.raises(InputError, match=r"gone\.nii: no such file or folder; check the path"):
         run(tmp_path / "gone.nii")
-    with pytest.raises(InputError, match=r"case\.txt: found the ending '\.txt', expected \.nii\.gz or \.nii"):
+    with pytest.raises(InputError, match=r"case\.txt: found the ending '\.txt', expected NIfTI"):
         run(tmp_path / "case.txt")
-    with pytest.raises(
-        InputError, match=r"empty: found no file in this folder that ends in \.nii\.gz or \.nii"
-    ):
+    with pytest.raises(InputError, match=r"empty: found no image here, expected NIfTI"):
         run(tmp_path / "empty")
+    with pytest.raises(InputError, match="empty: input and output are one folder, so that masks would"):
+        run(tmp_path / "empty", output_dir=tmp_path / "empty")
     with pytest.raises(InputError, match="input: found an empty list, expected at least one file"):
         run([])
     assert network.texts_encoded == []

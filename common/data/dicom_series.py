@@ -1,0 +1,232 @@
+"""Which DICOM files of a folder belong together, and in which order they lie in space."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from ..errors import InputError
+
+SLICE_CLASSES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage)
+PREAMBLE = 128  # bytes before the letters DICM
+SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
+EVEN_STEPS = 0.05  # of the usual step between slices: tables round positions to some micrometres
+
+
+@dataclass(frozen=True)
+class Series:
+    """A stack of slices.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        number: SeriesNumber, or "".
+        description: modality and SeriesDescription.
+        files: in the order of the slices.
+        headers: of the files, all but the pixels, in the same order.
+    """
+
+    uid: str
+    number: str
+    description: str
+    files: tuple[Path, ...]
+    headers: tuple[pydicom.Dataset, ...]
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has the letters that DICOM files have after their preamble."""
+    try:
+        with path.open("rb") as file:
+            return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+    except OSError:
+        return False
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a DICOM file lies directly in a folder."""
+    return any(is_dicom(path) for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def find_series(folder: str | os.PathLike[str], *, series: str | None = None) -> Series:
+    """The image series in a folder, sorted along its slices' normal.
+
+    Objects without slices of their own (segmentations, structure sets, reports) are left aside.
+
+    Args:
+        folder: holds the files of one series, or of several.
+        series: SeriesInstanceUID or SeriesNumber, needed where there are several.
+
+    Raises:
+        InputError: none or several series, another one asked for, or slices that make no stack: repeated
+            or missing positions (named by instance number), different sizes or directions.
+    """
+    folder = Path(folder)
+    groups = _group(folder)
+    chosen = {
+        uid: members for uid, members in groups.items() if series is None or series in (uid, _number(members))
+    }
+    if len(chosen) != 1:
+        raise InputError(_choice(folder, groups, series))
+    uid, members = chosen.popitem()
+    _check_alike(folder, members)
+    members = _sorted(folder, members)
+    files, headers = zip(*members, strict=True)
+    return Series(uid, _number(members), _description(headers[0]), files, headers)
+
+
+Member = tuple[Path, pydicom.Dataset]
+
+
+def _group(folder: Path) -> dict[str, list[Member]]:
+    """Slices by SeriesInstanceUID."""
+    groups: dict[str, list[Member]] = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or not is_dicom(path):
+            continue
+        header = _read_header(path)
+        kind = header.file_meta.MediaStorageSOPClassUID
+        if kind in MULTI_FRAME_CLASSES:
+            raise InputError(
+                f"{path}: found a multi-frame image, expected one slice a file; convert it to NIfTI "
+                "(for instance with dcm2niix)."
+            )
+        if kind in SLICE_CLASSES:
+            groups[_series_of(path, header)].append((path, header))
+    return groups
+
+
+def _series_of(path: Path, header: pydicom.Dataset) -> str:
+    for keyword in ("SeriesInstanceUID", "ImagePositionPatient", "Rows", "Columns"):
+        if header.get(keyword) is None:
+            raise InputError(
+                f"{path}: found no {keyword}, expected a whole {header.get('Modality', 'DICOM')} slice; "
+                "copy or export it again."
+            )
+    return str(header.SeriesInstanceUID)
+
+
+def _read_header(path: Path) -> pydicom.Dataset:
+    """All of a file but its pixels, which are checked to be there: decoders fill in what is missing."""
+    try:
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            if not {"MediaStorageSOPClassUID", "TransferSyntaxUID"} <= set(header.file_meta.dir()):
+                raise EOFError("it does not say what it is")
+            held = path.stat().st_size - file.tell()
+    except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as DICOM ({error}), so the file is broken or cut off; copy it again."
+        ) from error
+    syntax = header.file_meta.TransferSyntaxUID
+    if "Rows" in header and not (syntax.is_compressed or syntax.is_deflated):
+        held -= 8 if syntax.is_implicit_VR else 12  # tag, type and length of the pixels
+        expected = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
+        if held < expected:
+            raise InputError(
+                f"{path}: found {held} bytes after the header, expected {expected} for its pixels, so it "
+                "is cut off; copy it again."
+            )
+    return header
+
+
+def _choice(folder: Path, found: dict[str, list[Member]], series: str | None) -> str:
+    if not found:
+        return f"{folder}: found no DICOM slice with a position, expected a series of them; name its folder."
+    rows = [
+        f"{uid} (number {_number(members) or '-'}, {_description(members[0][1])}, {len(members)} slices)"
+        for uid, members in found.items()
+    ]
+    asked = f" and not {series!r}" if series is not None else ""
+    return (
+        f"{folder}: found {len(rows)} series{asked}: {'; '.join(rows)}; "
+        "choose one with --series and its UID or number."
+    )
+
+
+def _number(members: Sequence[Member]) -> str:
+    value = members[0][1].get("SeriesNumber")
+    return "" if value is None else str(value)
+
+
+def _description(header: pydicom.Dataset) -> str:
+    return f"{header.get('Modality', '?')} {header.get('SeriesDescription', '')}".strip()
+
+
+def _instance(header: pydicom.Dataset) -> str:
+    return str(header.get("InstanceNumber", "?"))
+
+
+def _check_alike(folder: Path, members: Sequence[Member]) -> None:
+    """All slices have the size, pixel spacing and directions of the first one."""
+    first = members[0][1]
+    for keyword in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"):
+        expected = _numbers(folder, first, keyword)
+        for _, header in members:
+            found = _numbers(folder, header, keyword)
+            if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=SAME_DIRECTION):
+                raise InputError(
+                    f"{folder}: instance {_instance(header)} has {keyword} {found.tolist()} and instance "
+                    f"{_instance(first)} has {expected.tolist()}, expected the same in the whole series; "
+                    "remove the images that do not belong to the stack."
+                )
+
+
+def _numbers(folder: Path, header: pydicom.Dataset, keyword: str) -> np.ndarray:
+    value: Any = header.get(keyword)
+    if value is None:
+        raise InputError(
+            f"{folder}: instance {_instance(header)} has no {keyword}, expected it in every slice; "
+            "export the series again."
+        )
+    return np.atleast_1d(np.asarray(value, dtype=float))
+
+
+def _sorted(folder: Path, members: Sequence[Member]) -> list[Member]:
+    """Along the normal, with one distance between neighbours."""
+    orientation = _numbers(folder, members[0][1], "ImageOrientationPatient")
+    normal = np.cross(orientation[:3], orientation[3:])
+    heights = np.array([_numbers(folder, header, "ImagePositionPatient") @ normal for _, header in members])
+    order = np.argsort(heights, kind="stable")
+    members, heights = [members[index] for index in order], heights[order]
+    steps = np.diff(heights)
+    if len(steps):
+        _check_steps(folder, [header for _, header in members], steps)
+    return members
+
+
+def _check_steps(folder: Path, headers: Sequence[pydicom.Dataset], steps: np.ndarray) -> None:
+    usual = float(np.median(steps))
+    for before, after, step in zip(headers, headers[1:], steps, strict=False):
+        pair = f"instances {_instance(before)} and {_instance(after)}"
+        if step < 0.01:  # mm
+            raise InputError(
+                f"{folder}: {pair} lie at the same place, expected one image a slice; "
+                "remove the duplicate, or the images of another phase."
+            )
+        if abs(step - usual) <= EVEN_STEPS * usual:
+            continue
+        count = round(step / usual) - 1
+        if count > 0 and abs(step - (count + 1) * usual) <= EVEN_STEPS * usual:
+            missing = "1 slice is" if count == 1 else f"{count} slices are"
+            raise InputError(
+                f"{folder}: {missing} missing between {pair} ({step:g} mm apart, elsewhere {usual:g} mm), "
+                "expected a complete series; export it again."
+            )
+        raise InputError(
+            f"{folder}: the slice spacing is uneven: {step:g} mm between {pair}, elsewhere {usual:g} mm, "
+            "expected one spacing; split the series or resample it."
+        )

@@ -1,0 +1,99 @@
+"""A DICOM series as a volume that remembers the headers of its slices."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from ..errors import InputError
+from .dicom_series import Series, find_series
+from .itk_reader import RAS_FROM_LPS, volume_from_array
+from .volumes import Volume
+
+TILT_DEGREES = 0.1  # smaller angles between the stack and the slices' normal are rounding
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DicomVolume(Volume):
+    """A volume from a DICOM series.
+
+    Attributes:
+        headers: of the slices without their pixels, in the order of the stored third axis.
+    """
+
+    headers: tuple[pydicom.Dataset, ...]
+
+
+def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> DicomVolume:
+    """Read a series of single-frame images: modality values (rescaled, HU for CT), float32.
+
+    The stored axes are columns, rows and slices. A tilted gantry is kept as a sheared affine, and said.
+
+    Args:
+        folder: holds the files.
+        series: SeriesInstanceUID or SeriesNumber, needed where there are several.
+
+    Raises:
+        InputError: as `find_series`, or pixels that cannot be decoded.
+    """
+    found = find_series(folder, series=series)
+    affine = RAS_FROM_LPS @ _affine(found)
+    _say_tilt(Path(folder), affine)
+    volume = volume_from_array(folder, _pixels(Path(folder), found), affine)
+    return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, found.headers)
+
+
+def _affine(series: Series) -> np.ndarray:
+    """(4, 4) indices of (column, row, slice) to LPS+ mm (DICOM PS3.3, C.7.6.2.1.1)."""
+    first, last = series.headers[0], series.headers[-1]
+    orientation = np.asarray(first.ImageOrientationPatient, dtype=float)
+    row_spacing, column_spacing = (float(value) for value in first.PixelSpacing)
+    origin = np.asarray(first.ImagePositionPatient, dtype=float)
+    affine = np.eye(4)
+    affine[:3, 0] = orientation[:3] * column_spacing
+    affine[:3, 1] = orientation[3:] * row_spacing
+    if len(series.headers) > 1:
+        step = (np.asarray(last.ImagePositionPatient, dtype=float) - origin) / (len(series.headers) - 1)
+    else:
+        thickness = float(first.get("SliceThickness") or 1.0)
+        step = np.cross(orientation[:3], orientation[3:]) * thickness
+    affine[:3, 2] = step
+    affine[:3, 3] = origin
+    return affine
+
+
+def _say_tilt(folder: Path, affine: np.ndarray) -> None:
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    step = affine[:3, 2]
+    cosine = abs(normal @ step) / (np.linalg.norm(normal) * np.linalg.norm(step))
+    degrees = np.degrees(np.arccos(min(cosine, 1.0)))
+    if degrees > TILT_DEGREES:
+        _log.warning(
+            "%s: the gantry is tilted by %.1f degrees; slices are segmented as they are, and masks keep the "
+            "tilt in their affine, which some viewers ignore.",
+            folder,
+            degrees,
+        )
+
+
+def _pixels(folder: Path, series: Series) -> np.ndarray:
+    """(columns, rows, slices) float32, decoded and rescaled by GDCM."""
+    import itk  # takes seconds to load, which NIfTI needs not
+
+    reader = itk.ImageSeriesReader[itk.Image[itk.F, 3]].New()
+    reader.SetImageIO(itk.GDCMImageIO.New())
+    reader.SetFileNames([str(path) for path in series.files])
+    try:
+        reader.Update()
+    except RuntimeError as error:
+        syntaxes = sorted({header.file_meta.TransferSyntaxUID.name for header in series.headers})
+        raise InputError(
+            f"{folder}: the pixels cannot be decoded ({', '.join(syntaxes)}), so a file is broken or its "
+            "compression is not supported; export the series uncompressed."
+        ) from error
+    return itk.array_from_image(reader.GetOutput()).transpose()

@@ -1,0 +1,111 @@
+"""Volumes from NRRD and MetaImage files, and from any voxels with an affine."""
+
+import logging
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+
+from ..errors import InputError
+from .volumes import Grid, Volume
+
+ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK and DICOM point to left and posterior
+
+_log = logging.getLogger(__name__)
+
+
+def read_itk(path: str | os.PathLike[str]) -> Volume:
+    """Read a scalar volume from NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd), as float32.
+
+    Raises:
+        InputError: missing or broken file, not three-dimensional, more than one channel, or no finite voxel.
+    """
+    import itk  # takes seconds to load, which NIfTI needs not
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a file that ends in {', '.join(ENDINGS)}.")
+    try:
+        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+        header.SetFileName(str(path))
+        header.ReadImageInformation()
+        axes, channels = header.GetNumberOfDimensions(), header.GetNumberOfComponents()
+        if axes != 3 or channels != 1:
+            raise InputError(
+                f"{path}: the image has {axes} axes and {channels} channels, expected three axes and one "
+                "channel; give one volume of slices."
+            )
+        image = itk.imread(str(path), pixel_type=itk.F)
+    except (RuntimeError, AttributeError) as error:  # AttributeError: no reader felt responsible
+        raise InputError(
+            f"{path}: cannot be read as {path.suffix[1:].upper()} ({_reason(error)}), so the file is broken, "
+            "cut off or of another kind; export it again."
+        ) from error
+    affine = np.eye(4)
+    affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = np.asarray(image.GetOrigin())
+    stored = itk.array_from_image(image).transpose()  # ITK's arrays are (Z, Y, X)
+    return volume_from_array(path, stored, RAS_FROM_LPS @ affine)
+
+
+def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:
+    """Volume of voxels (X, Y, Z) float32 and an affine to RAS+ mm, from anything but NIfTI.
+
+    Its masks are written as NIfTI with the same affine. Voxels that are not finite become the smallest
+    finite value, with a warning.
+
+    Args:
+        path: where they came from, for messages.
+
+    Raises:
+        InputError: the affine is singular, or no voxel is finite.
+    """
+    path = Path(path)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    # The determinant of unit columns is the volume that they span: 0 where they lie in a plane.
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * spacing.prod():
+        raise InputError(
+            f"{path}: the axes are singular ({affine[:3, :3].tolist()}), so voxels have no place in space; "
+            "export the image again."
+        )
+    finite = np.isfinite(stored)
+    if not finite.any():
+        raise InputError(
+            f"{path}: no voxel holds a finite number (all NaN or infinite); export the image again."
+        )
+    if not finite.all():
+        stored = np.where(finite, stored, stored[finite].min())
+        _log.warning(
+            "%s: %d voxels are NaN or infinite; they were set to the minimum.", path, (~finite).sum()
+        )
+    grid = Grid(path, _three(stored.shape), affine, _header(stored.shape, affine))
+    slices = np.ascontiguousarray(orientations.apply_orientation(stored, grid.to_slices))
+    # Which stored axis became which of (D, H, W): row i of the transform says where stored axis i went.
+    sizes = np.empty(3)
+    sizes[grid.to_slices[:, 0].astype(int)] = spacing
+    return Volume(slices, (float(sizes[0]), float(sizes[1]), float(sizes[2])), grid)
+
+
+def _header(shape: tuple[int, ...], affine: np.ndarray) -> nib.Nifti1Header:
+    """NIfTI header with the affine as sform, and as qform too where its axes are orthogonal."""
+    image = nib.Nifti1Image(np.broadcast_to(np.uint8(0), shape), affine)
+    image.set_sform(affine, code="scanner")
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    orthogonal = np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-4)
+    image.set_qform(affine if orthogonal else None, code="scanner" if orthogonal else "unknown")
+    image.header.set_xyzt_units("mm")
+    return image.header
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = shape
+    return x, y, z
+
+
+def _reason(error: Exception) -> str:
+    """The last line of an ITK error, which says what was wrong after where in the source it was noticed."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

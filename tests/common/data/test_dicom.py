@@ -1,0 +1,204 @@
+"""DICOM series, against the standard's equation for positions, pydicom's pixels and SimpleITK's reader."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from common.data.dicom_volume import read_dicom
+from common.data.readers import read_image
+from common.data.volumes import read_labels, write_labels
+from common.errors import InputError
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+
+ORIENTATIONS = {
+    "axial": ((1, 0, 0, 0, 1, 0), (0, 0, 2.5)),
+    "axial, head first": ((1, 0, 0, 0, 1, 0), (0, 0, -2.5)),
+    "prone": ((-1, 0, 0, 0, -1, 0), (0, 0, 2.5)),
+    "coronal": ((1, 0, 0, 0, 0, -1), (0, 3, 0)),
+    "sagittal": ((0, 1, 0, 0, 0, -1), (-3, 0, 0)),
+    "oblique": ((0.96, 0.28, 0, -0.28, 0.96, 0), (0, 0, 2.5)),
+    "tilted gantry": ((1, 0, 0, 0, 0.96, -0.28), (0, 0, 5)),
+}
+
+
+def random_slices(*shape):
+    return 2 * np.random.default_rng(1).integers(-500, 500, shape)  # even: the rescale slope is 2
+
+
+def check_positions(volume, folder):
+    """Every pixel of every file lies where PS3.3 C.7.6.2.1.1 says, with its rescaled value."""
+    to_index = np.linalg.inv(volume.affine)
+    for path in sorted(folder.iterdir()):
+        header = pydicom.dcmread(path)
+        values = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        row, column = np.indices(values.shape)
+        orientation = np.asarray(header.ImageOrientationPatient, float)
+        between_rows, between_columns = map(float, header.PixelSpacing)
+        lps = (
+            np.asarray(header.ImagePositionPatient, float)
+            + np.multiply.outer(column * between_columns, orientation[:3])
+            + np.multiply.outer(row * between_rows, orientation[3:])
+        )
+        ras = np.concatenate([lps * [-1, -1, 1], np.ones((*row.shape, 1))], axis=-1)
+        index = ras @ to_index.T
+        np.testing.assert_allclose(index, np.rint(index), atol=1e-3)
+        d, h, w, _ = np.rint(index).astype(int).transpose(2, 0, 1)
+        np.testing.assert_array_equal(volume.slices[d, h, w], values)
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_every_pixel_lies_where_the_standard_says(name, make_dicom, tmp_path):
+    orientation, step = ORIENTATIONS[name]
+    make_dicom(tmp_path / "s", random_slices(4, 5, 6), orientation=orientation, step=step, spacing=(0.7, 1.3))
+    volume = read_image(tmp_path / "s")
+    check_positions(volume, tmp_path / "s")
+    assert volume.slices.dtype == np.float32
+    assert len(volume.headers) == 4
+
+
+def test_a_real_scan(tmp_path):
+    folder = DATA / "ct_dcmqi_seg" / "ct-3slice"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: a real DICOM series is not read in this run")
+    volume = read_dicom(folder)
+    check_positions(volume, folder)
+    np.testing.assert_allclose(volume.spacing_mm, (1.0, 0.810547, 0.810547), atol=1e-5)
+
+
+def test_a_whole_zip_equals_simpleitks_reading(tmp_path):
+    archive = DATA / "ct_chaos_liver_dicom" / "DICOM_anon.zip"
+    if not archive.is_file():
+        pytest.skip(f"{archive} is absent: a whole DICOM scan is not read in this run")
+    volume = read_image(archive)
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "DICOM_anon")))
+    expected = sitk.DICOMOrient(reader.Execute(), "LPS")  # towards left, posterior, superior
+    np.testing.assert_array_equal(volume.slices, sitk.GetArrayFromImage(expected))
+    np.testing.assert_allclose(volume.spacing_mm[::-1], expected.GetSpacing(), atol=1e-4)
+    origin = volume.affine[:3, 3] * [-1, -1, 1]
+    np.testing.assert_allclose(origin, expected.GetOrigin(), atol=1e-3)
+
+
+def test_compressed_pixels_are_read(make_dicom, tmp_path):
+    slices = random_slices(3, 16, 16)
+    make_dicom(tmp_path / "rle", slices, compress=pydicom.uid.RLELossless)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "rle").slices, slices)
+
+
+def test_compressed_pixels_that_are_broken_are_said(make_dicom, tmp_path):
+    make_dicom(tmp_path, random_slices(1, 16, 16), compress=pydicom.uid.RLELossless)
+    (path,) = tmp_path.iterdir()
+    header = pydicom.dcmread(path)
+    header.PixelData = pydicom.encaps.encapsulate([b"\xff" * 70])
+    header.save_as(path)
+    with pytest.raises(InputError, match=r"the pixels cannot be decoded \(RLE Lossless\), so a file"):
+        read_dicom(tmp_path)
+
+
+def test_masks_come_back_where_the_pixels_are(make_dicom, tmp_path):
+    make_dicom(tmp_path / "s", random_slices(4, 5, 6), orientation=(0, 1, 0, 0, 0, -1), step=(-3, 0, 0))
+    volume = read_dicom(tmp_path / "s")
+    write_labels(tmp_path / "mask.nii.gz", (volume.slices > 0).astype(np.uint8), like=volume)
+    mask = read_labels(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(mask.slices, volume.slices > 0)
+    np.testing.assert_allclose(mask.affine, volume.affine, atol=1e-4)
+
+
+def test_a_tilted_gantry_is_said(make_dicom, tmp_path, caplog):
+    orientation, step = ORIENTATIONS["tilted gantry"]
+    make_dicom(tmp_path / "s", random_slices(3, 4, 4), orientation=orientation, step=step)
+    read_dicom(tmp_path / "s")
+    assert "s: the gantry is tilted by 16.3 degrees; slices are segmented as they are" in caplog.text
+
+
+def test_one_of_several_series_is_chosen_by_uid_or_number(make_dicom, tmp_path):
+    first, second = random_slices(2, 4, 4), random_slices(3, 4, 4)
+    one = make_dicom(tmp_path, first, SeriesNumber=1, SeriesDescription="native")
+    two = make_dicom(tmp_path, second, SeriesNumber=2, SeriesDescription="portal venous")
+    np.testing.assert_array_equal(read_dicom(tmp_path, series=one).slices, first)
+    np.testing.assert_array_equal(read_dicom(tmp_path, series="2").slices, second)
+    with pytest.raises(InputError) as caught:
+        read_dicom(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: found 2 series: ")
+    assert f"{one} (number 1, CT native, 2 slices)" in str(caught.value)
+    assert f"{two} (number 2, CT portal venous, 3 slices)" in str(caught.value)
+    assert str(caught.value).endswith("choose one with --series and its UID or number.")
+    with pytest.raises(InputError, match="found 2 series and not '7': "):
+        read_dicom(tmp_path, series="7")
+
+
+def test_objects_that_are_no_slices_are_left_aside(make_dicom, tmp_path):
+    slices = random_slices(2, 4, 4)
+    make_dicom(tmp_path, slices)
+    make_dicom(
+        tmp_path, slices[:1], Modality="RTDOSE", SOPClassUID=pydicom.uid.RTDoseStorage, NumberOfFrames=2
+    )
+    (tmp_path / "DICOMDIR.txt").write_text("no image")
+    np.testing.assert_array_equal(read_dicom(tmp_path).slices, slices)
+
+
+def alter(folder, index, **tags):
+    """Change tags of the slice with an instance number."""
+    for path in folder.iterdir():
+        header = pydicom.dcmread(path)
+        if header.InstanceNumber == index:
+            for keyword, value in tags.items():
+                setattr(header, keyword, value)
+            header.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("index", "tags", "message"),
+    [
+        (3, {"ImagePositionPatient": [-10, 20, -28]}, "instances 3 and 2 lie at the same place, expected"),
+        (5, {"ImagePositionPatient": [-10, 20, -20]},
+         r"1 slice is missing between instances 4 and 5 \(4 mm apart, elsewhere 2 mm\)"),
+        (5, {"ImagePositionPatient": [-10, 20, -21.2]},
+         r"the slice spacing is uneven: 2\.8 mm between instances 4 and 5, elsewhere 2 mm"),
+        (2, {"Rows": 2, "PixelData": bytes(16)}, r"instance 2 has Rows \[2\.0\] and instance \d has"),
+        (2, {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "instance . has ImageOrientationPatient"),
+        (2, {"PixelSpacing": None}, "instance 2 has no PixelSpacing, expected it in every slice"),
+        (1, {"PixelData": b"\0\0"}, r"found \d+ bytes after the header, expected 32 for its pixels"),
+    ],
+)  # fmt: skip
+def test_slices_that_make_no_stack_are_named(index, tags, message, make_dicom, tmp_path):
+    make_dicom(tmp_path, random_slices(5, 4, 4))
+    alter(tmp_path, index, **tags)
+    with pytest.raises(InputError, match=message):
+        read_dicom(tmp_path)
+
+
+def test_other_errors_say_what_to_do(make_dicom, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: found no DICOM slice with a position, expected a series"):
+        read_dicom(tmp_path / "empty")
+    make_dicom(tmp_path / "multi", random_slices(1, 4, 4), SOPClassUID=pydicom.uid.EnhancedCTImageStorage)
+    with pytest.raises(InputError, match=r"multi/.*dcm: found a multi-frame image, expected one"):
+        read_dicom(tmp_path / "multi")
+    for length, message in [
+        (132, "cannot be read as DICOM"),
+        (600, "found no SeriesInstanceUID, expected a whole CT slice"),
+        (-7, "found .* bytes after the header, expected 32"),
+    ]:
+        folder = tmp_path / f"cut at {length}"
+        make_dicom(folder, random_slices(1, 4, 4))
+        (path,) = folder.iterdir()
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(InputError, match=rf"{path.name}: {message}"):
+            read_dicom(folder)
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"broken\.zip: cannot be unpacked"):
+        read_image(tmp_path / "broken.zip")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for folder in "ab":
+            for file in (tmp_path / "multi").iterdir():
+                archive.write(file, f"{folder}/{file.name}")
+    with pytest.raises(InputError, match=r"two\.zip: found DICOM files in 2 folders of this archive"):
+        read_image(tmp_path / "two.zip")
