@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from .errors import InputError
 from .files import atomic_path
 from .weights import FrozenBase, first_few
+
+if TYPE_CHECKING:
+    from .networks.base import TextSegmenter
 
 
 def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: bool) -> None:
@@ -100,6 +104,17 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a flat dict of tensors, found {held}; save network.state_dict() by itself."
         )
     return content
+
+
+def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "TextSegmenter":
+    """Load `path` into `network` and return it.
+
+    Raises:
+        InputError: a missing or unsuited checkpoint, or other frozen bases than it was trained with.
+    """
+    load_checkpoint(network, path)
+    check_bases(path, network.frozen_bases())
+    return network
 
 
 def write_model_json(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:

@@ -75,6 +75,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
         length: draws that make an epoch.
         prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
         negative_rate: share of draws whose first organ is absent from the slice.
+        level_block: draws in a row that share a level when it is "mixed"; give the batch size, so that names
+            of five word pieces are not padded to descriptions of sixty.
         text_level: "simple" (name, synonyms), "complex" (descriptions) or "mixed" (both equally likely).
         window_hu: (low, high).
         transform: dictionary transform over `image` (1, S, S) and `label` (K, S, S), e.g. MONAI's; a
@@ -96,6 +98,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         prompts_per_slice: int = 4,
         negative_rate: float = 0.25,
         text_level: str = "mixed",
+        level_block: int = 1,
         window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
         transform: Any = None,
         seed: int = 0,
@@ -106,6 +109,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.length = length
         self.negative_rate = negative_rate
         self.text_level = text_level
+        self.level_block = level_block
         self.transform = transform
         self.seed = seed
         vocabulary = Vocabulary.load()
@@ -137,7 +141,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         sample = {
             "image": case.images[slice_index][None].float(),
             "label": torch.stack([(case.labels[slice_index] == number).float() for number in chosen]),
-            "prompt": [self._words(self.organs[number], rng) for number in chosen],
+            "prompt": [self._words(self.organs[number], self._level(index), rng) for number in chosen],
             "target": [self.organs[number].name for number in chosen],
         }
         if self.transform is None:
@@ -145,10 +149,14 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.transform.set_random_state(seed=int(rng.integers(2**31)))
         return self.transform(sample)
 
-    def _words(self, organ: Organ, rng: np.random.Generator) -> str:
-        level = self.text_level
-        if level == "mixed":
-            level = ("simple", "complex")[rng.integers(2)]
+    def _level(self, index: int) -> str:
+        if self.text_level != "mixed":
+            return self.text_level
+        block = np.random.default_rng((self.seed, index // self.level_block, 1))
+        return ("simple", "complex")[block.integers(2)]
+
+    @staticmethod
+    def _words(organ: Organ, level: str, rng: np.random.Generator) -> str:
         texts = organ.texts(level)
         return texts[rng.integers(len(texts))]
 

@@ -16,9 +16,13 @@ Array = NDArray[Any]
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call and keep the machine code on disk, where a disk can be written."""
+    """Compile at the first call and keep the machine code on disk, where a disk can be written.
+
+    As `scripts.common` nothing is kept: numba's files name the module, and the repository's own copy is
+    the same file under another name.
+    """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=not __name__.startswith("scripts."))(function)
     except RuntimeError:  # numba finds no folder for its cache (a read-only container)
         return numba.njit(nogil=True)(function)
 
@@ -187,3 +191,72 @@ def nearest_by_columns(
                 best = min(best, away + (dk * spacing[2]) ** 2)
             squared[n] = best
     return squared
+
+
+@_compiled
+def _lower_envelope(heights: Array, step: float, sites: Array, borders: Array) -> None:
+    """Replace heights[j] by the least of heights[m] + ((j - m) step)² over all m, in time linear in their number.
+
+    Felzenszwalb and Huttenlocher, "Distance transforms of sampled functions", 2012, algorithm 1: parabola
+    number n of the envelope stands at sites[n] and is the lowest from borders[n] on.
+    """
+    count = 0
+    for m in range(len(heights)):
+        if heights[m] == np.inf:
+            continue
+        border = -np.inf
+        while count > 0:
+            top = sites[count - 1]
+            border = (heights[m] - heights[top]) / (2 * step * step * (m - top)) + (m + top) / 2
+            if border > borders[count - 1]:
+                break
+            count -= 1
+        sites[count], borders[count] = m, border if count > 0 else -np.inf
+        count += 1
+    if count == 0:
+        return
+    lowest = heights[sites[:count]]
+    n = 0
+    for j in range(len(heights)):
+        while n + 1 < count and borders[n + 1] <= j:
+            n += 1
+        heights[j] = lowest[n] + ((j - sites[n]) * step) ** 2
+
+
+@_compiled
+def _plane_distances(starts: Array, ks: Array, spacing: Array, plane: Array) -> None:
+    """Fill `plane` (K, J) with the squared distance in mm² to the nearest element of one plane of a surface."""
+    size_k, size_j = plane.shape
+    for j in range(size_j):
+        if starts[j] == starts[j + 1]:
+            plane[:, j] = np.inf
+            continue
+        n = starts[j]
+        for k in range(size_k):
+            while n + 1 < starts[j + 1] and abs(ks[n + 1] - k) <= abs(ks[n] - k):
+                n += 1
+            plane[k, j] = ((ks[n] - k) * spacing[2]) ** 2
+    sites, borders = np.empty(size_j, np.int64), np.empty(size_j)
+    for k in range(size_k):
+        _lower_envelope(plane[k], spacing[1], sites, borders)
+
+
+@_compiled
+def nearest_by_planes(
+    rows: Array, ks: Array, squared: Array, other_starts: Array, other_ks: Array, plane: Array, spacing: Array
+) -> None:
+    """Lower `squared` (n,) mm² to the distance from the elements (rows, ks) to the nearest of another surface.
+
+    Its planes are transformed one by one, whole, so that the time does not depend on how far apart the
+    surfaces are. `plane` (K, J) float64 is room to work in.
+    """
+    size_j = plane.shape[1]
+    for i in range((len(other_starts) - 1) // size_j):
+        of_plane = other_starts[i * size_j : (i + 1) * size_j + 1]
+        if of_plane[0] == of_plane[-1]:
+            continue
+        _plane_distances(of_plane, other_ks, spacing, plane)
+        for n in range(len(rows)):
+            away = ((rows[n] // size_j - i) * spacing[0]) ** 2
+            if away < squared[n]:
+                squared[n] = min(squared[n], away + plane[ks[n], rows[n] % size_j])

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 128,
         "width": 128,
         "mlp_width": 512,
-        "decoder_channels": (64, 32, 32),
+        "decoder_channels": (64, 32, 16),
     },
 }
 

@@ -1,7 +1,7 @@
 """What a bundle's training and evaluation configs hang onto MONAI's engines."""
 
 from .batches import PreparePrompts, PrepareVolume
-from .checkpoints import BestCheckpoint, LoadCheckpoint, load_trained
+from .checkpoints import BestCheckpoint, LoadCheckpoint
 from .validation import VolumeDice
 
 __all__ = [

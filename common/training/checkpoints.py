@@ -5,10 +5,10 @@ import math
 import os
 from pathlib import Path
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from torch import nn
 
-from ..checkpoints import check_bases, load_checkpoint, save_checkpoint, write_model_json
+from ..checkpoints import load_trained, save_checkpoint, write_model_json
 from ..networks.base import TextSegmenter
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class LoadCheckpoint:
 class BestCheckpoint:
     """Handler of the validating engine that keeps the checkpoint with the highest key metric.
 
+    Of several processes only the first one writes.
+
     Args:
         network: what is saved.
         path: of the checkpoint; `model.json` is written beside it.
@@ -49,20 +51,9 @@ class BestCheckpoint:
     def __call__(self, engine: Engine) -> None:
         name = engine.state.key_metric_name  # type: ignore[attr-defined]  # MONAI's evaluator sets it
         value = engine.state.metrics[name]
-        if not value > self.best:
+        if not value > self.best or idist.get_rank() != 0:
             return
         self.best = value
         write_model_json(self.path, self.network.frozen_bases())
         save_checkpoint(self.network, self.path, half=self.half)
         _log.info("%s = %.4f is the best so far: saved %s", name, value, self.path)
-
-
-def load_trained(network: TextSegmenter, path: str | os.PathLike[str]) -> nn.Module:
-    """Load `path` into `network` and return it.
-
-    Raises:
-        InputError: a missing or unsuited checkpoint, or other frozen bases than it was trained with.
-    """
-    load_checkpoint(network, path)
-    check_bases(path, network.frozen_bases())
-    return network

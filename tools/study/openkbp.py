@@ -27,9 +27,10 @@ from common.text.prompts import Prompt
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
-from .training import train_for
+from .training import Training, train_in_turns
 
-IMAGE_SIZE = 128  # the data's own
+IMAGE_SIZE = 96  # the body fills 50 to 80 of the 128 pixels of a side, and the frame crops to the body
+BATCH = 8
 
 
 def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> dict[str, dict[str, float]]:
@@ -42,36 +43,33 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
     prepare(source, data)
     datalist = data / "datalist.json"
     names = load_label_names(datalist)
-    networks: dict[str, TextSegmenter] = {}
+    training, test = load_datalist(datalist, "training"), load_datalist(datalist, "test")
     torch.manual_seed(seed)
-    networks["UNet (image only)"] = ImageOnlyUNet(list(names.values()), image_size=IMAGE_SIZE)
-    networks["Med-VLM compact"] = MedVLM.from_preset("compact", image_size=IMAGE_SIZE)
-    training = load_datalist(datalist, "training")
-    test = load_datalist(datalist, "test")
-    facts: dict[str, dict[str, float]] = {}
-    scores: dict[str, dict[str, float]] = {}
-    for name, network in networks.items():
-        text_guided = isinstance(network, MedVLM)
-        dataset = OrganSlices(
-            training,
-            label_names=names,
-            size=IMAGE_SIZE,
-            length=len(training) * 100,
-            prompts_per_slice=4 if text_guided else len(names),
-            transform=augmentation(),
-            seed=seed,
-        )
-        facts[name] = train_for(
-            network,
-            dataset,
-            words="prompt" if text_guided else "target",
+    trainings = {
+        "UNet (image only)": Training(
+            ImageOnlyUNet(list(names.values()), image_size=IMAGE_SIZE),
+            slices_of(training, names=names, prompts_per_slice=len(names), seed=seed),  # all organs at once
+            words="target",
             minutes=minutes,
             device=torch.device(device),
-            batch_size=8,
-        )
+            batch_size=BATCH,
+        ),
+        "Med-VLM compact": Training(
+            MedVLM.from_preset("compact", image_size=IMAGE_SIZE),
+            slices_of(training, names=names, prompts_per_slice=4, seed=seed),
+            words="prompt",
+            minutes=minutes,
+            device=torch.device(device),
+            batch_size=BATCH,
+        ),
+    }
+    train_in_turns(list(trainings.values()))
+    scores = {}
+    for name, done in trainings.items():
         folder = work / name.split()[0].lower()
-        save_checkpoint(network, folder / "model.pt", half=False)
-        scores[name] = evaluate(network, test, names=names, folder=folder)
+        save_checkpoint(done.network, folder / "model.pt", half=False)
+        scores[name] = evaluate(done.network, test, names=names, folder=folder)
+    facts = {name: done.facts() for name, done in trainings.items()}
     report = {
         "date": date.today().isoformat(),
         "machine": machine(device),
@@ -87,8 +85,22 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
     return scores
 
 
+def slices_of(cases: list[Case], *, names: dict[int, str], prompts_per_slice: int, seed: int) -> OrganSlices:
+    """The same slices in the same order for every network; only how many organs are asked for differs."""
+    return OrganSlices(
+        cases,
+        label_names=names,
+        size=IMAGE_SIZE,
+        length=len(cases) * 100,
+        prompts_per_slice=prompts_per_slice,
+        level_block=BATCH,
+        transform=augmentation(),
+        seed=seed,
+    )
+
+
 def augmentation() -> Compose:
-    """Turns, shifts, zooms and intensity changes of a size that CT shows; no flips, since prompts have sides."""
+    """Turns, shifts, zooms and intensity changes as CT shows them; no flips, since prompts have sides."""
     return Compose(
         [
             RandAffined(
@@ -110,7 +122,7 @@ def augmentation() -> Compose:
 def evaluate(
     network: TextSegmenter, cases: list[Case], *, names: dict[int, str], folder: Path
 ) -> dict[str, float]:
-    """Mean volume Dice by organ of masks written as NIfTI and read back, over the cases that have the organ."""
+    """Mean volume Dice by organ of masks written as NIfTI and read back, over cases that have the organ."""
     dice: dict[str, list[float]] = {name: [] for name in names.values()}
     inferer = VolumeInferer(slice_batch=16)
     for case in cases:

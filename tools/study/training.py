@@ -1,8 +1,8 @@
-"""A plain training loop that stops after a stated time, the same for every network of a study."""
+"""A plain training loop with a time budget, the same for every network of a study."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,61 +13,89 @@ from tqdm import tqdm
 from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices
 from common.networks.base import TextSegmenter
 
+TURN_S = (
+    60.0  # networks take turns of this length, so that a machine that is busy for a while slows all alike
+)
 
-def train_for(
-    network: TextSegmenter,
-    dataset: OrganSlices,
-    *,
-    words: str,
-    minutes: float,
-    device: torch.device,
-    batch_size: int,
-    learning_rate: float = 1e-3,
-) -> dict[str, float]:
-    """Train with AdamW and Dice + BCE; the learning rate rises for 3 % of the time, then falls as a cosine.
+
+class Training:
+    """Trains a network with AdamW on Dice + BCE for a stated time, in turns.
+
+    The learning rate rises for 3 % of the time, then falls as a cosine.
 
     Args:
-        network: moved to `device` and left in eval mode.
-        words: key of the batch whose strings are the text: "prompt", or "target" for the bare organ names.
-        minutes: wall-clock time.
+        network: moved to `device`.
+        dataset: where slices are drawn from.
+        words: key of a batch whose strings are the text: "prompt", or "target" for bare organ names.
+        minutes: of training, wall clock, the turns of others left out.
         batch_size: slices a step.
-
-    Returns:
-        Steps, slices a second and the mean loss of the last tenth of the steps.
     """
-    network.to(device).train()
-    loss_function = DiceCELoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
-    start, losses = time.monotonic(), []
-    with tqdm(total=round(minutes * 60), unit="s", desc=type(network).__name__) as bar:
-        for batch in _batches(dataset, batch_size):
-            share = (time.monotonic() - start) / (minutes * 60)
-            if share >= 1:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * min(share / 0.03, 0.5 * (1 + math.cos(math.pi * share)))
-            logits = network(batch["image"].to(device), batch[words])
-            loss = loss_function(logits, batch["label"].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-            bar.update(round(share * minutes * 60) - bar.n)
-            bar.set_postfix(loss=f"{losses[-1]:.3f}", steps=len(losses), refresh=False)
-    network.eval()
-    last = losses[-max(1, len(losses) // 10) :]
-    seconds = time.monotonic() - start
-    return {
-        "steps": len(losses),
-        "slices_per_s": len(losses) * batch_size / seconds,
-        "loss": sum(last) / len(last),
-    }
+
+    def __init__(
+        self,
+        network: TextSegmenter,
+        dataset: OrganSlices,
+        *,
+        words: str,
+        minutes: float,
+        device: torch.device,
+        batch_size: int,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        self.network = network.to(device)
+        self.words = words
+        self.budget_s = minutes * 60
+        self.device = device
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.elapsed_s = 0.0
+        self.losses: list[float] = []
+        self._batches = _endless(dataset, batch_size)
+        self._loss = DiceCELoss(sigmoid=True)
+        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=0.01)
+
+    def take_turn(self, bar: tqdm) -> None:
+        """Train for TURN_S seconds, or what is left of the budget; the network is left in eval mode."""
+        self.network.train()
+        begin, before = time.monotonic(), self.elapsed_s
+        end = min(before + TURN_S, self.budget_s)
+        while self.elapsed_s < end:
+            self._step()
+            self.elapsed_s = before + time.monotonic() - begin
+            bar.set_description(f"{type(self.network).__name__} loss {self.losses[-1]:.2f}", refresh=False)
+        bar.update(self.elapsed_s - before)
+        self.network.eval()
+
+    def _step(self) -> None:
+        share = self.elapsed_s / self.budget_s
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate * min(share / 0.03, 0.5 * (1 + math.cos(math.pi * share)))
+        batch = next(self._batches)
+        logits = self.network(batch["image"].to(self.device), batch[self.words])
+        loss = self._loss(logits, batch["label"].to(self.device))
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimizer.step()
+        self.losses.append(loss.item())
+
+    def facts(self) -> dict[str, float]:
+        """Steps, slices a second, and the mean loss of the last tenth of the steps."""
+        last = self.losses[-max(1, len(self.losses) // 10) :]
+        speed = len(self.losses) * self.batch_size / self.elapsed_s
+        return {"steps": len(self.losses), "slices_per_s": speed, "loss": sum(last) / len(last)}
 
 
-def _batches(dataset: OrganSlices, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Batches without end."""
+def train_in_turns(trainings: Sequence[Training]) -> None:
+    """Give every training its budget, one turn after the other."""
+    with tqdm(total=sum(training.budget_s for training in trainings), unit="s") as bar:
+        while any(training.elapsed_s < training.budget_s for training in trainings):
+            for training in trainings:
+                training.take_turn(bar)
+
+
+def _endless(dataset: OrganSlices, batch_size: int) -> Iterator[dict[str, Any]]:
     loader = DataLoader(
         dataset, batch_size, sampler=EpochSampler(dataset), collate_fn=collate_slices, drop_last=True
     )
