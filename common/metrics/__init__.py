@@ -1,6 +1,6 @@
 """Overlap and surface-distance metrics in millimetres: `segmentation.py` has their names and definitions.
 
-The functions need numpy, scipy and numba. What hangs onto MONAI's engines is imported when it is asked
+The functions need numpy, scikit-image and numba. What hangs onto MONAI's engines is imported when it is asked
 for, so that measuring two arrays does not wait for torch.
 """
 

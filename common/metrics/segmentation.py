@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .arrays import Spacing, as_array, check_pair, check_spacing
 from .distances import BOUNDARIES, Boundary, metric_names, surface_distances
-from .kernels import crop_label, scan_labels
 from .overlap import Counts
+from .scanning import crop_label, scan_labels
 
 Row = dict[str, float | int | str]
 
