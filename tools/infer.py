@@ -21,6 +21,10 @@ EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 INTERRUPTED = 130
 
+# What `common.inference.outputs` knows, without its imports
+OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
+FORMATS = ("nii.gz", "nii", "nrrd", "mha")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's engine in a process of its own; returns the exit code."""
@@ -52,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
+    add("--outputs", nargs="+", choices=OUTPUTS, help="kinds of files (default: labels preview)")
+    add("--format", choices=FORMATS, help="of masks (default: nii.gz)")
     add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
     add("--report", type=Path, help="write a JSON with the outcome of every case")
     add("--quiet", action="store_true", help="no progress bars")
@@ -108,6 +114,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
         "evaluator#series": options.series,
+        "evaluator#outputs": options.outputs,
+        "evaluator#file_format": options.format,
         "evaluator#skip_existing": options.skip_existing or None,
         "evaluator#report": options.report and str(options.report.absolute()),
         "evaluator#progress": False if options.quiet else None,

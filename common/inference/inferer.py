@@ -6,16 +6,13 @@ number of prompts nor, apart from the volume itself, on the number of slices.
 """
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.slices import ABDOMEN_WINDOW_HU, SliceFrame, window
@@ -23,6 +20,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .clock import Clock
+from .network_use import rows_of, scaled_probability, top_mean, working
 from .segmentation import Segmentation, summarise
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TOP_FRACTION = 0.01  # of a slice's pixels: those whose mean probability is the presence score
 MAX_LABEL = 255  # label maps are uint8
 
 
@@ -59,6 +56,7 @@ class _Job:
     frame: SliceFrame
     device: torch.device
     clock: Clock
+    probabilities: np.ndarray | None  # (P, D, H, W) uint8 to be filled
 
 
 class VolumeInferer(Inferer):
@@ -120,6 +118,7 @@ class VolumeInferer(Inferer):
         prompts: Sequence[Prompt],
         *,
         text: "TextFeatures | None" = None,
+        probabilities: np.ndarray | None = None,
         progress: bool = False,
     ) -> Segmentation:
         """Segment `inputs`.
@@ -129,6 +128,8 @@ class VolumeInferer(Inferer):
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
             text: what `encode` returned for the same prompts, to encode them once for many volumes.
+            probabilities: (prompts, D, H, W) uint8, such as a memory-mapped file, to be filled with the
+                probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
             progress: show a bar over the slices on stderr.
 
         Raises:
@@ -137,13 +138,13 @@ class VolumeInferer(Inferer):
         check_label_numbers(prompts)
         device = self._place(network)
         clock = Clock(device)
-        with _working(network, device, self.amp):
+        with working(network, device, amp=self.amp):
             if text is None:
                 with clock("text"):
                     text = self.encode(network, prompts)
             text = type(text)(*(part.to(device) for part in text))
             frame = SliceFrame.fit(inputs.slices, inputs.spacing_mm[1:], network.image_size)
-            job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock)
+            job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock, probabilities)
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             tally = self._sweep(job, rows, progress=progress)
@@ -160,10 +161,10 @@ class VolumeInferer(Inferer):
 
     def encode(self, network: "TextSegmenter", prompts: Sequence[Prompt]) -> "TextFeatures":
         """What `network.encode_text` gives for the prompts, in eval mode and without gradients."""
-        with _working(network, self._place(network), self.amp):
+        with working(network, self._place(network), amp=self.amp):
             return network.encode_text([prompt.text for prompt in prompts])
 
-    def _place(self, network: nn.Module) -> torch.device:
+    def _place(self, network: "TextSegmenter") -> torch.device:
         if self.device is not None:
             network.to(self.device)
             return self.device
@@ -245,12 +246,14 @@ class VolumeInferer(Inferer):
         labels = torch.zeros_like(best, dtype=torch.uint8)
         for group in _chunks(rows, self.prompt_batch):
             with job.clock("decode"):
-                logits = job.network.decode(features, _rows_of(job.text, group, len(chosen))).float()
+                logits = job.network.decode(features, rows_of(job.text, group, len(chosen))).float()
             with job.clock("postprocess"):
                 pairs = np.ix_(group, chosen)
-                tally.scores[pairs] = _top_mean(logits, job.frame).view(len(chosen), -1).T.cpu().numpy()
+                tally.scores[pairs] = top_mean(logits, job.frame).view(len(chosen), -1).T.cpu().numpy()
                 own_grid = job.frame.from_field(logits).view(len(chosen), len(group), *best.shape[1:])
                 tally.claimed[pairs] = (own_grid > 0).sum(dim=(2, 3)).T.cpu().numpy()
+                if job.probabilities is not None:
+                    job.probabilities[pairs] = scaled_probability(own_grid).transpose(0, 1).cpu().numpy()
                 for row, logit in zip(group, own_grid.unbind(1), strict=True):
                     labels[logit > best] = job.labels[row]
                     best = torch.maximum(best, logit)
@@ -279,30 +282,6 @@ def check_label_numbers(prompts: Sequence[Prompt]) -> None:
                 "expected a different number for each; change one."
             )
         seen[prompt.label] = prompt
-
-
-@contextmanager
-def _working(network: nn.Module, device: torch.device, amp: bool) -> Iterator[None]:
-    """Eval mode, no gradients, mixed precision as asked; each module's training flag comes back."""
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=amp):
-            yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-
-
-def _top_mean(logits: Tensor, frame: SliceFrame) -> Tensor:
-    """(N, 1, S, S) logits of the field -> (N,) mean of the top 1 % of probabilities inside the frame."""
-    inner = frame.inner(logits).flatten(1)
-    return inner.topk(math.ceil(TOP_FRACTION * inner.shape[1])).values.sigmoid().mean(dim=1)
-
-
-def _rows_of(text: "TextFeatures", group: Sequence[int], images: int) -> "TextFeatures":
-    """The text rows of `group`, repeated for every image: row i belongs to image i // len(group)."""
-    return type(text)(*(part[list(group)].repeat(images, *(1,) * (part.ndim - 1)) for part in text))
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

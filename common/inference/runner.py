@@ -18,8 +18,10 @@ from .cases import Case, Inputs, find_cases
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer, check_label_numbers
+from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of
 from .run_report import RunReport
+from .staging import scratch_array, staged
 from .writers import write_case
 
 if TYPE_CHECKING:
@@ -53,12 +55,15 @@ class CaseRunner:
 
     Args:
         inputs: an image (see `common.data.readers`), a folder of them, or a list of these.
-        output_dir: where `<case>_seg.nii.gz`, `.json` and `.png` go, subfolders of an input folder mirrored.
+        output_dir: where `<case>_seg.json` and the outputs go, subfolders of an input folder mirrored.
         network: a network of `common.networks` with its weights.
         inferer: how volumes are segmented.
         prompts: texts, numbered from 1 in their order, or `Prompt`s.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
+        outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
+            probabilities (one a prompt; 0 to 255 is 0 to 1), preview (PNG), dicom_seg, rtstruct (of DICOM).
+        file_format: of label maps, masks and probabilities: nii.gz, nii, nrrd or mha.
         skip_existing: leave out a case whose outputs are whole and of the same input (by its sha256),
             prompts, weights and settings.
         checkpoint: file of the network's weights, whose sha256 goes into the reports.
@@ -76,6 +81,8 @@ class CaseRunner:
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
         series: str | None = None,
+        outputs: Sequence[str] = ("labels", "preview"),
+        file_format: str = "nii.gz",
         skip_existing: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         report: str | os.PathLike[str] | None = None,
@@ -88,6 +95,8 @@ class CaseRunner:
         self.prompts = prompts
         self.prompts_file = prompts_file
         self.series = series
+        self.outputs = tuple(outputs)
+        self.file_format = file_format
         self.skip_existing = skip_existing
         self.checkpoint = checkpoint
         self.report = report
@@ -101,6 +110,7 @@ class CaseRunner:
             CasesFailedError: cases failed; the others are done.
         """
         prompts = choose_prompts(self.prompts, self.prompts_file)
+        check_outputs(self.outputs, self.file_format)
         cases = find_cases(self.inputs, self.output_dir)
         run = self._prepare(prompts)
         outcomes = RunReport(len(cases))
@@ -124,7 +134,8 @@ class CaseRunner:
         with clock("text"):
             text = self.inferer.encode(self.network, prompts)
         weights = weights_sha256(self.network)
-        settings = self.inferer.settings
+        outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
+        settings = {**self.inferer.settings, **outputs}
         request = request_of(prompts, settings=settings, weights=weights, checkpoint=checkpoint)
         return _Run(prompts, text, request, clock.seconds)
 
@@ -142,12 +153,27 @@ class CaseRunner:
             outcomes.add(case, "skipped")
             return
         volume, inferer = loaded.volume, self.inferer
-        segmentation = inferer(volume, self.network, run.prompts, text=run.text, progress=self.progress)
-        segmentation.seconds.update(run.seconds, **loaded.seconds)
-        report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=run.request)
-        write_case(case, volume, segmentation, report, window_hu=inferer.window_hu)
+        check_possible(self.outputs, volume)
+        with staged(case) as folder:
+            wanted = any(kind in FROM_PROBABILITIES for kind in self.outputs)
+            shape = (len(run.prompts), *volume.slices.shape)
+            probabilities = scratch_array(folder, shape) if wanted else None
+            segmentation = inferer(
+                volume,
+                self.network,
+                run.prompts,
+                text=run.text,
+                probabilities=probabilities,
+                progress=self.progress,
+            )
+            segmentation.seconds.update(run.seconds, **loaded.seconds)
+            report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=run.request)
+            finished = Finished(
+                case, volume, segmentation, probabilities, inferer.window_hu, self.file_format
+            )
+            write_case(finished, report, kinds=self.outputs, folder=folder)
         outcomes.add(case, "done")
-        logger.info("%s\n%s", case.output(".nii.gz"), prompt_table(report["prompts"]))
+        logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
 
 
 def choose_prompts(
@@ -182,7 +208,7 @@ def _is_done(case: Case, fingerprint: str) -> bool:
     """A report, which is written last, with this fingerprint, and all outputs that it names."""
     try:
         report = json.loads(case.output(".json").read_text("utf-8"))
-        outputs = [case.stem.parent / name for name in report["outputs"].values()]
+        outputs = [case.stem.parent / name for names in report["outputs"].values() for name in names]
         return report["fingerprint"] == fingerprint and all(path.is_file() for path in outputs)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False  # no report, or none of ours: the case is done again

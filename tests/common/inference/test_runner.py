@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
 
     assert report["input"] == str(source)
     assert report["input_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert report["outputs"] == {"labels": "patient 1_seg.nii.gz", "preview": "patient 1_seg.png"}
+    assert report["outputs"] == {"labels": ["patient 1_seg.nii.gz"], "preview": ["patient 1_seg.png"]}
     assert report["shape"] == [5, 8, 8]
     assert report["spacing_mm"] == pytest.approx([2.5, 0.8, 0.8])
     assert [(row["prompt"], row["label"]) for row in report["prompts"]] == [(TEXTS[0], 1), (TEXTS[1], 2)]
@@ -79,7 +80,7 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
     assert report["versions"]["common"] == common.__version__
     assert report["settings"]["presence_threshold"] == 0.0
     assert set(report["seconds"]) == {
-        *("read", "text", "preprocess", "encode", "decode", "postprocess", "write", "preview")
+        *("read", "text", "preprocess", "encode", "decode", "postprocess", "write labels", "write preview")
     }
 
 
@@ -316,3 +317,28 @@ def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_run_killed_between_two_files_is_completed_by_the_next(
+    run, make_nifti, random_hu, tmp_path, monkeypatch
+):
+    """Older outputs of other prompts are there: a mix of old and new files must not pass for whole."""
+    stored = random_hu(8, 8, 2)
+    source, out = make_nifti(stored), tmp_path / "out"
+    run(source, prompts=["9 at 0.5"])
+    replace = os.replace
+
+    def killed_at_the_picture(old, new):
+        if new == out / "case_seg.png":
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", killed_at_the_picture)
+    with pytest.raises(KeyboardInterrupt):
+        run(source)
+    monkeypatch.undo()
+    assert not (out / "case_seg.json").exists()
+    (report,) = run(source, skip_existing=True)
+    assert [row["prompt"] for row in report["prompts"]] == TEXTS
+    mask = np.asarray(nib.load(out / "case_seg.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, np.where(stored > 139.5, 1, np.where(stored > 19.5, 2, 0)))

@@ -1,0 +1,52 @@
+"""All outputs of a case or none: they are made in a hidden folder and moved when all are there."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .cases import Case
+
+CHUNK = 2**24  # bytes
+
+
+@contextmanager
+def staged(case: Case) -> Iterator[Path]:
+    """Yield a hidden folder beside the case's outputs, which is removed at the end.
+
+    Raises:
+        InputError: the output folder cannot be written to, or the disk is full.
+    """
+    try:
+        case.stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=case.stem.parent) as name:
+            yield Path(name)
+    except OSError as error:
+        raise InputError(
+            f"{case.stem.parent}: cannot write there ({error.strerror or error}), expected a folder with "
+            "space and write permission; choose another output folder or free space."
+        ) from error
+
+
+def publish(folder: Path, names: Sequence[str], *, to: Path) -> None:
+    """Move files from `folder`; the last one says that the others are whole, so its older self goes first."""
+    (to / names[-1]).unlink(missing_ok=True)
+    for name in names:
+        os.replace(folder / name, to / name)
+
+
+def scratch_array(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array in a file of `folder`: memory does not grow with it.
+
+    Raises:
+        OSError: no space. It is asked for at once, since a write to a mapped file cannot fail with grace.
+    """
+    path, size = folder / "scratch.bin", int(np.prod(shape))
+    with path.open("wb") as file:
+        for start in range(0, size, CHUNK):
+            file.write(bytes(min(CHUNK, size - start)))
+    return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
