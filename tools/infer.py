@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
     add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
     add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
+    add("--text-bank", type=Path, help="an .npz that keeps encoded texts from run to run")
     add("--list-prompts", action="store_true", help="print the known names and exit (more: tools.prompts)")
     add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
@@ -113,6 +114,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#amp": options.amp,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
+        "evaluator#text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
         "evaluator#outputs": options.outputs,
         "evaluator#file_format": options.format,

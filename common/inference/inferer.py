@@ -127,7 +127,7 @@ class VolumeInferer(Inferer):
             inputs: the volume, slices (D, H, W) in Hounsfield units.
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
-            text: what `encode` returned for the same prompts, to encode them once for many volumes.
+            text: what `encode` returned for the prompts' texts, to encode them once for many volumes.
             probabilities: (prompts, D, H, W) uint8, such as a memory-mapped file, to be filled with the
                 probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
             progress: show a bar over the slices on stderr.
@@ -141,7 +141,7 @@ class VolumeInferer(Inferer):
         with working(network, device, amp=self.amp):
             if text is None:
                 with clock("text"):
-                    text = self.encode(network, prompts)
+                    text = self.encode(network, [prompt.text for prompt in prompts])
             text = type(text)(*(part.to(device) for part in text))
             frame = SliceFrame.fit(inputs.slices, inputs.spacing_mm[1:], network.image_size)
             job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock, probabilities)
@@ -159,10 +159,10 @@ class VolumeInferer(Inferer):
         )
         return Segmentation(tally.labels, results, clock.seconds)
 
-    def encode(self, network: "TextSegmenter", prompts: Sequence[Prompt]) -> "TextFeatures":
-        """What `network.encode_text` gives for the prompts, in eval mode and without gradients."""
+    def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "TextFeatures":
+        """What `network.encode_text` gives for the texts, in eval mode and without gradients."""
         with working(network, self._place(network), amp=self.amp):
-            return network.encode_text([prompt.text for prompt in prompts])
+            return network.encode_text(texts)
 
     def _place(self, network: "TextSegmenter") -> torch.device:
         if self.device is not None:

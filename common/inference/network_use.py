@@ -19,11 +19,15 @@ HALF = 128  # scaled probabilities from here on are above 0.5
 
 @contextmanager
 def working(network: nn.Module, device: torch.device, *, amp: bool) -> Iterator[None]:
-    """Eval mode, no gradients, mixed precision as asked; each module's training flag comes back."""
+    """Eval mode, no gradients, mixed precision as asked; each module's training flag comes back.
+
+    Not torch.inference_mode: what a network remembers meanwhile, such as encoded texts, could not be
+    used in training afterwards.
+    """
     training = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=amp):
+        with torch.no_grad(), torch.autocast(device.type, enabled=amp):
             yield
     finally:
         for module, flag in training.items():

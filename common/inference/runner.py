@@ -14,6 +14,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt, check_prompt, read_prompts_file
 from .ahead import load_ahead
+from .bank import encode_with_bank
 from .cases import Case, Inputs, find_cases
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
@@ -60,6 +61,7 @@ class CaseRunner:
         inferer: how volumes are segmented.
         prompts: texts, numbered from 1 in their order, or `Prompt`s.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
+        text_bank: an `.npz` of encoded texts: those in it need no language model, others are added.
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
         outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
             probabilities (one a prompt; 0 to 255 is 0 to 1), preview (PNG), dicom_seg, rtstruct (of DICOM).
@@ -80,6 +82,7 @@ class CaseRunner:
         inferer: VolumeInferer,
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
+        text_bank: str | os.PathLike[str] | None = None,
         series: str | None = None,
         outputs: Sequence[str] = ("labels", "preview"),
         file_format: str = "nii.gz",
@@ -94,6 +97,7 @@ class CaseRunner:
         self.inferer = inferer
         self.prompts = prompts
         self.prompts_file = prompts_file
+        self.text_bank = text_bank
         self.series = series
         self.outputs = tuple(outputs)
         self.file_format = file_format
@@ -130,14 +134,22 @@ class CaseRunner:
 
     def _prepare(self, prompts: list[Prompt]) -> _Run:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
+        weights = weights_sha256(self.network)
         clock = Clock()
         with clock("text"):
-            text = self.inferer.encode(self.network, prompts)
-        weights = weights_sha256(self.network)
+            text = self._encode([prompt.text for prompt in prompts], weights)
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
         settings = {**self.inferer.settings, **outputs}
         request = request_of(prompts, settings=settings, weights=weights, checkpoint=checkpoint)
         return _Run(prompts, text, request, clock.seconds)
+
+    def _encode(self, texts: list[str], weights: str) -> "TextFeatures":
+        def encode(some: list[str]) -> "TextFeatures":
+            return self.inferer.encode(self.network, some)
+
+        if self.text_bank is None:
+            return encode(texts)
+        return encode_with_bank(self.text_bank, texts, encode, weights=weights)
 
     def _load(self, case: Case, run: _Run) -> _Loaded:
         clock = Clock()

@@ -113,7 +113,7 @@ def test_a_slice_is_encoded_once_and_a_text_once_whatever_the_number_of_prompts(
 
 def test_text_that_was_encoded_before_is_not_encoded_again(network, make_volume, random_hu):
     inferer, asked = VolumeInferer(), prompts("5 at 49.5", "-5 at -50.5")
-    text = inferer.encode(network, asked)
+    text = inferer.encode(network, [prompt.text for prompt in asked])
     for seed in range(3):
         slices = random_hu(2, 8, 8, seed=seed)
         labels = inferer(make_volume(slices), network, asked, text=text).labels
@@ -224,6 +224,15 @@ def test_training_flags_come_back_even_after_an_error(network, make_volume):
         VolumeInferer()(make_volume(np.zeros((1, 8, 8))), network, prompts("nonsense"))
     assert network.was_training == [False]
     assert (network.training, network.frozen.training) == (True, False)
+
+
+def test_what_a_network_remembers_at_work_can_be_trained_on(network, make_volume):
+    remembered, encode = [], network.encode_text
+    network.encode_text = lambda texts: remembered.append(encode(texts)) or remembered[0]
+    VolumeInferer()(make_volume(np.zeros((1, 8, 8))), network, prompts("1 at 0"))
+    layer = nn.Linear(2, 1)
+    layer(remembered[0].tokens).sum().backward()
+    assert layer.weight.grad.isfinite().all()
 
 
 def test_mixed_precision_and_device_are_switches(network, make_volume, random_hu):
