@@ -10,19 +10,26 @@ from torch.nn import functional as F
 from .encoded_image import EncodedImage
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(norm, act(conv(x))): two 3 x 3 convolutions with GroupNorm, (B, C, H, W) -> same shape.
+def _convolution(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
+    """3 x 3 convolution, norm, GELU.
 
     GroupNorm rather than BatchNorm: a slice is normalised the same alone and in any batch, so that
     training, inference and several GPUs agree.
     """
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+        nn.GroupNorm(8, after),
+        nn.GELU(),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """GELU(x + convolutions(x)), (B, C, H, W) -> same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(8, channels),
-            nn.GELU(),
+            _convolution(channels, channels),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.GroupNorm(8, channels),
         )
@@ -31,63 +38,55 @@ class ResidualBlock(nn.Module):
         return F.gelu(x + self.body(x))
 
 
-def _downsample(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.GroupNorm(8, after), nn.GELU()
-    )
-
-
 class PyramidEncoder(nn.Module):
-    """Residual stages at strides 1, 2, 4, ..., the deepest added onto the one that becomes the tokens.
+    """Residual stages down to the image tokens, then back up to maps for the decoder (a feature pyramid).
+
+    Everything that does not depend on words happens here, once an image: a ViT's plain decoder has to find
+    fine borders anew for every prompt, and at a small width on a CPU that costs more than the encoder.
 
     Args:
-        channels: of each stage; stage i has stride 2^i.
+        channels: of each stage; stage i has stride 2^i, the last one gives the tokens.
         depths: residual blocks of each stage.
-        token_stage: the stage whose grid becomes the image tokens; finer stages are the decoder's skips,
-            coarser ones are brought back to it by 1 x 1 convolutions and bilinear upsampling.
 
     Attributes:
         width: channels of the tokens.
-        skip_channels: channels of the finer stages, coarse to fine.
+        skip_channels: channels of the maps on the way up, coarse to fine.
         stride: pixels a token's side covers.
     """
 
+    source = None  # no pretrained weights: all of it belongs in a checkpoint
+
     def __init__(
-        self,
-        *,
-        channels: Sequence[int] = (16, 32, 64, 128, 256),
-        depths: Sequence[int] = (0, 1, 2, 2, 2),
-        token_stage: int = 4,
+        self, *, channels: Sequence[int] = (16, 32, 64, 128, 256), depths: Sequence[int] = (0, 1, 1, 1, 2)
     ) -> None:
         super().__init__()
-        self.token_stage = token_stage
-        self.width = channels[token_stage]
-        self.skip_channels = tuple(reversed(channels[:token_stage]))
-        self.stride = 2**token_stage
-        stem = nn.Sequential(
-            nn.Conv2d(1, channels[0], 3, padding=1, bias=False), nn.GroupNorm(8, channels[0]), nn.GELU()
-        )
-        entries = [stem] + [_downsample(a, b) for a, b in pairwise(channels)]
-        self.stages = nn.ModuleList(
+        self.width = channels[-1]
+        self.skip_channels = tuple(reversed(channels[:-1]))
+        self.stride = 2 ** (len(channels) - 1)
+        entries = [_convolution(1, channels[0])] + [
+            _convolution(a, b, stride=2) for a, b in pairwise(channels)
+        ]
+        self.down = nn.ModuleList(
             nn.Sequential(entry, *(ResidualBlock(c) for _ in range(depth)))
             for entry, c, depth in zip(entries, channels, depths, strict=True)
         )
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1)
-            for fine, coarse in zip(channels[token_stage:-1], channels[token_stage + 1 :], strict=True)
-        )
+        steps = list(pairwise((self.width, *self.skip_channels)))
+        self.laterals = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in steps)
+        self.up = nn.ModuleList(_convolution(fine, fine) for _, fine in steps)
 
     def forward(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1], H and W multiples of the deepest stride -> tokens' map and skips."""
+        """(B, 1, H, W) in [0, 1], H and W multiples of the stride -> tokens' map and finer maps."""
         maps: list[Tensor] = []
         x = image
-        for stage in self.stages:
+        for stage in self.down:
             x = stage(x)
             maps.append(x)
-        deep = maps[-1]
-        for lateral, fine in zip(reversed(self.laterals), reversed(maps[self.token_stage : -1]), strict=True):
-            deep = fine + F.interpolate(lateral(deep), fine.shape[-2:], mode="bilinear", align_corners=False)
-        return EncodedImage(deep, embedded=torch.empty(0), skips=tuple(reversed(maps[: self.token_stage])))
+        skips: list[Tensor] = []
+        for lateral, up, fine in zip(self.laterals, self.up, reversed(maps[:-1]), strict=True):
+            coarse = F.interpolate(lateral(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = up(fine + coarse)
+            skips.append(x)
+        return EncodedImage(maps[-1], embedded=torch.empty(0), skips=tuple(skips))
 
     def project(self, features: Tensor) -> Tensor:
         """Nothing lies between this encoder's map and the mixers."""

@@ -42,8 +42,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "text_model": "sentence-transformers/all-MiniLM-L6-v2",
         "image_size": 128,
         "width": 128,
-        "mlp_width": 512,
-        "decoder_channels": (64, 32, 16),
+        "mlp_width": 256,
+        "decoder_channels": (32, 16, 16),
     },
 }
 

@@ -29,7 +29,7 @@ from tools.prepare.openkbp import prepare
 from .image_only import ImageOnlyUNet
 from .training import Training, train_in_turns
 
-IMAGE_SIZE = 96  # the body fills 50 to 80 of the 128 pixels of a side, and the frame crops to the body
+IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 8
 
 

@@ -54,7 +54,7 @@ def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
     if frozen_tower:
         image_encoder = VisionTower(random_tower("vit", **TINY_VIT), image_size=64, source="somewhere")
     else:
-        image_encoder = PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1), token_stage=2)
+        image_encoder = PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1))
     text_encoder = TextEncoder(None, config=TINY_BERT, max_tokens=16)
     text_encoder.source = "somewhere"  # so that it counts as pretrained: its weights stay out of checkpoints
     return MedVLM(
