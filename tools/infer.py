@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
+    add("--smooth", action="store_true", help="majority of neighbouring slices")
+    add("--keep-largest", action="store_true", help="only the largest connected part of every mask")
     add("--outputs", nargs="+", choices=OUTPUTS, help="kinds of files (default: labels preview)")
     add("--format", choices=FORMATS, help="of masks (default: nii.gz)")
     add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
@@ -114,6 +116,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#amp": options.amp,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
+        "inferer#smooth": options.smooth or None,
+        "inferer#keep_largest": options.keep_largest or None,
         "evaluator#text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
         "evaluator#outputs": options.outputs,

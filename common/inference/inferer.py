@@ -19,30 +19,17 @@ from ..data.slices import ABDOMEN_WINDOW_HU, SliceFrame, window
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
+from .asked import check_label_numbers
+from .cleaning import keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .network_use import rows_of, scaled_probability, top_mean, working
 from .segmentation import Segmentation, summarise
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ..networks.base import TextFeatures, TextSegmenter
 
 logger = logging.getLogger(__name__)
-
-MAX_LABEL = 255  # label maps are uint8
-
-
-@dataclass
-class _Tally:
-    """What is kept of the slices done so far: labels (D, H, W), claimed and scores (prompts, D)."""
-
-    labels: np.ndarray
-    claimed: np.ndarray
-    scores: np.ndarray
-
-    @classmethod
-    def empty(cls, prompts: int, shape: tuple[int, ...]) -> "_Tally":
-        counts = (prompts, shape[0])
-        return cls(np.zeros(shape, np.uint8), np.zeros(counts, np.int64), np.zeros(counts, np.float32))
 
 
 @dataclass(frozen=True)
@@ -71,6 +58,8 @@ class VolumeInferer(Inferer):
             suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
         window_hu: (low, high) window of intensities, as in training.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
+        smooth: majority of every voxel and its neighbours in the slices above and below.
+        keep_largest: only the largest connected part of every prompt's mask.
         device: where to work; None = where the network is.
         amp: mixed precision (float16 on a GPU, bfloat16 on a CPU).
     """
@@ -82,6 +71,8 @@ class VolumeInferer(Inferer):
         prompt_batch: int = 4,
         window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
         presence_threshold: float = 0.0,
+        smooth: bool = False,
+        keep_largest: bool = False,
         device: str | torch.device | None = None,
         amp: bool = False,
     ) -> None:
@@ -99,6 +90,8 @@ class VolumeInferer(Inferer):
         self.prompt_batch = prompt_batch
         self.window_hu = (float(window_hu[0]), float(window_hu[1]))
         self.presence_threshold = presence_threshold
+        self.smooth = smooth
+        self.keep_largest = keep_largest
         self.device = None if device is None else torch.device(device)
         self.amp = amp
 
@@ -108,6 +101,8 @@ class VolumeInferer(Inferer):
         return {
             "window_hu": list(self.window_hu),
             "presence_threshold": self.presence_threshold,
+            "smooth": self.smooth,
+            "keep_largest": self.keep_largest,
             "amp": self.amp,
         }
 
@@ -149,15 +144,26 @@ class VolumeInferer(Inferer):
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             tally = self._sweep(job, rows, progress=progress)
             present = self._suppress(job, rows, tally)
+        lost = tally.lost(job.labels, present)
+        with clock("clean"):
+            labels = self.clean(tally.labels)
         results = summarise(
-            tally.labels,
+            labels,
             prompts,
             spacing_mm=inputs.spacing_mm,
-            scores=tally.scores.max(axis=1),
+            scores=tally.presence,
             present=present,
-            claimed=tally.claimed.sum(axis=1),
+            lost=lost,
         )
-        return Segmentation(tally.labels, results, clock.seconds)
+        return Segmentation(labels, results, clock.seconds)
+
+    def clean(self, labels: np.ndarray) -> np.ndarray:
+        """Apply the cleaning that was asked for to a label map or a mask, (D, H, W) uint8 or bool."""
+        if self.smooth:
+            labels = smooth_across_slices(labels)
+        if self.keep_largest:
+            labels = keep_largest_components(labels)
+        return labels
 
     def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "TextFeatures":
         """What `network.encode_text` gives for the texts, in eval mode and without gradients."""
@@ -171,10 +177,10 @@ class VolumeInferer(Inferer):
         first = next(network.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> _Tally:
+    def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> Tally:
         """Segment all slices for all prompts."""
         depth = job.volume.slices.shape[0]
-        tally = _Tally.empty(len(rows), job.volume.slices.shape)
+        tally = Tally.empty(len(rows), job.volume.slices.shape)
         with tqdm(total=depth, desc="slices", unit="slice", leave=False, disable=not progress) as bar:
             for done in self._segment_all(job, range(depth), rows, tally):
                 bar.update(done)
@@ -185,26 +191,23 @@ class VolumeInferer(Inferer):
             )
         return tally
 
-    def _suppress(self, job: _Job, rows: list[int], tally: _Tally) -> np.ndarray:
+    def _suppress(self, job: _Job, rows: list[int], tally: Tally) -> np.ndarray:
         """Empty the masks of prompts below the threshold; returns (P,) bool, True = present.
 
         Where such a prompt had won voxels that others claimed too, the slice is segmented again
         without it: keeping every prompt's mask until all slices are done would cost memory.
         """
-        present = tally.scores.max(axis=1) >= self.presence_threshold
+        present = tally.presence >= self.presence_threshold
         if present.all():
             return present
-        absent = np.isin(tally.labels, [job.labels[row] for row in np.flatnonzero(~present)])
-        overlapping = tally.claimed.sum(axis=0) > np.count_nonzero(tally.labels, axis=(1, 2))
-        contested = np.flatnonzero(absent.any(axis=(1, 2)) & overlapping)
-        tally.labels[absent] = 0
+        contested = tally.remove([job.labels[row] for row in np.flatnonzero(~present)])
         kept = [row for row in rows if present[row]]
-        for _ in self._segment_all(job, contested.tolist() if kept else [], kept, tally):
+        for _ in self._segment_all(job, contested if kept else [], kept, tally):
             pass
         return present
 
     def _segment_all(
-        self, job: _Job, indices: Sequence[int], rows: Sequence[int], tally: _Tally
+        self, job: _Job, indices: Sequence[int], rows: Sequence[int], tally: Tally
     ) -> Iterator[int]:
         """Segment slices batch by batch, smaller ones after an out-of-memory error; yields slices done."""
         start = 0
@@ -235,7 +238,7 @@ class VolumeInferer(Inferer):
             self.prompt_batch,
         )
 
-    def _segment(self, job: _Job, chosen: Sequence[int], rows: Sequence[int], tally: _Tally) -> None:
+    def _segment(self, job: _Job, chosen: Sequence[int], rows: Sequence[int], tally: Tally) -> None:
         """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
         with job.clock("preprocess"):
             stack = torch.from_numpy(np.stack([job.volume.slices[index] for index in chosen]))
@@ -259,29 +262,6 @@ class VolumeInferer(Inferer):
                     best = torch.maximum(best, logit)
         with job.clock("postprocess"):
             tally.labels[list(chosen)] = labels.cpu().numpy()
-
-
-def check_label_numbers(prompts: Sequence[Prompt]) -> None:
-    """Refuse prompts that cannot share a uint8 label map.
-
-    Raises:
-        InputError: no prompts, a label number outside 1 to 255, or one used twice.
-    """
-    if not prompts:
-        raise InputError("prompts: found none, expected at least one; say what to segment.")
-    seen: dict[int, Prompt] = {}
-    for prompt in prompts:
-        if not 1 <= prompt.label <= MAX_LABEL:
-            raise InputError(
-                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
-                "are 8 bit: change the number or use fewer prompts."
-            )
-        if prompt.label in seen:
-            raise InputError(
-                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
-                "expected a different number for each; change one."
-            )
-        seen[prompt.label] = prompt
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

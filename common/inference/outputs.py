@@ -13,6 +13,7 @@ from ..data.volumes import Volume, write_labels
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .cases import Case
+from .cleaning import Cleaning
 from .network_use import HALF
 from .preview import write_preview
 from .segmentation import Segmentation
@@ -29,6 +30,7 @@ class Finished:
 
     Attributes:
         probabilities: (prompts, D, H, W) uint8, for the kinds in `FROM_PROBABILITIES`.
+        clean: what was done to the label map, for masks.
         window_hu: for the picture.
         file_format: of masks, one of `FORMATS`.
     """
@@ -37,6 +39,7 @@ class Finished:
     volume: Volume
     segmentation: Segmentation
     probabilities: np.ndarray | None
+    clean: Cleaning
     window_hu: tuple[float, float]
     file_format: str
 
@@ -84,7 +87,7 @@ def _masks(finished: Finished, folder: Path) -> list[str]:
     assert finished.probabilities is not None
     names = []
     for result, probability in zip(finished.segmentation.results, finished.probabilities, strict=True):
-        mask = (probability >= HALF) & result.present
+        mask = finished.clean((probability >= HALF) & result.present)
         names.append(_write(finished, folder, f"mask_{_slug(result.prompt)}", mask))
     return names
 

@@ -12,13 +12,14 @@ from tqdm import tqdm
 from ..data.readers import read_image
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..text.prompts import Prompt, check_prompt, read_prompts_file
+from ..text.prompts import Prompt
 from .ahead import load_ahead
+from .asked import choose_prompts
 from .bank import encode_with_bank
 from .cases import Case, Inputs, find_cases
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
-from .inferer import VolumeInferer, check_label_numbers
+from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of
 from .run_report import RunReport
@@ -181,39 +182,17 @@ class CaseRunner:
             segmentation.seconds.update(run.seconds, **loaded.seconds)
             report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=run.request)
             finished = Finished(
-                case, volume, segmentation, probabilities, inferer.window_hu, self.file_format
+                case,
+                volume,
+                segmentation,
+                probabilities,
+                clean=inferer.clean,
+                window_hu=inferer.window_hu,
+                file_format=self.file_format,
             )
             write_case(finished, report, kinds=self.outputs, folder=folder)
         outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
-
-
-def choose_prompts(
-    prompts: Sequence[str | Prompt] | None, prompts_file: str | os.PathLike[str] | None
-) -> list[Prompt]:
-    """The prompts of a run, checked, from a list or from a file.
-
-    Raises:
-        InputError: neither or both are given, or one of the prompts cannot be used.
-    """
-    if (prompts is None) == (prompts_file is None):
-        found = "both" if prompts is not None else "neither"
-        raise InputError(
-            f"prompts, prompts_file: found {found}, expected exactly one; say what to segment there."
-        )
-    if prompts_file is not None:
-        chosen = read_prompts_file(prompts_file)
-    else:
-        chosen = [_as_prompt(prompt, row) for row, prompt in enumerate(prompts or (), start=1)]
-    check_label_numbers(chosen)
-    return chosen
-
-
-def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:
-    if isinstance(prompt, Prompt):
-        return prompt
-    text = check_prompt(prompt, field=f"prompt {row}")
-    return Prompt(text, text, row)
 
 
 def _is_done(case: Case, fingerprint: str) -> bool:

@@ -62,7 +62,7 @@ def summarise(
     spacing_mm: tuple[float, float, float],
     scores: np.ndarray,
     present: np.ndarray,
-    claimed: np.ndarray,
+    lost: np.ndarray,
 ) -> list[PromptResult]:
     """Count each prompt's voxels in the label map.
 
@@ -72,7 +72,7 @@ def summarise(
         spacing_mm: (D, H, W) spacing.
         scores: (P,) presence scores.
         present: (P,) bool, False where the threshold emptied the mask.
-        claimed: (P,) voxels with probability > 0.5, whoever won them.
+        lost: (P,) voxels with probability > 0.5 that went to another prompt.
     """
     counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
@@ -90,7 +90,7 @@ def summarise(
                 slices=SliceRange(first, last, len(found)),
                 presence_score=float(scores[row]),
                 present=bool(present[row]),
-                overlap_voxels=int(claimed[row]) - voxels if present[row] else 0,
+                overlap_voxels=int(lost[row]),
             )
         )
     return results

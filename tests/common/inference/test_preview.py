@@ -13,7 +13,7 @@ def segmentation(labels, spacing_mm, names=("ball",)):
     asked = [Prompt(name, name, label) for label, name in enumerate(names, start=1)]
     many = np.ones(len(asked))
     found = summarise(
-        labels, asked, spacing_mm=spacing_mm, scores=many, present=many > 0, claimed=np.zeros(len(asked))
+        labels, asked, spacing_mm=spacing_mm, scores=many, present=many > 0, lost=np.zeros(len(asked))
     )
     return Segmentation(labels, found, {})
 
@@ -84,7 +84,7 @@ def test_prompts_have_their_own_colours_or_different_ones():
         spacing_mm=(1, 1, 1),
         scores=ones,
         present=ones > 0,
-        claimed=ones,
+        lost=ones,
     )
     palette = colours(found)
     assert palette[3, :3].tolist() == [1.0, 0.0, 0.2]

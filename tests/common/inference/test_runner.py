@@ -80,7 +80,17 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
     assert report["versions"]["common"] == common.__version__
     assert report["settings"]["presence_threshold"] == 0.0
     assert set(report["seconds"]) == {
-        *("read", "text", "preprocess", "encode", "decode", "postprocess", "write labels", "write preview")
+        *(
+            "read",
+            "text",
+            "preprocess",
+            "encode",
+            "decode",
+            "postprocess",
+            "clean",
+            "write labels",
+            "write preview",
+        )
     }
 
 

@@ -1,0 +1,39 @@
+"""What may be done to a label map after the network, both off by default."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.ndimage import find_objects, generate_binary_structure, label
+
+TOUCHING = generate_binary_structure(3, 3)  # voxels that share a corner belong together
+
+Cleaning = Callable[[np.ndarray], np.ndarray]
+
+
+def smooth_across_slices(labels: np.ndarray) -> np.ndarray:
+    """Majority of every voxel and its neighbours in the slices above and below, (D, H, W), same dtype.
+
+    A voxel takes its neighbours' label where they agree, and keeps its own otherwise. It closes gaps of
+    one slice and removes what appears in one slice alone; the first and last slice stay.
+    """
+    smooth = labels.copy()
+    before, own, after = labels[:-2], smooth[1:-1], labels[2:]
+    np.copyto(own, before, where=before == after)
+    return smooth
+
+
+def keep_largest_components(labels: np.ndarray) -> np.ndarray:
+    """Leave of every label (D, H, W) only the voxels of its largest connected part, same dtype.
+
+    Voxels that share a face, an edge or a corner are connected. Of equal parts the first one stays.
+    """
+    kept = labels.copy()
+    for number, place in enumerate(find_objects(labels.astype(np.uint8, copy=False)), start=1):
+        if place is None:
+            continue
+        mask = labels[place] == number
+        parts, count = label(mask, structure=TOUCHING)
+        if count > 1:
+            largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+            kept[place][mask & (parts != largest)] = 0
+    return kept
