@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
-    add("--input", type=Path, action="append", help="image or folder of them; may be repeated")
+    add("--input", type=Path, action="append", help="image, folder, or .csv or .json list; may be repeated")
     add("--series", type=_series, help="UID or number, where a DICOM folder has several series")
     add("--output", type=Path, help="folder for <case>_seg.nii.gz, .json and .png")
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..data.dicom_series import holds_dicom
 from ..data.readers import ENDINGS, EXPECTED
 from ..errors import InputError
+from .lists import ENDINGS as LIST_ENDINGS
+from .lists import read_list
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -31,6 +33,8 @@ class Case:
 
 def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str]) -> list[Case]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
+
+    A list may also be a file, see `lists`.
 
     Raises:
         InputError: nothing there, another kind of file, or two inputs with the same output.
@@ -59,6 +63,8 @@ def _cases_of(path: Path, output: Path) -> list[Case]:
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
+    if path.name.endswith(LIST_ENDINGS):
+        return _cases_listed(path, output)
     if not path.name.endswith(ENDINGS):
         raise InputError(
             f"{path}: found the ending '{path.suffix}', expected {EXPECTED}; convert it to NIfTI."
@@ -82,6 +88,16 @@ def _cases_in(root: Path, output: Path) -> list[Case]:
         cases += [Case(file, place / _name(file)) for file in images if file.name.endswith(ENDINGS)]
         if holds_dicom(folder):
             cases.append(Case(folder, output / folder.name if folder == root else place))
+    return cases
+
+
+def _cases_listed(path: Path, output: Path) -> list[Case]:
+    """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
+    cases = []
+    for name in read_list(path):
+        source, place = path.parent / name, Path(name).parent
+        inside = not place.is_absolute() and ".." not in place.parts
+        cases += _cases_of(source, output / place if inside else output)
     return cases
 
 

@@ -56,7 +56,8 @@ class CaseRunner:
     in a file, since a config would evaluate a text that begins with `$`.
 
     Args:
-        inputs: an image (see `common.data.readers`), a folder of them, or a list of these.
+        inputs: an image (see `common.data.readers`), a folder of them, a file with a list of them (`.csv`,
+            `.json`, see `lists`), or a list of all these.
         output_dir: where `<case>_seg.json` and the outputs go, subfolders of an input folder mirrored.
         network: a network of `common.networks` with its weights.
         inferer: how volumes are segmented.
