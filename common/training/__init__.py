@@ -10,5 +10,4 @@ __all__ = [
     "PreparePrompts",
     "PrepareVolume",
     "VolumeDice",
-    "load_trained",
 ]
