@@ -42,6 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "text_model": "sentence-transformers/all-MiniLM-L6-v2",
         "image_size": 128,
         "width": 128,
+        "heads": 4,
         "mlp_width": 256,
         "decoder_channels": (32, 16, 16),
     },

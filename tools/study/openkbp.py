@@ -30,7 +30,7 @@ from .image_only import ImageOnlyUNet
 from .training import Training, train_in_turns
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
-BATCH = 8
+BATCH = 4
 
 
 def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> dict[str, dict[str, float]]:

@@ -51,7 +51,7 @@ class Training:
         self.elapsed_s = 0.0
         self.losses: list[float] = []
         self._batches = _endless(dataset, batch_size)
-        self._loss = DiceCELoss(sigmoid=True)
+        self._loss = DiceCELoss(sigmoid=True, smooth_nr=0.0)
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=0.01)
 
