@@ -91,10 +91,10 @@ class SurfaceDistances:
         if self.boundary == "voxel":
             return float(np.percentile(distances, percent))
         goal = percent / 100 * weights.sum() * (1 - 1e-12)
-        cut = float(np.percentile(distances, 0.9 * percent, method="lower"))
+        cut = float(np.percentile(distances, 0.98 * percent, method="lower"))
         if weights[distances <= cut].sum() >= goal:  # the elements far away weigh little: look at all of them
             cut = -1.0
-        tail = np.flatnonzero(distances > cut)  # else sorting the tail is enough, a tenth of the work
+        tail = np.flatnonzero(distances > cut)  # else sorting the tail is enough, a fraction of the work
         tail = tail[np.argsort(distances[tail])]
         area_within = weights[distances <= cut].sum() + np.cumsum(weights[tail])
         return float(distances[tail[min(int(np.searchsorted(area_within, goal)), len(tail) - 1)]])

@@ -33,9 +33,9 @@ def scan_labels(pred: Array, ref: Array, boxes: Array, counts: Array) -> None:
     for i in range(size_i):
         for j in range(size_j):
             a, b = pred[i, j], ref[i, j]
-            anything = a[0] | b[0]
+            anything = False
             for k in range(size_k):  # no early exit: this loop becomes vector instructions
-                anything |= a[k] | b[k]
+                anything |= (a[k] != 0) | (b[k] != 0)
             k = 0 if anything else size_k
             while k < size_k:  # runs of voxels with equal labels
                 p, r, start = a[k], b[k], k

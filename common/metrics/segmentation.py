@@ -141,9 +141,14 @@ def measure_labels(
     if a.ndim == 3 and a.flags.f_contiguous and b.flags.f_contiguous:  # as nibabel reads: no need to reorder
         a, b, spacing = a.T, b.T, spacing[::-1]
     scan = LabelScan(a, b, max(labels, default=0))
+
+    def measured(label: int) -> Row:
+        return _measure_label(scan, label, spacing, boundaries, tolerances_mm)
+
+    if len(labels) == 1:  # a thread would cost as much as a slice
+        return {labels[0]: measured(labels[0])}
     with ThreadPoolExecutor() as pool:
-        rows = pool.map(lambda label: _measure_label(scan, label, spacing, boundaries, tolerances_mm), labels)
-        return dict(zip(labels, rows, strict=True))
+        return dict(zip(labels, pool.map(measured, labels), strict=True))
 
 
 def measure_mask(

@@ -1,5 +1,6 @@
 """Time and peak memory of calls, taken in turns so that other load on the machine meets all of them."""
 
+import ctypes
 import statistics
 import sys
 import time
@@ -13,7 +14,7 @@ SLOW_S = 10.0  # what takes longer runs once
 
 @dataclass
 class Timing:
-    """Seconds of each run, the most memory that a run added in MB (None: not Linux), the last result."""
+    """Seconds of each run, the most memory that a run added in MB (None: not measured), the last result."""
 
     seconds: list[float] = field(default_factory=list)
     peak_mb: float | None = None
@@ -27,27 +28,42 @@ class Timing:
 def take_turns(
     calls: Mapping[str, Callable[[], Any]], rounds: int, note: Callable[[str], None]
 ) -> dict[str, Timing]:
-    """Run every call once a round, in order; `note` is told what runs."""
+    """Run every call once a round, in order; a call that takes more than SLOW_S runs once.
+
+    Memory is measured on Linux with glibc. `note` is told what runs.
+    """
     timings = {name: Timing() for name in calls}
-    for turn in range(rounds):
+    measures_memory = _give_memory_back()
+    for turn in range(1, rounds + 1):
         for name, call in calls.items():
             timing = timings[name]
             if timing.seconds and timing.seconds[0] > SLOW_S:
                 continue
-            note(f"{name}, round {turn + 1} of {rounds}")
-            before = _restart_peak()
+            note(f"{name}, round {turn} of {rounds}")
+            before = _restart_peak() if measures_memory else 0.0
             start = time.perf_counter()
             timing.result = call()
             timing.seconds.append(time.perf_counter() - start)
-            if before is not None:
+            if measures_memory:
                 timing.peak_mb = max(timing.peak_mb or 0.0, _status_mb("VmHWM") - before)
     return timings
 
 
-def _restart_peak() -> float | None:
-    """Make the kernel forget the peak of this process's memory; what it holds now, in MB."""
+def _give_memory_back() -> bool:
+    """Have blocks of 128 KB and more go back to the system once freed; True where that can be had.
+
+    Otherwise the C library keeps some of a call's blocks, which would hide what the next call takes.
+    """
     if not sys.platform.startswith("linux"):
-        return None
+        return False
+    libc = ctypes.CDLL(None)
+    m_mmap_threshold = -3  # <malloc.h>
+    return hasattr(libc, "mallopt") and libc.mallopt(m_mmap_threshold, 128 * 2**10) == 1
+
+
+def _restart_peak() -> float:
+    """Give back what is free, make the system forget the peak of this process; what it holds now, in MB."""
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status_mb("VmRSS")
 

@@ -1,0 +1,203 @@
+"""Volume inference from file to file, beside the naive loop and the bare network."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from common.networks.medvlm import MedVLM
+
+    from ._clock import Timing
+
+NETWORK_PARTS = ("text", "encode", "decode")
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark inference",
+        description="Segment a CT-like volume from NIfTI to NIfTI with 1 and 13 prompts: seconds by part, peak "
+        "memory; beside one slice and one prompt at a time with the text encoded each time, and beside the "
+        "network alone on random tensors. Weights are random: speed depends on sizes alone.",
+    )
+    parser.add_argument("--preset", choices=("compact", "paper"), default="compact", help="of Med-VLM")
+    parser.add_argument("--slices", type=int, default=32, help="of the volume (default 32)")
+    parser.add_argument("--side", type=int, default=512, help="pixels of a slice's side (default 512)")
+    parser.add_argument("--slice-batch", type=int, default=8, help="slices at once (default 8)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--amp", action="store_true", help="mixed precision")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default 3)")
+    parser.add_argument("--out", type=Path, help="also write the numbers as JSON to this file")
+    options = parser.parse_args(arguments)
+    results = _measure(options)
+    print(_table(results))
+    if options.out:
+        from common.files import atomic_path
+
+        with atomic_path(options.out) as temporary:
+            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from ._case import ORGANS, build_network, write_volume
+    from ._clock import take_turns
+
+    torch.manual_seed(0)
+    network = build_network(options.preset).to(options.device).eval()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        source = write_volume(Path(name) / "case.nii.gz", slices=options.slices, side=options.side)
+        calls: dict[str, Callable[[], Any]] = {}
+        for texts in (ORGANS[:1], ORGANS):
+            count = len(texts)
+            calls[f"engine, {count} prompts"] = _engine(options, network, source, texts)
+            calls[f"network alone, {count} prompts"] = _bare(options, network, texts)
+            calls[f"naive loop, {count} prompts"] = _naive(options, network, source, texts)
+        calls["engine, 1 prompts"]()  # kernels are chosen and libraries loaded before a clock runs
+        timings = take_turns(calls, options.rounds, note=lambda text: print(text, file=sys.stderr))
+    return {
+        "preset": options.preset,
+        "volume": [options.slices, options.side, options.side],
+        "device": options.device,
+        "amp": options.amp,
+        "threads": torch.get_num_threads(),
+        "gpu_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if options.device != "cpu" else None,
+        "flops_ratio": _flops_ratio(network, ORGANS),
+        "input_and_output_mb": options.slices * options.side**2 * 5 / 2**20,  # float32 in, uint8 out
+        "runs": {name: _numbers(timing) for name, timing in timings.items()},
+    }
+
+
+def _engine(
+    options: argparse.Namespace, network: "MedVLM", source: Path, texts: tuple[str, ...]
+) -> Callable[[], dict[str, float]]:
+    """From file to files; returns the seconds by part."""
+    from common.inference import CaseRunner, VolumeInferer
+
+    inferer = VolumeInferer(slice_batch=options.slice_batch, amp=options.amp)
+    out = source.parent / f"out-{len(texts)}"
+    runner = CaseRunner(source, out, network=network, inferer=inferer, prompts=texts, progress=False)
+
+    def run() -> dict[str, float]:
+        network.text_encoder.load_state_dict(network.text_encoder.state_dict())  # forget encoded texts
+        (outcome,) = runner.run().outcomes
+        return dict(json.loads(Path(outcome.report).read_text("utf-8"))["seconds"])
+
+    return run
+
+
+def _bare(options: argparse.Namespace, network: "MedVLM", texts: tuple[str, ...]) -> Callable[[], None]:
+    """The same batches of random slices through the network, and nothing else."""
+    import torch
+
+    from common.inference.network_use import rows_of, working
+
+    device = torch.device(options.device)
+    size = network.image_size
+
+    def run() -> None:
+        with working(network, device, amp=options.amp):
+            text = network.encode_text(texts)
+            for start in range(0, options.slices, options.slice_batch):
+                batch = min(options.slice_batch, options.slices - start)
+                features = network.encode_image(torch.rand(batch, 1, size, size, device=device))
+                for first in range(0, len(texts), 4):
+                    group = range(first, min(first + 4, len(texts)))
+                    network.decode(features, rows_of(text, group, batch))
+            _wait(device)
+
+    return run
+
+
+def _naive(
+    options: argparse.Namespace, network: "MedVLM", source: Path, texts: tuple[str, ...]
+) -> Callable[[], None]:
+    """What a short script does: read, then one slice and one prompt at a time with its text."""
+    import numpy as np
+    import torch
+
+    from common.data.slices import SliceFrame, window
+    from common.data.volumes import read_volume, write_labels
+    from common.inference.network_use import working
+
+    device = torch.device(options.device)
+
+    def run() -> None:
+        volume = read_volume(source)
+        frame = SliceFrame.fit(volume.slices, volume.spacing_mm[1:], network.image_size)
+        labels = np.zeros(volume.slices.shape, np.uint8)
+        with working(network, device, amp=options.amp):
+            for number, text in enumerate(texts, start=1):
+                for index, pixels in enumerate(volume.slices):
+                    # a text of its own for every slice, since the encoder remembers those that it has seen
+                    image = frame.to_field(window(torch.from_numpy(pixels).to(device))[None, None])
+                    logits = frame.from_field(network(image, [f"{text} {index}"]).float())
+                    labels[index][(logits[0, 0] > 0).cpu().numpy()] = number
+        write_labels(source.parent / "naive.nii.gz", labels, like=volume)
+
+    return run
+
+
+def _wait(device: "torch.device") -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _flops_ratio(network: "MedVLM", texts: tuple[str, ...]) -> float:
+    """What all prompts cost, by operations, in units of one: (encode + P decode) / (encode + decode)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size, device = network.image_size, next(network.parameters()).device
+    with torch.no_grad():
+        text = network.encode_text(texts[:1])
+        with FlopCounterMode(display=False) as encoding:
+            features = network.encode_image(torch.rand(1, 1, size, size, device=device))
+        with FlopCounterMode(display=False) as decoding:
+            network.decode(features, text)
+    one, more = encoding.get_total_flops(), decoding.get_total_flops()
+    return (one + len(texts) * more) / (one + more)
+
+
+def _numbers(timing: "Timing") -> dict[str, Any]:
+    return {"seconds": timing.seconds, "peak_mb": timing.peak_mb, "parts": timing.result}
+
+
+def _table(results: dict[str, Any]) -> str:
+    depth, side, _ = results["volume"]
+    median = {name: sorted(run["seconds"])[len(run["seconds"]) // 2] for name, run in results["runs"].items()}
+    lines = [
+        f"Med-VLM {results['preset']}, {depth} slices of {side} x {side}, {results['device']}, "
+        f"{results['threads']} threads, amp {'on' if results['amp'] else 'off'}\n",
+        "| | seconds | slices/s | peak MB |",
+        "|---|---|---|---|",
+    ]
+    for name, run in results["runs"].items():
+        peak = "not measured" if run["peak_mb"] is None else f"{run['peak_mb']:.0f}"
+        lines.append(f"| {name} | {median[name]:.2f} | {depth / median[name]:.1f} | {peak} |")
+    lines += ["", "| part, seconds | 1 prompt | 13 prompts |", "|---|---|---|"]
+    one, all_ = (results["runs"][f"engine, {count} prompts"]["parts"] for count in (1, 13))
+    lines += [f"| {part} | {one[part]:.3f} | {all_[part]:.3f} |" for part in all_]
+    outside = 1 - sum(all_[part] for part in NETWORK_PARTS) / sum(all_.values())
+    ratio = median["engine, 13 prompts"] / median["engine, 1 prompts"]
+    lines += [
+        "",
+        f"13 prompts cost {ratio:.2f} times one (by FLOPs of the network {results['flops_ratio']:.2f}).",
+        f"The naive loop takes {median['naive loop, 13 prompts'] / median['engine, 13 prompts']:.1f} times as long "
+        f"with 13 prompts, {median['naive loop, 1 prompts'] / median['engine, 1 prompts']:.1f} times with one.",
+        f"Outside the network: {outside:.0%} of the time with 13 prompts.",
+        f"Input and output hold {results['input_and_output_mb']:.0f} MB.",
+    ]
+    if results["gpu_peak_mb"] is not None:
+        lines.append(f"Peak GPU memory: {results['gpu_peak_mb']:.0f} MB.")
+    return "\n".join(lines)
