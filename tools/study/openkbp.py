@@ -48,7 +48,7 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
     trainings = {
         "UNet (image only)": Training(
             ImageOnlyUNet(list(names.values()), image_size=IMAGE_SIZE),
-            slices_of(training, names=names, prompts_per_slice=len(names), seed=seed),  # all organs at once
+            slices_of(training, names=names, seed=seed),
             words="target",
             minutes=minutes,
             device=torch.device(device),
@@ -56,7 +56,7 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
         ),
         "Med-VLM compact": Training(
             MedVLM.from_preset("compact", image_size=IMAGE_SIZE),
-            slices_of(training, names=names, prompts_per_slice=4, seed=seed),
+            slices_of(training, names=names, seed=seed),
             words="prompt",
             minutes=minutes,
             device=torch.device(device),
@@ -85,14 +85,14 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
     return scores
 
 
-def slices_of(cases: list[Case], *, names: dict[int, str], prompts_per_slice: int, seed: int) -> OrganSlices:
-    """The same slices in the same order for every network; only how many organs are asked for differs."""
+def slices_of(cases: list[Case], *, names: dict[int, str], seed: int) -> OrganSlices:
+    """The same slices, organs and words in the same order for every network; each is asked for all organs."""
     return OrganSlices(
         cases,
         label_names=names,
         size=IMAGE_SIZE,
         length=len(cases) * 100,
-        prompts_per_slice=prompts_per_slice,
+        prompts_per_slice=len(names),
         level_block=BATCH,
         transform=augmentation(),
         seed=seed,
