@@ -1,0 +1,199 @@
+"""Training samples against the label maps that they come from, and over many draws."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, RandGaussianNoised
+from torch.utils.data import DataLoader
+
+from common.data.datalist import Case
+from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices, frame_case
+from common.errors import InputError
+from common.text.vocabulary import Vocabulary
+
+SIZE, DEPTH = 16, 12
+NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
+TARGETS = {"a": ("liver", "spleen", "left kidney"), "b": ("liver",)}
+
+
+def label_maps() -> dict[str, np.ndarray]:
+    """Two cases (D, H, W). In b only the liver was annotated, though a spleen was left in its label map."""
+    a, b = (np.zeros((DEPTH, SIZE, SIZE), int) for _ in range(2))
+    a[2:9, 2:9, 1:8], a[5:8, 3:7, 10:15], a[7:11, 10:14, 9:13] = 1, 2, 7
+    b[4:7, 1:12, 2:6], b[3:9, 3:8, 9:14] = 1, 2
+    return {"a": a, "b": b}
+
+
+@pytest.fixture
+def cases(make_case: Callable[..., Case]) -> list[Case]:
+    return [
+        make_case(name, labels, TARGETS[name], first=index * DEPTH)
+        for index, (name, labels) in enumerate(label_maps().items())
+    ]
+
+
+def dataset(cases: list[Case], **changes: Any) -> OrganSlices:
+    settings = {"label_names": NAMES, "size": SIZE, "length": 100, "prompts_per_slice": 3, "progress": False}
+    return OrganSlices(cases, **settings | changes)
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["prompt"] == other["prompt"]
+    assert one["target"] == other["target"]
+    assert torch.equal(torch.as_tensor(one["image"]), torch.as_tensor(other["image"]))
+    assert torch.equal(torch.as_tensor(one["label"]), torch.as_tensor(other["label"]))
+
+
+def test_draw_is_a_function_of_seed_and_number(cases: list[Case]) -> None:
+    noise = Compose([RandGaussianNoised(keys="image", prob=1.0, std=0.1)])
+    first, again = (dataset(cases, transform=noise, seed=5) for _ in range(2))
+    forwards = [first[index] for index in range(40)]
+    backwards = [again[index] for index in reversed(range(40))][::-1]
+    for one, other in zip(forwards, backwards, strict=True):
+        assert_equal(one, other)
+    assert len({float(draw["image"].mean()) for draw in forwards}) == 40  # noise of each draw is its own
+    other_seed = dataset(cases, seed=6)
+    assert [other_seed[index]["prompt"] for index in range(40)] != [draw["prompt"] for draw in forwards]
+
+
+def test_masks_are_those_of_the_label_map(cases: list[Case], slice_number: Callable[..., int]) -> None:
+    stacked = np.concatenate(list(label_maps().values()))
+    numbers = {name: number for number, name in NAMES.items()}
+    drawn = dataset(cases)
+    for index in range(200):
+        draw = drawn[index]
+        assert draw["image"].shape == (1, SIZE, SIZE)
+        assert draw["image"].dtype == draw["label"].dtype == torch.float32
+        reference = stacked[slice_number(draw["image"].numpy())]
+        expected = np.stack([reference == numbers[target] for target in draw["target"]])
+        np.testing.assert_array_equal(draw["label"].numpy(), expected)
+
+
+def test_words_are_the_organs_own(cases: list[Case]) -> None:
+    vocabulary = Vocabulary.load()
+    drawn = dataset(cases)
+    for draw in (drawn[index] for index in range(100)):
+        for prompt, target in zip(draw["prompt"], draw["target"], strict=True):
+            organ = vocabulary.organ(target)
+            assert prompt in organ.texts("simple") + organ.texts("complex")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_negatives_come_at_the_stated_rate_and_organs_equally_often(cases: list[Case], rate: float) -> None:
+    count = 3000
+    drawn = dataset(cases, negative_rate=rate, prompts_per_slice=1)
+    draws = [drawn[index] for index in range(count)]
+    absent = sum(not draw["label"][0].any() for draw in draws)
+    assert absent / count == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / count))
+    anchors = Counter(draw["target"][0] for draw in draws)
+    for name in NAMES.values():
+        assert anchors[name] / count == pytest.approx(1 / 3, abs=5 * np.sqrt(2 / 9 / count))
+
+
+def test_organ_that_was_not_annotated_is_never_asked_for(
+    cases: list[Case], slice_number: Callable[..., int]
+) -> None:
+    drawn = dataset(cases)
+    of_b = 0
+    for draw in (drawn[index] for index in range(500)):
+        if slice_number(draw["image"].numpy()) >= DEPTH:
+            of_b += 1
+            assert set(draw["target"]) == {"liver"}  # asked for three times, in words of its own
+        else:
+            assert sorted(draw["target"]) == sorted(TARGETS["a"])
+    assert of_b > 50
+
+
+def test_draws_of_a_block_share_their_level(cases: list[Case]) -> None:
+    vocabulary, block = Vocabulary.load(), 4
+    drawn = dataset(cases, level_block=block)
+    levels = []
+    for draw in (drawn[index] for index in range(400)):
+        organs = [vocabulary.organ(target) for target in draw["target"]]
+        simple = [p in organ.texts("simple") for p, organ in zip(draw["prompt"], organs, strict=True)]
+        assert len(set(simple)) == 1
+        levels.append(simple[0])
+    blocks = np.array(levels).reshape(-1, block)
+    assert (blocks == blocks[:, :1]).all()
+    assert blocks[:, 0].mean() == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(len(blocks)))
+
+
+@pytest.mark.parametrize("level", ["simple", "complex"])
+def test_one_level_alone(cases: list[Case], level: str) -> None:
+    vocabulary = Vocabulary.load()
+    drawn = dataset(cases, text_level=level)
+    for draw in (drawn[index] for index in range(50)):
+        for prompt, target in zip(draw["prompt"], draw["target"], strict=True):
+            assert prompt in vocabulary.organ(target).texts(level)
+
+
+def test_no_more_prompts_than_organs(cases: list[Case]) -> None:
+    drawn = dataset(cases, label_names={1: "liver", 2: "spleen"}, prompts_per_slice=8)
+    assert {len(drawn[index]["prompt"]) for index in range(20)} == {2}
+
+
+def test_labels_beyond_the_asked_ones_are_background(make_case: Callable[..., Case]) -> None:
+    """257 must not become 1 in eight bits."""
+    labels = np.zeros((4, SIZE, SIZE), int)
+    labels[1, 2:5, 2:5], labels[2, 8:12, 8:12], labels[3, 1:3, 1:3] = 1, 257, 3
+    framed = frame_case(make_case("c", labels, ("liver",)), size=SIZE, label_names={1: "liver"})
+    np.testing.assert_array_equal(framed.labels.numpy(), np.where(labels == 1, 1, 0))
+    assert framed.present[1].tolist() == [1]
+
+
+def test_batch_puts_the_prompts_of_an_image_in_a_row(cases: list[Case]) -> None:
+    drawn = dataset(cases)
+    samples = [drawn[index] for index in range(4)]
+    batch = collate_slices(samples)
+    assert batch["image"].shape == (4, 1, SIZE, SIZE)
+    assert batch["label"].shape == (12, 1, SIZE, SIZE)
+    for row in range(12):
+        sample, column = samples[row // 3], row % 3
+        assert torch.equal(batch["label"][row, 0], sample["label"][column])
+        assert batch["prompt"][row] == sample["prompt"][column]
+        assert batch["target"][row] == sample["target"][column]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_share_an_epoch_and_epochs_share_nothing(cases: list[Case], world_size: int) -> None:
+    data = dataset(cases, length=10)
+    samplers = [EpochSampler(data, rank=rank, world_size=world_size) for rank in range(world_size)]
+    seen: list[int] = []
+    for epoch in range(3):
+        parts = [list(sampler) for sampler in samplers]
+        assert {len(part) for part in parts} == {len(sampler) for sampler in samplers} == {10 // world_size}
+        drawn = sorted(index for part in parts for index in part)
+        start = epoch * 10
+        assert drawn == list(range(start, start + 10 // world_size * world_size))
+        seen += drawn
+    assert len(set(seen)) == len(seen)
+
+
+def test_loader_goes_on_to_new_draws_in_its_second_epoch(cases: list[Case]) -> None:
+    data = dataset(cases, length=6)
+    loader = DataLoader(data, batch_size=2, sampler=EpochSampler(data), collate_fn=collate_slices)
+    epochs = [list(loader) for _ in range(2)]
+    expected = [data[index]["prompt"] for index in range(12)]
+    got = [batch["prompt"] for epoch in epochs for batch in epoch]
+    assert got == [expected[i] + expected[i + 1] for i in range(0, 12, 2)]
+
+
+def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]) -> None:
+    with pytest.raises(InputError, match="found no training case; list at least one under 'training'"):
+        dataset([])
+    with pytest.raises(
+        InputError, match=r"no training case has a voxel of 'pancreas' \(label 9\); remove it"
+    ):
+        dataset(cases, label_names={**NAMES, 9: "pancreas"})
+    with pytest.raises(InputError, match="organ: found 'livre', expected a name or synonym"):
+        dataset(cases, label_names={1: "livre"})
+    unlabelled = Case("a", cases[0].image, None, "a", ())
+    with pytest.raises(InputError, match=r"a\.nii\.gz: this case has no label file.*add 'label'"):
+        dataset([unlabelled])
+    other_grid = make_case("z", label_maps()["a"], TARGETS["a"], spacing_mm=(2.0, 1.5, 1.0))
+    with pytest.raises(InputError, match="the labels' affine differs from that of the image"):
+        dataset([Case("a", cases[0].image, other_grid.label, "a", TARGETS["a"])])
