@@ -23,7 +23,7 @@ class FramedCase:
 
     Attributes:
         images: (D, S, S) float16 in [0, 1].
-        labels: (D, S, S) uint8 label numbers.
+        labels: (D, S, S) uint8 label numbers, 0 for all that is not trained on.
         present: {label number: slices (n,) that hold at least one of its pixels}.
         annotated: label numbers that were annotated in this case, so that their absence means something.
     """
@@ -49,7 +49,8 @@ def frame_case(
     frame = SliceFrame.fit(image.slices, image.spacing_mm[1:], size)
     windowed = window(torch.from_numpy(np.ascontiguousarray(image.slices)), window_hu)
     framed = frame.to_field(windowed[:, None])[:, 0].half()
-    label_slices = torch.from_numpy(np.ascontiguousarray(labels.slices).astype(np.float32))
+    asked = np.where(np.isin(labels.slices, list(label_names)), labels.slices, 0)  # others may exceed uint8
+    label_slices = torch.from_numpy(asked.astype(np.float32))
     framed_labels = frame.to_field(label_slices[:, None], mode="nearest-exact")[:, 0].byte()
     numbers = {name: number for number, name in label_names.items()}
     annotated = tuple(numbers[name] for name in case.targets if name in numbers)
