@@ -37,20 +37,23 @@ TOLERANCES_MM = (1.0, 2.0, 3.0)
 
 
 class LabelScan:
-    """Boxes and voxel counts of labels 1..`highest` in two label maps, from one pass over them.
+    """Boxes and voxel counts of some labels in two label maps, from one pass over them.
 
     Args:
         pred, ref: (H, W) or (D, H, W) whole numbers of one shape; other labels count as background.
+        labels: from 1.
     """
 
-    def __init__(self, pred: NDArray[Any], ref: NDArray[Any], highest: int) -> None:
+    def __init__(self, pred: NDArray[Any], ref: NDArray[Any], labels: Sequence[int]) -> None:
         check_pair(pred, ref)
         self.planar = pred.ndim == 2
         self.pred, self.ref = self._for_kernels(pred), self._for_kernels(ref)
-        self._boxes = np.zeros((highest + 1, 3, 2), np.int64)
+        self._index_of = np.full(max(labels, default=0) + 1, len(labels))
+        self._index_of[labels] = range(len(labels))
+        self._boxes = np.zeros((len(labels) + 1, 3, 2), np.int64)
         self._boxes[..., 0] = max(self.pred.shape)
-        self._counts = np.zeros((len(self.pred), highest + 1, 3), np.int64)
-        scan_labels(self.pred, self.ref, self._boxes, self._counts)
+        self._counts = np.zeros((len(self.pred), len(labels) + 1, 3), np.int64)
+        scan_labels(self.pred, self.ref, self._index_of, self._boxes, self._counts)
 
     def _for_kernels(self, label_map: NDArray[Any]) -> NDArray[Any]:
         volume = np.ascontiguousarray(label_map[None] if self.planar else label_map)
@@ -58,15 +61,15 @@ class LabelScan:
 
     def counts(self, label: int) -> Counts:
         """Voxels of a label in the whole map."""
-        return Counts(*self._counts[:, label].sum(axis=0).tolist())
+        return Counts(*self._counts[:, self._index_of[label]].sum(axis=0).tolist())
 
     def slice_counts(self, label: int) -> list[Counts]:
         """Voxels of a label in each slice along the first axis of the map."""
-        return [Counts(*row) for row in self._counts[:, label].tolist()]
+        return [Counts(*row) for row in self._counts[:, self._index_of[label]].tolist()]
 
     def crops(self, label: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Masks of a label within its box in both maps, with a border of 0: see `distances.find_surface`."""
-        box = self._boxes[label]
+        box = self._boxes[self._index_of[label]]
         pred, ref = (crop_label(label_map, label, box) for label_map in (self.pred, self.ref))
         if self.planar:  # the same image before and behind: nothing changes along the first axis
             pred[0], pred[2], ref[0], ref[2] = pred[1], pred[1], ref[1], ref[1]
@@ -111,6 +114,15 @@ def _check_options(boundaries: Sequence[Boundary], tolerances_mm: Sequence[float
         )
 
 
+def _checked_labels(labels: Iterable[int]) -> list[int]:
+    checked = list(labels)
+    if not all(label >= 1 for label in checked) or len(set(checked)) < len(checked):
+        raise InputError(
+            f"labels: found {checked}, expected different whole numbers from 1; leave the background out."
+        )
+    return checked
+
+
 def measure_labels(
     pred: Any,
     ref: Any,
@@ -133,14 +145,12 @@ def measure_labels(
         InputError: shapes, values, spacing, labels or options that cannot be used.
     """
     _check_options(boundaries, tolerances_mm)
-    labels = list(labels)
-    if not all(label >= 1 for label in labels):
-        raise InputError(f"labels: found {labels}, expected whole numbers from 1; leave the background out.")
+    labels = _checked_labels(labels)
     a, b = as_array(pred, "pred"), as_array(ref, "ref")
     spacing = check_spacing(spacing_mm, a.ndim, ref)
     if a.ndim == 3 and a.flags.f_contiguous and b.flags.f_contiguous:  # as nibabel reads: no need to reorder
         a, b, spacing = a.T, b.T, spacing[::-1]
-    scan = LabelScan(a, b, max(labels, default=0))
+    scan = LabelScan(a, b, labels)
 
     def measured(label: int) -> Row:
         return _measure_label(scan, label, spacing, boundaries, tolerances_mm)
@@ -203,6 +213,6 @@ def slice_counts(pred: Any, ref: Any, labels: Iterable[int]) -> dict[int, list[C
     Raises:
         InputError: shapes or values that cannot be used.
     """
-    labels = list(labels)
-    scan = LabelScan(as_array(pred, "pred"), as_array(ref, "ref"), max(labels, default=0))
+    labels = _checked_labels(labels)
+    scan = LabelScan(as_array(pred, "pred"), as_array(ref, "ref"), labels)
     return {label: scan.slice_counts(label) for label in labels}

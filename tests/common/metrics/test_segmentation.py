@@ -1,6 +1,8 @@
 """Properties that hold for any masks, agreement with peer libraries, and what bad input is told."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -172,6 +174,22 @@ def test_a_label_of_a_map_has_the_values_of_its_mask() -> None:
         assert rows[label] == measure_mask(pred == label, ref == label, spacing_mm=spacing, boundaries=BOTH)
 
 
+def test_labels_of_any_number_and_order_are_found() -> None:
+    pred, ref = (labels.astype(np.int32) for labels in label_maps())
+    pred[pred == 2], ref[ref == 2] = 60000, 60000
+    pred[0, 0, 1] = -5
+    rows = measure_labels(pred, ref, [60000, 1], spacing_mm=(3.0, 0.7, 0.9))
+    for label, row in rows.items():
+        assert row["status"] == "found"
+        assert row == measure_mask(pred == label, ref == label, spacing_mm=(3.0, 0.7, 0.9))
+    assert measure_labels(pred, ref, [], spacing_mm=(3.0, 0.7, 0.9)) == {}
+
+
+def test_measuring_arrays_does_not_wait_for_torch() -> None:
+    code = "import sys, common.metrics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_counts_of_slices_are_those_of_numpy() -> None:
     pred, ref = label_maps()
     counts = slice_counts(pred, ref, [1, 3])
@@ -242,5 +260,5 @@ def test_masks_with_a_batch_axis_are_refused() -> None:
     mask = np.zeros((1, 4, 4, 4), bool)
     with pytest.raises(InputError, match="without batch and channel axes"):
         measure_mask(mask, mask, spacing_mm=(1, 1, 1, 1))
-    with pytest.raises(InputError, match=r"labels: found \[0\], expected whole numbers from 1"):
+    with pytest.raises(InputError, match=r"labels: found \[0\], expected different whole numbers from 1"):
         measure_labels(mask[0], mask[0], [0], spacing_mm=(1, 1, 1))
