@@ -113,14 +113,14 @@ class MedVLM(TextSegmenter):
         Args:
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
-            changes: keyword arguments of `MedVLM` that replace the preset's.
+            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
 
         Raises:
             InputError: no such preset, or a base encoder that cannot be found or loaded.
         """
         if preset not in PRESETS:
             raise InputError(f"preset: found '{preset}', expected one of {', '.join(PRESETS)}; choose one.")
-        settings = PRESETS[preset] | changes
+        settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
         return cls(
             image_encoder=_image_encoder(image_model or preset_image, settings["image_size"]),
