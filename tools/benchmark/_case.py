@@ -15,19 +15,10 @@ ORGANS = (
     *("inferior vena cava", "left adrenal gland", "right adrenal gland", "esophagus", "duodenum"),
 )
 # Speed depends on sizes alone: those of the presets' text encoders, MiniLM and BERT-base.
+_HEADS = {"num_attention_heads": 12}
 TEXT = {
-    "compact": {
-        "hidden_size": 384,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 12,
-        "intermediate_size": 1536,
-    },
-    "paper": {
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    },
+    "compact": {**_HEADS, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    "paper": {**_HEADS, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072},
 }
 
 

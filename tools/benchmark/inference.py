@@ -22,9 +22,9 @@ def main(arguments: list[str]) -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark inference",
-        description="Segment a CT-like volume from NIfTI to NIfTI with 1 and 13 prompts: seconds by part, peak "
-        "memory; beside one slice and one prompt at a time with the text encoded each time, and beside the "
-        "network alone on random tensors. Weights are random: speed depends on sizes alone.",
+        description="Segment a CT-like volume from NIfTI to NIfTI with 1 and 13 prompts: seconds by part and "
+        "peak memory; beside one slice and one prompt at a time with the text encoded each time, and beside "
+        "the network alone on random tensors. Weights are random: speed depends on sizes alone.",
     )
     parser.add_argument("--preset", choices=("compact", "paper"), default="compact", help="of Med-VLM")
     parser.add_argument("--slices", type=int, default=32, help="of the volume (default 32)")
@@ -176,6 +176,10 @@ def _numbers(timing: "Timing") -> dict[str, Any]:
 def _table(results: dict[str, Any]) -> str:
     depth, side, _ = results["volume"]
     median = {name: sorted(run["seconds"])[len(run["seconds"]) // 2] for name, run in results["runs"].items()}
+
+    def times(count: int) -> float:
+        return median[f"naive loop, {count} prompts"] / median[f"engine, {count} prompts"]
+
     lines = [
         f"Med-VLM {results['preset']}, {depth} slices of {side} x {side}, {results['device']}, "
         f"{results['threads']} threads, amp {'on' if results['amp'] else 'off'}\n",
@@ -193,8 +197,7 @@ def _table(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"13 prompts cost {ratio:.2f} times one (by FLOPs of the network {results['flops_ratio']:.2f}).",
-        f"The naive loop takes {median['naive loop, 13 prompts'] / median['engine, 13 prompts']:.1f} times as long "
-        f"with 13 prompts, {median['naive loop, 1 prompts'] / median['engine, 1 prompts']:.1f} times with one.",
+        f"The naive loop takes {times(13):.1f} times as long with 13 prompts, {times(1):.1f} with one.",
         f"Outside the network: {outside:.0%} of the time with 13 prompts.",
         f"Input and output hold {results['input_and_output_mb']:.0f} MB.",
     ]

@@ -1,0 +1,41 @@
+"""The benchmark's volume, its prediction from FLOPs, and the ratios of its table."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tools.benchmark._case import ORGANS, build_network, write_volume
+from tools.benchmark.inference import _flops_ratio, _table
+
+
+def test_the_volume_is_a_body_in_air(tmp_path):
+    image = nib.load(write_volume(tmp_path / "case.nii.gz", slices=3, side=64))
+    voxels = np.asarray(image.dataobj)
+    assert voxels.shape == (64, 64, 3)
+    assert voxels.dtype == np.int16
+    assert np.median(voxels[32, 32]) == pytest.approx(40, abs=40)
+    assert np.median(voxels[0, 0]) == pytest.approx(-1000, abs=40)
+
+
+def test_13_prompts_cost_more_than_one_and_less_than_13_by_flops():
+    assert 1.0 < _flops_ratio(build_network("compact"), ORGANS) < 13.0
+
+
+def test_the_table_holds_the_ratios_of_medians():
+    parts = {"read": 1.0, "text": 0.5, "encode": 2.0, "decode": 0.5, "write labels": 1.0}
+    seconds = {"engine": {1: [5.0, 4.0, 9.0], 13: [8.0, 8.0, 8.0]}, "naive loop": {1: [10.0], 13: [96.0]}}
+    runs = {
+        f"{name}, {count} prompts": {"seconds": values, "peak_mb": None, "parts": parts}
+        for name, of_count in seconds.items()
+        for count, values in of_count.items()
+    }
+    table = _table(
+        {
+            **{"preset": "compact", "volume": [40, 512, 512], "device": "cpu", "threads": 2, "amp": False},
+            **{"flops_ratio": 1.7, "gpu_peak_mb": None, "input_and_output_mb": 50.0, "runs": runs},
+        }
+    )
+    assert "| engine, 1 prompts | 5.00 | 8.0 | not measured |" in table
+    assert "13 prompts cost 1.60 times one (by FLOPs of the network 1.70)." in table
+    assert "The naive loop takes 12.0 times as long with 13 prompts, 2.0 with one." in table
+    assert "Outside the network: 40% of the time with 13 prompts." in table
