@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,12 +86,12 @@ def _warm_up() -> None:
 def _table(scene: "Scene", timings: Mapping[str, "Timing"]) -> str:
     lines = [
         f"\n### {scene.name}\n",
-        "| Library | seconds (range) | times slower | peak MB | HD95 of label 1, mm |",
+        "| Library | seconds, best (median) | times slower | peak MB | HD95 of label 1, mm |",
         "|---|---|---|---|---|",
     ]
     for name, timing in timings.items():
         ours = COUNTERPARTS.get(name)
-        ratio = f"{timing.median_s / timings[ours].median_s:.1f}" if ours else "1"
+        ratio = f"{timing.best_s / timings[ours].best_s:.1f}" if ours else "1"
         lines.append(
             f"| {name} | {_seconds(timing)} | {ratio} | {_number(timing.peak_mb)} | {timing.result:.4f} |"
         )
@@ -98,7 +99,7 @@ def _table(scene: "Scene", timings: Mapping[str, "Timing"]) -> str:
 
 
 def _seconds(timing: "Timing") -> str:
-    return f"{timing.median_s:.4f} ({min(timing.seconds):.4f}-{max(timing.seconds):.4f})"
+    return f"{timing.best_s:.4f} ({statistics.median(timing.seconds):.4f})"
 
 
 def _number(value: Any) -> str:
