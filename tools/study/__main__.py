@@ -13,33 +13,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.study", description="Experiments whose tables stand in the READMEs."
     )
-    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    openkbp = names.add_parser(
+    studies = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    _add_openkbp(studies)
+    _add_words(studies)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _add_openkbp(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = studies.add_parser(
         "openkbp",
         help="Med-VLM compact beside an image-only UNet on real head-and-neck CT",
         description="Train Med-VLM compact and MONAI's image-only UNet for the same time on the same slices "
         "of OpenKBP, segment the test patients through the NIfTI path that users take, and print volume "
         "Dice by organ.",
     )
-    openkbp.add_argument(
-        "--source", type=Path, required=True, metavar="DIR", help="OpenKBP as the challenge gives it"
-    )
-    openkbp.add_argument(
-        "--work", type=Path, required=True, metavar="DIR", help="prepared data, weights and results"
-    )
-    openkbp.add_argument("--minutes", type=float, default=30.0, help="training time of each (default 30)")
-    openkbp.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    openkbp.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("--source", type=Path, required=True, metavar="DIR", help="OpenKBP as the challenge gives it")
+    add("--work", type=Path, required=True, metavar="DIR", help="prepared data, weights and results")
+    add("--minutes", type=float, default=30.0, help="training time of each (default 30)")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--seed", type=int, default=0)
 
-    from .openkbp import run  # torch and MONAI: too slow to load for --help
+    def run(options: argparse.Namespace) -> None:
+        from .openkbp import run  # torch and MONAI: too slow to load for --help
 
-    try:
         run(options.source, options.work, minutes=options.minutes, device=options.device, seed=options.seed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    parser.set_defaults(run=run)
+
+
+def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = studies.add_parser(
+        "words",
+        help="does the mask follow the words? Dice of every prompt's mask with every organ",
+        description="Dice of the mask of every prompt of an inference with every organ of a reference.",
+    )
+    add = parser.add_argument
+    add("--report", type=Path, required=True, metavar="JSON", help="<case>_seg.json of an inference")
+    add("--reference", type=Path, required=True, metavar="FILE", help="label map of the same case")
+    add("--datalist", type=Path, required=True, metavar="JSON", help="names of the reference's labels")
+
+    def run(options: argparse.Namespace) -> None:
+        from .words import run  # nibabel: too slow to load for --help
+
+        run(options.report, options.reference, options.datalist)
+
+    parser.set_defaults(run=run)
 
 
 if __name__ == "__main__":

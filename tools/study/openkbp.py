@@ -28,6 +28,7 @@ from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
 from .training import Training, train_in_turns
+from .words import dice
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4
@@ -123,7 +124,7 @@ def evaluate(
     network: TextSegmenter, cases: list[Case], *, names: dict[int, str], folder: Path
 ) -> dict[str, float]:
     """Mean volume Dice by organ of masks written as NIfTI and read back, over cases that have the organ."""
-    dice: dict[str, list[float]] = {name: [] for name in names.values()}
+    scores: dict[str, list[float]] = {name: [] for name in names.values()}
     inferer = VolumeInferer(slice_batch=16)
     for case in cases:
         assert case.label is not None  # the preparer writes one for every patient
@@ -134,9 +135,8 @@ def evaluate(
         predicted, reference = read_labels(path).slices, read_labels(case.label).slices
         for number, name in names.items():
             if name in case.targets:
-                mask, truth = predicted == number, reference == number
-                dice[name].append(2.0 * np.count_nonzero(mask & truth) / (mask.sum() + truth.sum()))
-    return {name: float(np.mean(values)) for name, values in dice.items()}
+                scores[name].append(dice(predicted == number, reference == number))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def machine(device: str) -> str:
