@@ -11,6 +11,7 @@ import torch
 
 from .. import __version__
 from ..data.volumes import Volume
+from ..errors import InputError
 from ..text.prompts import Prompt
 from .fingerprint import source_sha256, value_sha256
 from .segmentation import PromptResult, Segmentation
@@ -92,8 +93,17 @@ def versions() -> dict[str, str]:
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Path and sha256 of a checkpoint file."""
-    return {"path": os.fspath(path), "sha256": source_sha256(path)}
+    """Path and sha256 of a checkpoint file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return {"path": os.fspath(path), "sha256": source_sha256(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}), expected a checkpoint; name its file."
+        ) from error
 
 
 def prompt_table(results: Sequence[dict[str, Any]]) -> str:

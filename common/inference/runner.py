@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..data.readers import read_image
 from ..data.volumes import Volume
@@ -121,7 +122,8 @@ class CaseRunner:
         run = self._prepare(prompts)
         outcomes = RunReport(len(cases))
         try:
-            with tqdm(total=len(cases), desc="cases", unit="case", disable=not self.progress) as bar:
+            bar = tqdm(total=len(cases), desc="cases", unit="case", disable=not self.progress)
+            with logging_redirect_tqdm(), bar:
                 for case, loading in load_ahead(cases, lambda case: self._load(case, run)):
                     try:
                         self._do(case, loading.result(), run, outcomes)
