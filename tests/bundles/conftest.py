@@ -24,11 +24,10 @@ TINY = {
     "device": "cpu",
     "image_size": 64,
     "organs": ["liver", "spleen"],
-    "epochs": 3,
+    "epochs": 2,
     "draws_per_epoch": 64,
-    "batch_size": 8,
+    "batch_size": 4,
     "prompts_per_slice": 2,
-    "learning_rate": 0.003,
     "val_interval": 1,
 }
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import socket
 from collections.abc import Callable
 from contextlib import chdir
@@ -148,12 +149,12 @@ def test_report_agrees_with_the_label_map(inferred: Inference) -> None:
 
 
 def test_mask_lies_where_the_organ_is(inferred: Inference, held_out: tuple[Path, Path]) -> None:
-    """After two dozen steps a liver is rough, but an axis mixed up would miss it."""
-    liver = json.loads((held_out[0].parents[1] / "datalist.json").read_text())["labels"]
-    number = next(int(key) for key, name in liver.items() if name == "liver")
+    """After 32 steps a liver is rough, but with an axis mixed up it would lie elsewhere."""
+    names = json.loads((held_out[0].parents[1] / "datalist.json").read_text())["labels"]
+    number = next(int(key) for key, name in names.items() if name == "liver")
     reference = in_odd_grid(nib.load(held_out[1]))
     mask, truth = np.asarray(inferred.labels.dataobj) == 1, np.asarray(reference.dataobj) == number
-    assert dice(mask, truth) > 0.3
+    assert dice(mask, truth) > 0.5
 
 
 def test_prompts_are_text_and_never_code(inferred: Inference) -> None:
@@ -253,8 +254,13 @@ def test_what_a_user_sets_wrongly_is_said(
 ) -> None:
     workflow = make_workflow("train.json", **{**trained.overrides, **changes})
     workflow.initialize()
-    with pytest.raises(Exception, match=sentence):
+    with pytest.raises(RuntimeError, match="Failed to instantiate") as caught:  # MONAI's, around ours
         workflow.run()
+    causes = [caught.value.__cause__]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    assert type(causes[-1]).__name__ == "InputError"
+    assert re.search(sentence, str(causes[-1]))
 
 
 def test_shipped_weights_fit_the_inference_config(
