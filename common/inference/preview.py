@@ -16,6 +16,8 @@ from .segmentation import PromptResult, Segmentation
 
 OPACITY = 0.5
 WIDTH_INCHES = 15.0
+# Of matplotlib's tab20: its strong colours first, then their pale twins; no grey, which is what CT is.
+PALETTE = (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19)
 
 
 class View(NamedTuple):
@@ -83,11 +85,11 @@ def write_preview(
 
 
 def colours(results: Sequence[PromptResult]) -> np.ndarray:
-    """(256, 4) RGBA in [0, 1] for label numbers: the prompts' own colours, or matplotlib's tab20."""
+    """(256, 4) RGBA in [0, 1] for label numbers: the prompts' own colours, or those of PALETTE."""
     palette = np.zeros((256, 4))
     for row, result in enumerate(results):
         own = result.prompt.colour
-        rgb = colormaps["tab20"](row % 20)[:3] if own is None else [part / 255 for part in own]
+        rgb = colormaps["tab20"](PALETTE[row % len(PALETTE)])[:3] if own is None else [part / 255 for part in own]
         palette[result.prompt.label] = (*rgb, OPACITY)
     return palette
 
