@@ -89,7 +89,8 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
     palette = np.zeros((256, 4))
     for row, result in enumerate(results):
         own = result.prompt.colour
-        rgb = colormaps["tab20"](PALETTE[row % len(PALETTE)])[:3] if own is None else [part / 255 for part in own]
+        default = colormaps["tab20"](PALETTE[row % len(PALETTE)])[:3]
+        rgb = default if own is None else [part / 255 for part in own]
         palette[result.prompt.label] = (*rgb, OPACITY)
     return palette
 
