@@ -1,6 +1,7 @@
 """This project's own checkpoints: flat dicts of tensors, and beside each the record of its frozen bases."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .files import atomic_path
-from .weights import FrozenBase, first_few
+from .weights import FrozenBase, first_few, published_sha256
 
 if TYPE_CHECKING:
     from .networks.base import TextSegmenter
+
+log = logging.getLogger(__name__)
 
 
 def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: bool) -> None:
@@ -53,7 +56,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: no such file, not a checkpoint, or weights of another network.
     """
-    tensors = _read_tensors(Path(path))
+    tensors = read_tensors(Path(path))
     expected = network.state_dict()
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in expected]
@@ -72,8 +75,12 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
     network.load_state_dict(tensors)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors in a checkpoint file, on the CPU."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the flat dict of tensors in a checkpoint file, on the CPU.
+
+    Raises:
+        InputError: no such file, not readable without running code, or something else than such a dict.
+    """
     if not path.is_file():
         raise InputError(
             f"{path}: there is no such checkpoint (looked for {path.absolute()}); train the model or fetch "
@@ -140,7 +147,8 @@ def read_model_json(checkpoint: str | os.PathLike[str]) -> dict[str, FrozenBase]
 def check_bases(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:
     """Refuse to go on when a checkpoint was trained on other frozen weights than those in use.
 
-    Nothing else would notice: names and shapes fit, and the results are merely wrong.
+    Nothing else would notice: names and shapes fit, and the results are merely wrong. A known base and its
+    float16 copy (`KnownBase.half_sha256`) are the same but for rounding; the log says which is in use.
 
     Raises:
         InputError: the parts or the hashes differ, or model.json cannot be read.
@@ -148,11 +156,13 @@ def check_bases(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBa
     recorded = read_model_json(checkpoint)
     for part in sorted(recorded.keys() | bases.keys()):
         then, now = recorded.get(part), bases.get(part)
-        if then is None or now is None or then.sha256 != now.sha256:
+        if then is None or now is None or published_sha256(then.sha256) != published_sha256(now.sha256):
             raise InputError(
                 f"{Path(checkpoint)}: trained with {_base_text(then)} as {part}, but {_base_text(now)} is in "
                 "use; give the network the base that the checkpoint was trained with."
             )
+        if then.sha256 != now.sha256:
+            log.info("%s: %s is in use, the same weights in another precision", part, _base_text(now))
 
 
 def _base_text(base: FrozenBase | None) -> str:

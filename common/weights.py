@@ -38,12 +38,14 @@ class KnownBase:
         megabytes: size of the weights file (10^6 bytes).
         licence: of the weights.
         sha256: of the weights file, checked at every use; None where the pinned commit vouches alone.
+        half_sha256: of the same weights rounded to float16, as `tools.build_bundle` packs them.
     """
 
     revision: str
     megabytes: int
     licence: str
     sha256: str | None = None
+    half_sha256: str | None = None
 
 
 KNOWN_BASES: Mapping[str, KnownBase] = {
@@ -65,6 +67,7 @@ KNOWN_BASES: Mapping[str, KnownBase] = {
         91,
         "Apache-2.0",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765",
     ),
 }
 
@@ -155,6 +158,12 @@ def frozen_base(model: str, *, revision: str | None = None) -> FrozenBase:
     if Path(model).expanduser().exists():
         return FrozenBase(folder.name, revision, _sha256_of_weights(folder))  # a path means nothing elsewhere
     return FrozenBase(model, revision or KNOWN_BASES[model].revision, _sha256_of_weights(folder))
+
+
+def published_sha256(sha256: str) -> str:
+    """Return the hash of the published file that weights are the float16 copy of; any other hash as it is."""
+    copies = {base.half_sha256: base.sha256 for base in KNOWN_BASES.values()}
+    return copies.get(sha256) or sha256
 
 
 def _cached(model: str, revision: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Own checkpoints: what comes back is what was saved, and what does not fit is named."""
 
 import json
+import logging
 import pickle
 
 import pytest
@@ -16,7 +17,7 @@ from common.checkpoints import (
     write_model_json,
 )
 from common.errors import InputError
-from common.weights import FrozenBase
+from common.weights import KNOWN_BASES, MINILM, FrozenBase
 
 
 def network(*, seed: int = 0, width: int = 4) -> nn.Sequential:
@@ -184,6 +185,30 @@ def test_another_base_is_refused(tmp_path, now, text):
     write_model_json(tmp_path / "model.pt", BASES)
     with pytest.raises(InputError, match=text):
         check_bases(tmp_path / "model.pt", now)
+
+
+KNOWN = KNOWN_BASES[MINILM]
+PUBLISHED = {"text": FrozenBase(MINILM, KNOWN.revision, str(KNOWN.sha256))}
+ROUNDED = {"text": FrozenBase("text_encoder", None, str(KNOWN.half_sha256))}
+
+
+@pytest.mark.parametrize(("then", "now"), [(PUBLISHED, ROUNDED), (ROUNDED, PUBLISHED)])
+def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, then, now):
+    write_model_json(tmp_path / "model.pt", then)
+    with caplog.at_level(logging.INFO):
+        check_bases(tmp_path / "model.pt", now)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"text: {now['text'].model} (revision")
+    assert caplog.messages[0].endswith("is in use, the same weights in another precision")
+    caplog.clear()
+    check_bases(tmp_path / "model.pt", then)
+    assert caplog.messages == []
+
+
+def test_another_float16_copy_is_refused(tmp_path):
+    write_model_json(tmp_path / "model.pt", PUBLISHED)
+    with pytest.raises(InputError, match=r"but text_encoder \(revision None, sha256 d{12}\.\.\.\) is in use"):
+        check_bases(tmp_path / "model.pt", {"text": FrozenBase("text_encoder", None, "d" * 64)})
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"frozen_bases": {"text": {"model": "x"}}}'])

@@ -1,0 +1,41 @@
+"""Command line: `python -m tools.build_bundle medvlm_organ` or `all`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the named bundle, or all of them; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.build_bundle",
+        description="Write NAME_v<version>.zip, which runs without this repository and without a hub, and "
+        "NAME_v<version>.manifest.json beside it. The same commit gives the same bytes.",
+    )
+    parser.add_argument("name", help="folder in bundles/, or all")
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder to write to (default dist)")
+    parser.add_argument(
+        "--allow-dirty",
+        action="store_true",
+        help="build with changes that are not committed, and record them",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        from .build import build_bundle, bundle_names  # here, so that --help answers at once
+
+        names = bundle_names(REPOSITORY) if options.name == "all" else [options.name]
+        for name in names:
+            built = build_bundle(name, REPOSITORY, options.out, allow_dirty=options.allow_dirty)
+            print(f"wrote {built} ({built.stat().st_size / 1e6:.1f} MB) and its manifest")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
