@@ -24,7 +24,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".partial-", dir=path.parent)
     except OSError as error:
-        raise InputError(f"{path.parent}: cannot write there ({error.strerror}); choose another folder.") from error
+        raise InputError(
+            f"{path.parent}: cannot write there ({error.strerror}); choose another folder."
+        ) from error
     temporary = Path(folder) / path.name
     try:
         yield temporary
