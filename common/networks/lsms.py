@@ -1,0 +1,277 @@
+"""LSMS: the mask of the lesion that a sentence refers to (arXiv 2408.17347).
+
+Four stages of SVLA blocks, into each of which the sentence enters, and a Full-Scale Decoder. The paper
+leaves much open; what is chosen here stands at each argument. Its published 8.78 M parameters and 8.91 G
+cannot be had at its published widths: the text projections alone make 4.9 M there.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
+from ..layers.full_scale import DESIGNS, Design, FullScaleDecoder, resize
+from ..layers.svla import SCALES, Scale
+from ..text.encoders import TextEncoder
+from .base import FrozenEncoder, TextFeatures, TextSegmenter
+
+STAGES = 4
+SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
+
+BERT_BASE = {
+    "text_model": "google-bert/bert-base-uncased",
+    "text_revision": "86b5e0934494bd15c9632b12f734a8a67f723594",
+}
+
+# What differs between the presets; `LSMS`'s defaults are the paper's as printed.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The published widths: 21.0 M parameters and 21.0 GMAC at 480 pixels.
+    "paper": {**BERT_BASE, "image_size": 480},
+    # SegNeXt-T's widths, of which all weights load: 8.1 M and 8.7 GMAC, the nearest to the published counts.
+    "paper_t": {
+        **BERT_BASE,
+        "image_size": 480,
+        "widths": (32, 64, 160, 256),
+        "ffn_ratios": (8, 8, 4, 4),
+        "norm_order": "pre",
+        "projected": True,
+        "ham_channels": 512,
+        "align_stage": 2,
+    },
+    # For two CPU cores. Fields of 128 to 192 pixels are small, so the first stage helps to find borders.
+    "compact": {
+        "text_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "image_size": 128,
+        "widths": (32, 64, 128, 256),
+        "depths": (2, 2, 4, 2),
+        "scale": "channels",
+        "ham_channels": 128,
+        "align_channels": 64,
+        "decoder_stages": (1, 2, 3, 4),
+    },
+}
+
+
+class EmbeddedImage(NamedTuple):
+    """B images as far as no word has reached them.
+
+    Attributes:
+        features: (B, C, H / 4, W / 4), V_1 of the paper.
+        size: (H, W) of the images.
+    """
+
+    features: Tensor
+    size: tuple[int, int]
+
+
+class LSMS(TextSegmenter):
+    """LSMS.
+
+    Words enter the first block already, so `encode_image` is the embedding block alone and `decode` runs the
+    four stages for every prompt: many prompts on one image cost nearly as much as many images.
+
+    Without text (`network(image)`, or `decode(features, None)`) Att_L drops out of every block, and nothing
+    else changes: the paper's rows without text. `text_encoder=None` builds that network alone.
+
+    Args:
+        text_encoder: language model, frozen unless it was built as trainable; None for a network without
+            language, which takes prompts and does not read them.
+        image_size: side in pixels of the images.
+        widths: channels of the four stages.
+        depths: blocks of the four stages.
+        ffn_ratios: of the feed-forward parts of the four stages (not published).
+        norm_order: "post" as printed or "pre" as in SegNeXt, then with a layer norm after each stage.
+        projected: 1 x 1 convolutions around SVLA, as in SegNeXt.
+        kernels: lengths of the ConvUnits (Table 3).
+        pixel_map: whether the language branch multiplies with V2 (Table 3).
+        scale: of its scores, see `LanguageBranch`.
+        decoder: design of the Full-Scale Decoder (Table 3), see there.
+        decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3).
+        align_stage: the stage on whose grid it works.
+        ham_channels, align_channels, rank: see `FullScaleDecoder`.
+        default_prompt: stands in model cards; a call without text is the mode without text.
+
+    Raises:
+        InputError: a value that the network cannot be built with.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        text_encoder: TextEncoder | None,
+        image_size: int,
+        widths: Sequence[int] = (64, 128, 320, 512),
+        depths: Sequence[int] = (3, 3, 5, 2),
+        ffn_ratios: Sequence[int] = (4, 4, 4, 4),
+        norm_order: NormOrder = "post",
+        projected: bool = False,
+        kernels: Sequence[int] = (7, 11, 21),
+        pixel_map: bool = True,
+        scale: Scale = "text",
+        decoder: Design = "hamburger",
+        decoder_stages: Sequence[int] = (2, 3, 4),
+        align_stage: int = 1,
+        ham_channels: int = 256,
+        align_channels: int = 256,
+        rank: int = 16,
+        default_prompt: str = "the lesion",
+    ) -> None:
+        super().__init__(image_size=image_size, default_prompt=default_prompt)
+        _check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
+        _check_choice("norm_order", norm_order, NORM_ORDERS)
+        _check_choice("scale", scale, SCALES)
+        _check_kernels(kernels)
+        _check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
+        self.text_encoder = text_encoder
+        self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
+        self.norm_order, self.depths = norm_order, tuple(depths)
+        self.stem = stem(widths[0])
+        self.downs = nn.ModuleList(down(before, after) for before, after in pairwise(widths))
+        self.stages = nn.ModuleList(
+            EncoderStage(
+                width,
+                None if text_encoder is None else text_encoder.width,
+                depth=depth,
+                ratio=ratio,
+                norm_order=norm_order,
+                projected=projected,
+                kernels=kernels,
+                pixel_map=pixel_map,
+                scale=scale,
+            )
+            for width, depth, ratio in zip(widths, depths, ffn_ratios, strict=True)
+        )
+        self.decoder = FullScaleDecoder(
+            [widths[stage - 1] for stage in decoder_stages],
+            design=decoder,
+            ham_channels=ham_channels,
+            align_channels=align_channels,
+            rank=rank,
+        )
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str,
+        *,
+        text_model: str | None = None,
+        text_revision: str | None = None,
+        language: bool = True,
+        train_text: bool = False,
+        **changes: Any,
+    ) -> "LSMS":
+        """Build a preset with its pretrained language model.
+
+        Args:
+            preset: a key of `PRESETS`.
+            text_model, text_revision: hub id and commit, or local folder, instead of the preset's.
+            language: False builds the network without language; no language model is looked for.
+            train_text: train the language model too; a checkpoint then holds it.
+            changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's.
+
+        Raises:
+            InputError: no such preset, a language model that cannot be found or loaded, or see `LSMS`.
+        """
+        _check_choice("preset", preset, tuple(PRESETS))
+        settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
+        base = (settings.pop("text_model"), settings.pop("text_revision", None))
+        if text_model is not None:
+            base = (text_model, text_revision)
+        encoder = TextEncoder(base[0], revision=base[1], trainable=train_text) if language else None
+        return cls(text_encoder=encoder, **settings)
+
+    def encode_image(self, image: Tensor) -> EmbeddedImage:
+        """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation.
+
+        Raises:
+            InputError: an image with a side below 33 pixels.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        if min(size) < SMALLEST_SIDE:
+            raise InputError(
+                f"image: {size[0]} x {size[1]} pixels, expected sides of at least {SMALLEST_SIDE}; resize it."
+            )
+        return EmbeddedImage(self.stem((image.expand(-1, 3, -1, -1) - self.mean) / self.std), size)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """P prompts -> last hidden states of the word pieces (P, T, D) with their mask.
+
+        A network without language gives P rows of nothing.
+        """
+        if self.text_encoder is None:
+            device = self.mean.device
+            mask = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
+            return TextFeatures(torch.zeros(len(prompts), 1, 1, device=device), mask)
+        encoded = self.text_encoder(prompts)
+        return TextFeatures(encoded.tokens, encoded.mask)
+
+    def decode(self, image_features: EmbeddedImage, text: TextFeatures | None) -> Tensor:
+        """Encode with words and segment: logits (P, 1, H, W), see `TextSegmenter.decode`.
+
+        Without text (None) there is one row an image, and the language branches stay out.
+        """
+        x, size = image_features
+        tokens, mask = (None, None) if text is None else text
+        if tokens is not None and len(tokens) != len(x):
+            x = x.repeat_interleave(len(tokens) // len(x), dim=0)
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x if index == 0 else self.downs[index - 1](x), tokens, mask)
+            maps.append(x)
+        height, width = maps[self.align_stage - 1].shape[-2:]
+        entering = [maps[stage - 1] for stage in self.decoder_stages]
+        return resize(self.decoder(entering, size=(height, width)), size)
+
+    def forward(self, image: Tensor, text: TextFeatures | Sequence[str] | None = None) -> Tensor:
+        """Segment, see `TextSegmenter.forward`; None is the mode without text, not the default prompt."""
+        if text is None:
+            return self.decode(self.encode_image(image), None)
+        return super().forward(image, text)
+
+    def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
+        """A language model that is trained belongs in the checkpoint."""
+        if self.text_encoder is None or not self.text_encoder.frozen:
+            return []
+        return super()._pretrained()
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name}: found '{value}', expected one of {', '.join(allowed)}; choose one.")
+
+
+def _check_stages(**settings: Sequence[int]) -> None:
+    for name, values in settings.items():
+        if len(values) != STAGES or min(values) < 1:
+            raise InputError(f"{name}: found {list(values)}, expected {STAGES} numbers above 0, one a stage.")
+
+
+def _check_kernels(kernels: Sequence[int]) -> None:
+    if len(set(kernels)) != len(kernels) or any(d < 1 or d % 2 == 0 for d in kernels):
+        raise InputError(
+            f"kernels: found {list(kernels)}, expected different odd lengths such as 7, 11, 21; change them."
+        )
+
+
+def _check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int]) -> None:
+    _check_choice("decoder", design, DESIGNS)
+    if not stages or len(set(stages)) != len(stages) or not {*stages, align_stage} <= {1, 2, 3, 4}:
+        raise InputError(
+            f"decoder_stages, align_stage: found {list(stages)} and {align_stage}, expected different stages "
+            "from 1 to 4 and one of these; change them."
+        )
+    if any(width < 1 or width % 32 for width in widths):
+        raise InputError(
+            f"ham_channels, align_channels: found {widths[0]} and {widths[1]}, expected multiples of 32 (the "
+            "groups of their norms); change them."
+        )
