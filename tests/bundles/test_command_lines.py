@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def run(*arguments: str, cwd: Path) -> str:
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=SECONDS)
     said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-3000:]
+    errors = [line for line in said.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    assert done.returncode == 0, "\n".join([*errors, said[-1000:]])
     return said
 
 
