@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -117,31 +117,56 @@ def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "Tex
     """Load `path` into `network` and return it.
 
     Raises:
-        InputError: a missing or unsuited checkpoint, or other frozen bases than it was trained with.
+        InputError: a missing or unsuited checkpoint, or another image size or other frozen bases than it
+            was trained with. No tensor depends on the size, so nothing else would notice.
     """
     load_checkpoint(network, path)
     check_bases(path, network.frozen_bases())
+    trained = _read_record(path).get("image_size")
+    if trained != network.image_size:
+        raise InputError(
+            f"{path}: trained at an image_size of {trained}, but the network works at {network.image_size}; "
+            "give the size that the checkpoint was trained with."
+        )
     return network
 
 
-def write_model_json(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:
-    """Write model.json beside model.pt: which base stands in which part of the network."""
-    content = {"frozen_bases": {part: asdict(base) for part, base in bases.items()}}
+def save_trained(network: "TextSegmenter", path: str | os.PathLike[str], *, half: bool) -> None:
+    """Write the checkpoint and its record, which `load_trained` asks for; see `save_checkpoint`."""
+    write_model_json(path, network.frozen_bases(), image_size=network.image_size)
+    save_checkpoint(network, path, half=half)
+
+
+def write_model_json(
+    checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase], *, image_size: int
+) -> None:
+    """Write model.json beside model.pt: the image size, and which base stands in which part."""
+    content = {
+        "image_size": image_size,
+        "frozen_bases": {part: asdict(base) for part, base in bases.items()},
+    }
     with atomic_path(Path(checkpoint).with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_model_json(checkpoint: str | os.PathLike[str]) -> dict[str, FrozenBase]:
     """Return what `write_model_json` wrote; InputError when it is absent or something else."""
+    return {part: FrozenBase(**entry) for part, entry in _read_record(checkpoint)["frozen_bases"].items()}
+
+
+def _read_record(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of model.json, with frozen bases that `FrozenBase` takes."""
     path = Path(checkpoint).with_suffix(".json")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["frozen_bases"]
-        return {part: FrozenBase(**entry) for part, entry in entries.items()}
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content["frozen_bases"].values():
+            FrozenBase(**entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); "
             f"fetch it again together with {Path(checkpoint).name}."
         ) from error
+    return content
 
 
 def check_bases(checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase]) -> None:

@@ -88,19 +88,21 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:
-    """Check that nobody is in two sections; `source` is named in the message.
+    """Check that nobody and no file is in two sections; `source` is named in the message.
 
     Raises:
-        InputError: a patient is in two sections.
+        InputError: a patient, an image or a label map is in two sections.
     """
     seen: dict[str, str] = {}
     for section, cases in sections.items():
         for case in cases:
-            if seen.setdefault(case.patient, section) != section:
-                raise InputError(
-                    f'{source}: patient "{case.patient}" is in both "{seen[case.patient]}" and "{section}", '
-                    "expected in one split only; move all images of the patient to one of them."
-                )
+            files = [f'file "{path}"' for path in (case.image, case.label) if path is not None]
+            for what in (f'patient "{case.patient}"', *files):
+                if seen.setdefault(what, section) != section:
+                    raise InputError(
+                        f'{source}: {what} is in both "{seen[what]}" and "{section}", '
+                        "expected in one split only; move all images of the patient to one of them."
+                    )
 
 
 def split_by_patient(

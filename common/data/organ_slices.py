@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
@@ -26,12 +27,16 @@ class FramedCase:
         labels: (D, S, S) uint8 label numbers, 0 for all that is not trained on.
         present: {label number: slices (n,) that hold at least one of its pixels}.
         annotated: label numbers that were annotated in this case, so that their absence means something.
+        case: id.
+        spacing_mm: of the volume, along (D, H, W).
     """
 
     images: Tensor
     labels: Tensor
     present: dict[int, np.ndarray]
     annotated: tuple[int, ...]
+    case: str
+    spacing_mm: tuple[float, float, float]
 
 
 def frame_case(
@@ -57,7 +62,7 @@ def frame_case(
     present = {
         number: np.flatnonzero((framed_labels == number).flatten(1).any(1).numpy()) for number in annotated
     }
-    return FramedCase(framed, framed_labels, present, annotated)
+    return FramedCase(framed, framed_labels, present, annotated, case.case, image.spacing_mm)
 
 
 class OrganSlices(Dataset[dict[str, Any]]):
@@ -114,7 +119,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.transform = transform
         self.seed = seed
         vocabulary = Vocabulary.load()
-        self.organs = {number: vocabulary.organ(name) for number, name in label_names.items()}
+        self.organs = {number: vocabulary.organ_or_own(name) for number, name in label_names.items()}
         self.prompts_per_slice = min(prompts_per_slice, len(self.organs))
         self.cases = [
             frame_case(case, size=size, label_names=label_names, window_hu=window_hu)
@@ -126,7 +131,10 @@ class OrganSlices(Dataset[dict[str, Any]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Draw `index` >= 0: `image` (1, S, S), `label` (K, S, S), `prompt` and `target` lists of K."""
+        """Draw `index` >= 0: `image` (1, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
+
+        And where it comes from: `case`, `slice_index` and the volume's `spacing_mm` along (D, H, W).
+        """
         rng = np.random.default_rng((self.seed, index))
         numbers = list(self.organs)
         anchor = numbers[rng.integers(len(numbers))]
@@ -144,6 +152,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
             "label": torch.stack([(case.labels[slice_index] == number).float() for number in chosen]),
             "prompt": [self._words(self.organs[number], self._level(index), rng) for number in chosen],
             "target": [self.organs[number].name for number in chosen],
+            "case": case.case,
+            "slice_index": int(slice_index),
+            "spacing_mm": case.spacing_mm,
         }
         if self.transform is None:
             return sample
@@ -183,12 +194,20 @@ class OrganSlices(Dataset[dict[str, Any]]):
 
 
 def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """B samples of K prompts -> `image` (B, 1, S, S), `label` (B * K, 1, S, S), `prompt` list of B * K."""
+    """B samples of K prompts -> `image` (B, 1, S, S), `label` (B * K, 1, S, S), lists of B * K and of B.
+
+    The tensors are plain ones: MONAI's transforms give MetaTensors, whose bookkeeping made a training step
+    of Med-VLM compact 8 % slower (0.447 s instead of 0.413 s, one CPU thread).
+    """
+    images, labels = (
+        [convert_to_tensor(sample[key], track_meta=False) for sample in samples] for key in ("image", "label")
+    )
     return {
-        "image": torch.stack([torch.as_tensor(sample["image"]) for sample in samples]),
-        "label": torch.cat([torch.as_tensor(sample["label"]) for sample in samples])[:, None],
+        "image": torch.stack(images),
+        "label": torch.cat(labels)[:, None],
         "prompt": [prompt for sample in samples for prompt in sample["prompt"]],
         "target": [target for sample in samples for target in sample["target"]],
+        **{key: [sample[key] for sample in samples] for key in ("case", "slice_index", "spacing_mm")},
     }
 
 

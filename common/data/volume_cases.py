@@ -1,5 +1,6 @@
 """Whole volumes with their reference label maps, for validation and evaluation."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,13 @@ from ..text.vocabulary import Vocabulary
 from .datalist import Case
 from .volumes import check_same_grid, read_labels, read_volume
 
+_log = logging.getLogger(__name__)
+
 
 class VolumeCases(Dataset[dict[str, Any]]):
     """One item a case: its volume, its reference and a prompt for every organ annotated in it.
+
+    A case in which none of the organs is annotated is left out, and the log says so.
 
     Args:
         data: cases with label files.
@@ -30,14 +35,18 @@ class VolumeCases(Dataset[dict[str, Any]]):
     def __init__(
         self, data: Sequence[Case], *, label_names: dict[int, str], text_level: str = "simple"
     ) -> None:
-        if not data:
+        asked = set(label_names.values())
+        self.data = [case for case in data if asked.intersection(case.targets)]
+        if not self.data:
             raise InputError(
-                "validate#dataset: found no case; list at least one in this section of the datalist."
+                f"validate#dataset: found no case (of {len(data)}) in which an organ that was asked for is "
+                "annotated; list at least one in this section of the datalist."
             )
-        self.data = list(data)
+        if left_out := len(data) - len(self.data):
+            _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
         vocabulary = Vocabulary.load()
         self.prompts = {
-            name: Prompt(text=vocabulary.organ(name).texts(text_level)[0], name=name, label=number)
+            name: Prompt(text=vocabulary.organ_or_own(name).texts(text_level)[0], name=name, label=number)
             for number, name in label_names.items()
         }
 
@@ -46,8 +55,7 @@ class VolumeCases(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         case = self.data[index]
-        if case.label is None:
-            raise InputError(f"{case.image}: this case has no label file to be evaluated with; add 'label'.")
+        assert case.label is not None  # a case without one has no targets, and was left out
         image, label = read_volume(case.image), read_labels(case.label)
         check_same_grid(label, image)
         prompts = [self.prompts[name] for name in case.targets if name in self.prompts]

@@ -22,6 +22,7 @@ from .encoded_image import EncodedImage
 
 # What each family's published image processor subtracts and divides by, after scaling to [0, 1].
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # MedSAM was trained on slices scaled to [0, 1], no more
 NORMALISATION = {
     "vit": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "clip_vision_model": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -35,13 +36,19 @@ FAMILIES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict[st
 VISION_PART = {"clip": "clip_vision_model", "sam": "sam_vision_model"}  # of a model that has more parts
 
 
-def load_tower(model: str) -> PreTrainedModel:
+def load_tower(model: str, *, revision: str | None = None) -> PreTrainedModel:
     """The vision tower of a hub id or a local folder, see `find_pretrained`.
 
     Raises:
         InputError: not found, another model family, or weights of the tower are missing in the checkpoint.
     """
-    family = AutoConfig.from_pretrained(find_pretrained(model)).model_type
+    folder = find_pretrained(model, revision=revision)
+    try:
+        family = AutoConfig.from_pretrained(folder).model_type
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: not the settings of a known kind of model; give another folder."
+        ) from error
     family = VISION_PART.get(family, family)
     if family not in FAMILIES:
         raise InputError(
@@ -49,7 +56,7 @@ def load_tower(model: str) -> PreTrainedModel:
             "give another image encoder."
         )
     _, model_class, options = FAMILIES[family]
-    return load_pretrained(model_class, model, **options)
+    return load_pretrained(model_class, model, revision=revision, **options)
 
 
 def random_tower(family: str, **config: Any) -> PreTrainedModel:
@@ -64,7 +71,9 @@ class VisionTower(nn.Module):
     Args:
         model: a transformers vision tower.
         image_size: pixels of a side; ViT and CLIP interpolate their position embeddings, SAM is fixed.
-        source: hub id or folder of its weights, for a checkpoint's record; None for a random tower.
+        source: hub id or folder of its weights, for a checkpoint's record; None for a random tower. A name
+            with "medsam" in it means MedSAM, which has SAM's layout but takes [0, 1] as it is.
+        revision: hub commit of the weights; None for the pinned one.
 
     Attributes:
         width: channels that `project` gives: the tower's own, or those of SAM's neck.
@@ -75,9 +84,16 @@ class VisionTower(nn.Module):
     std: Tensor
     skip_channels: tuple[int, ...] = ()
 
-    def __init__(self, model: PreTrainedModel, *, image_size: int, source: str | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        image_size: int,
+        source: str | None = None,
+        revision: str | None = None,
+    ) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.revision = source, revision
         self.model: Any = model.requires_grad_(False)
         self.family = model.config.model_type
         config = model.config
@@ -89,7 +105,9 @@ class VisionTower(nn.Module):
         self.stride = int(config.patch_size)
         self.embed_width = int(config.hidden_size)
         self.width = int(config.output_channels if self.family == "sam_vision_model" else config.hidden_size)
-        for name, values in zip(("mean", "std"), NORMALISATION[self.family], strict=True):
+        medsam = self.family == "sam_vision_model" and "medsam" in (source or "").lower()
+        normalisation = AS_IT_IS if medsam else NORMALISATION[self.family]
+        for name, values in zip(("mean", "std"), normalisation, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "VisionTower":
@@ -98,7 +116,7 @@ class VisionTower(nn.Module):
 
     def base(self) -> FrozenBase | None:
         """The record of the pretrained weights; None for a random tower."""
-        return None if self.source is None else frozen_base(self.source)
+        return None if self.source is None else frozen_base(self.source, revision=self.revision)
 
     def forward(self, image: Tensor) -> EncodedImage:
         """(B, 1, H, W) in [0, 1] -> features and patch embeddings, both (B, embed_width, H / 16, W / 16)."""

@@ -17,6 +17,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The machine code is kept on disk beside the file or in the user's cache, where one can be written.
     """
+    # What is kept names its module: imported as `common` and as `scripts.common`, a file needs two entries.
+    function.__qualname__ = f"{function.__module__}.{function.__qualname__}"
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba finds no folder for its cache, as in a read-only container

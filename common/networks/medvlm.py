@@ -82,6 +82,11 @@ class MedVLM(TextSegmenter):
         default_prompt: str = "liver",
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt)
+        if image_size % image_encoder.stride:
+            raise InputError(
+                f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the pixels of "
+                "an image token's side; change it."
+            )
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.image_adapter: LowRankBypass | None = None
@@ -94,6 +99,8 @@ class MedVLM(TextSegmenter):
             add_query_value_lora(text_encoder, rank=rank)
             if isinstance(image_encoder, VisionTower):
                 add_query_value_lora(image_encoder, rank=rank)
+        elif adapter != "none":
+            raise InputError(f"adapter: found '{adapter}', expected bypass, qv or none; choose one.")
         self.image_projection = _projection(image_encoder.width, width)
         self.text_projection = _projection(text_encoder.width, width)
         self.positions = FourierPositions(width)
@@ -106,13 +113,21 @@ class MedVLM(TextSegmenter):
 
     @classmethod
     def from_preset(
-        cls, preset: str, *, image_model: str | None = None, text_model: str | None = None, **changes: Any
+        cls,
+        preset: str,
+        *,
+        image_model: str | None = None,
+        image_revision: str | None = None,
+        text_model: str | None = None,
+        text_revision: str | None = None,
+        **changes: Any,
     ) -> "MedVLM":
         """Build a preset with its pretrained base encoders.
 
         Args:
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
+            image_revision, text_revision: hub commits; None takes the pinned ones.
             changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
 
         Raises:
@@ -123,8 +138,10 @@ class MedVLM(TextSegmenter):
         settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
         return cls(
-            image_encoder=_image_encoder(image_model or preset_image, settings["image_size"]),
-            text_encoder=TextEncoder(text_model or preset_text),
+            image_encoder=_image_encoder(
+                image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
+            ),
+            text_encoder=TextEncoder(text_model or preset_text, revision=text_revision),
             **settings,
         )
 
@@ -167,11 +184,14 @@ class MedVLM(TextSegmenter):
         return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
 
 
-def _image_encoder(model: str | None, image_size: int) -> VisionTower | PyramidEncoder:
+def _image_encoder(
+    model: str | None, *, revision: str | None, image_size: int
+) -> VisionTower | PyramidEncoder:
     """A frozen pretrained tower, or without a `model` the small encoder that is trained in full."""
     if model is None:
         return PyramidEncoder()
-    return VisionTower(load_tower(model), image_size=image_size, source=model)
+    tower = load_tower(model, revision=revision)
+    return VisionTower(tower, image_size=image_size, source=model, revision=revision)
 
 
 def _projection(before: int, after: int) -> nn.Module:

@@ -99,9 +99,13 @@ class TextEncoder(nn.Module):
         return None if self.source is None else frozen_base(self.source, revision=self.revision)
 
     def train(self, mode: bool = True) -> "TextEncoder":
-        """Set the mode as usual, but keep a frozen model in eval mode (no dropout)."""
+        """Set the mode as usual, but keep a model whose own weights are frozen in eval mode (no dropout).
+
+        Adapters inside it may be trained all the same; they have no dropout of their own.
+        """
         super().train(mode)
-        if self.frozen:
+        own = (parameter for name, parameter in self.named_parameters() if ".lora_" not in name)
+        if not any(parameter.requires_grad for parameter in own):
             self.model.eval()
         return self
 

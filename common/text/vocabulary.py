@@ -6,6 +6,7 @@ are always the patient's. This module imports nothing heavy: `python -m tools.pr
 
 import difflib
 import json
+import logging
 import os
 import re
 import textwrap
@@ -18,6 +19,8 @@ from typing import Any, Literal
 from ..errors import InputError
 
 Side = Literal["left", "right"]
+
+_log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 _LEVELS = ("none", "simple", "complex")
@@ -167,6 +170,21 @@ class Vocabulary:
         near = [repr(candidate) for candidate in self._nearest(name)]
         hint = f"did you mean {' or '.join(near)}?" if near else "python -m tools.prompts lists all of them."
         raise InputError(f"organ: found {name!r}, expected a name or synonym of the vocabulary; {hint}")
+
+    def organ_or_own(self, name: str) -> Organ:
+        """The organ of a name or synonym, or one of the user's own, whose name is all the text there is.
+
+        The log says when a name is not in the vocabulary, and which known one is spelt alike.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        near = self.suggest(name)
+        hint = f" (did you mean {near!r}?)" if near else ""
+        _log.warning("%r is not in the vocabulary%s: its name is its only prompt", name, hint)
+        side = sides(name)
+        laterality = next(iter(side)) if len(side) == 1 else None
+        return Organ(name, laterality, synonyms=(), neighbours=(), groups=(), descriptions=(name,))
 
     def suggest(self, text: str) -> str | None:
         """The canonical name nearest to `text` in spelling, never of the other side, or None."""

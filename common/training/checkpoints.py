@@ -8,7 +8,7 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..checkpoints import load_trained, save_checkpoint, write_model_json
+from ..checkpoints import load_trained, save_trained
 from ..networks.base import TextSegmenter
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,5 @@ class BestCheckpoint:
         if not value > self.best or idist.get_rank() != 0:
             return
         self.best = value
-        write_model_json(self.path, self.network.frozen_bases())
-        save_checkpoint(self.network, self.path, half=self.half)
+        save_trained(self.network, self.path, half=self.half)
         _log.info("%s = %.4f is the best so far: saved %s", name, value, self.path)

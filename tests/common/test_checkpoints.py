@@ -19,6 +19,8 @@ from common.checkpoints import (
 from common.errors import InputError
 from common.weights import KNOWN_BASES, MINILM, FrozenBase
 
+SIZE = 128
+
 
 def network(*, seed: int = 0, width: int = 4) -> nn.Sequential:
     torch.manual_seed(seed)
@@ -163,7 +165,7 @@ BASES = {
 
 
 def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
-    write_model_json(tmp_path / "model.pt", BASES)
+    write_model_json(tmp_path / "model.pt", BASES, image_size=SIZE)
     assert read_model_json(tmp_path / "model.pt") == BASES
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["frozen_bases"]["text"] == {"model": "org/bert", "revision": "0" * 40, "sha256": "a" * 64}
@@ -182,7 +184,7 @@ def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
     ],
 )
 def test_another_base_is_refused(tmp_path, now, text):
-    write_model_json(tmp_path / "model.pt", BASES)
+    write_model_json(tmp_path / "model.pt", BASES, image_size=SIZE)
     with pytest.raises(InputError, match=text):
         check_bases(tmp_path / "model.pt", now)
 
@@ -194,7 +196,7 @@ ROUNDED = {"text": FrozenBase("text_encoder", None, str(KNOWN.half_sha256))}
 
 @pytest.mark.parametrize(("then", "now"), [(PUBLISHED, ROUNDED), (ROUNDED, PUBLISHED)])
 def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, then, now):
-    write_model_json(tmp_path / "model.pt", then)
+    write_model_json(tmp_path / "model.pt", then, image_size=SIZE)
     with caplog.at_level(logging.INFO):
         check_bases(tmp_path / "model.pt", now)
     assert len(caplog.messages) == 1
@@ -206,7 +208,7 @@ def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, th
 
 
 def test_another_float16_copy_is_refused(tmp_path):
-    write_model_json(tmp_path / "model.pt", PUBLISHED)
+    write_model_json(tmp_path / "model.pt", PUBLISHED, image_size=SIZE)
     with pytest.raises(InputError, match=r"but text_encoder \(revision None, sha256 d{12}\.\.\.\) is in use"):
         check_bases(tmp_path / "model.pt", {"text": FrozenBase("text_encoder", None, "d" * 64)})
 

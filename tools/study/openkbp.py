@@ -15,12 +15,12 @@ from monai.transforms import (
     RandScaleIntensityd,
 )
 
-from common.checkpoints import save_checkpoint
+from common.checkpoints import save_trained
 from common.data.datalist import Case, load_datalist, load_label_names
 from common.data.organ_slices import OrganSlices
-from common.data.volumes import read_labels, read_volume, write_labels
+from common.data.volumes import read_labels
 from common.files import atomic_path
-from common.inference.inferer import VolumeInferer
+from common.inference import CaseRunner, VolumeInferer
 from common.networks import MedVLM
 from common.networks.base import TextSegmenter
 from common.text.prompts import Prompt
@@ -68,7 +68,7 @@ def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> 
     scores = {}
     for name, done in trainings.items():
         folder = work / name.split()[0].lower()
-        save_checkpoint(done.network, folder / "model.pt", half=False)
+        save_trained(done.network, folder / "model.pt", half=False)
         scores[name] = evaluate(done.network, test, names=names, folder=folder)
     facts = {name: done.facts() for name, done in trainings.items()}
     report = {
@@ -125,14 +125,20 @@ def evaluate(
 ) -> dict[str, float]:
     """Mean volume Dice by organ of masks written as NIfTI and read back, over cases that have the organ."""
     scores: dict[str, list[float]] = {name: [] for name in names.values()}
-    inferer = VolumeInferer(slice_batch=16)
+    output = folder / "test"
+    runner = CaseRunner(
+        [case.image for case in cases],
+        output,
+        network=network,
+        inferer=VolumeInferer(slice_batch=16),
+        prompts=[Prompt(text=name, name=name, label=number) for number, name in names.items()],
+        outputs=("labels",),
+    )
+    runner.run()
     for case in cases:
         assert case.label is not None  # the preparer writes one for every patient
-        volume = read_volume(case.image)
-        prompts = [Prompt(text=name, name=name, label=number) for number, name in names.items()]
-        path = folder / "test" / f"{case.case}_seg.nii.gz"
-        write_labels(path, inferer(volume, network, prompts).labels, like=volume)
-        predicted, reference = read_labels(path).slices, read_labels(case.label).slices
+        predicted = read_labels(output / f"{case.case}_seg.nii.gz").slices
+        reference = read_labels(case.label).slices
         for number, name in names.items():
             if name in case.targets:
                 scores[name].append(dice(predicted == number, reference == number))

@@ -1,4 +1,4 @@
-"""Makes `scripts.common` importable: vendored beside this file in a packaged bundle, from the repository otherwise."""
+"""Makes `scripts.common` importable: from beside this file in a packaged bundle, else from the repository."""
 
 from pathlib import Path
 

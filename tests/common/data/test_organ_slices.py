@@ -189,11 +189,19 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
         InputError, match=r"no training case has a voxel of 'pancreas' \(label 9\); remove it"
     ):
         dataset(cases, label_names={**NAMES, 9: "pancreas"})
-    with pytest.raises(InputError, match="organ: found 'livre', expected a name or synonym"):
-        dataset(cases, label_names={1: "livre"})
     unlabelled = Case("a", cases[0].image, None, "a", ())
     with pytest.raises(InputError, match=r"a\.nii\.gz: this case has no label file.*add 'label'"):
         dataset([unlabelled])
     other_grid = make_case("z", label_maps()["a"], TARGETS["a"], spacing_mm=(2.0, 1.5, 1.0))
     with pytest.raises(InputError, match="the labels' affine differs from that of the image"):
         dataset([Case("a", cases[0].image, other_grid.label, "a", TARGETS["a"])])
+
+
+def test_an_organ_of_the_users_own_is_asked_for_by_its_name(
+    make_case: Callable[..., Case], caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.zeros((3, 5, 7), np.uint8)
+    labels[1, 2:4, 2:5] = 1
+    drawn = dataset([make_case("own", labels, ["livre"])], label_names={1: "livre"}, text_level="complex")[0]
+    assert set(drawn["prompt"]) == {"livre"}
+    assert "'livre' is not in the vocabulary (did you mean 'liver'?)" in caplog.text

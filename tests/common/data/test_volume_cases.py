@@ -43,11 +43,9 @@ def test_complex_asks_by_the_first_description(make_case: Callable[..., Case], l
 
 def test_errors_say_what_to_do(make_case: Callable[..., Case], labels: np.ndarray, tmp_path: Path) -> None:
     case = make_case("p1", labels, ["liver"])
-    with pytest.raises(InputError, match="found no case; list at least one in this section of the datalist"):
-        VolumeCases([], label_names=NAMES)
-    unlabelled = Case("p1", case.image, None, "p1", ())
-    with pytest.raises(InputError, match=r"p1\.nii\.gz: this case has no label file.*add 'label'"):
-        VolumeCases([unlabelled], label_names=NAMES)[0]
+    for cases in ([], [Case("p1", case.image, None, "p1", ())], [make_case("p3", labels, ["spleen"])]):
+        with pytest.raises(InputError, match=rf"found no case \(of {len(cases)}\) in which an organ"):
+            VolumeCases(cases, label_names={1: "liver"})
     smaller = make_case("p2", labels[:2], ["liver"])
     with pytest.raises(InputError, match=r"2 x 5 x 7 voxels .* has 3 x 5 x 7, expected the same grid"):
         VolumeCases([Case("p1", case.image, smaller.label, "p1", ("liver",))], label_names=NAMES)[0]
@@ -61,3 +59,12 @@ def test_batch_of_one_is_its_item() -> None:
     assert only_item([item]) is item
     with pytest.raises(ValueError, match="too many values"):
         only_item([item, item])
+
+
+def test_a_case_without_the_asked_organs_is_left_out_aloud(
+    make_case: Callable[..., Case], labels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = [make_case("p1", labels, ["liver"]), make_case("p2", labels, ["spleen"])]
+    kept = VolumeCases(cases, label_names={1: "liver"})
+    assert [kept[index]["case"] for index in range(len(kept))] == ["p1"]
+    assert "left out: 1 cases" in caplog.text

@@ -1,7 +1,5 @@
 """Med-VLM: counts of the sheet, adapters that start as nothing, and one image pass for many prompts."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -14,6 +12,14 @@ from common.text.encoders import TextEncoder
 
 WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
 BIOBERT = {"model_type": "bert", "vocab_size": 28_996}  # BERT-base sizes are the defaults
+MINILM = {
+    "model_type": "bert",
+    "vocab_size": 30_522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
 VIT_B16 = {"image_size": 224, "patch_size": 16}
 CLIP_B16 = {
     "hidden_size": 768,
@@ -70,28 +76,33 @@ def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
     ).eval()
 
 
-@pytest.fixture(params=["vit", "clip_vision_model"])
-def tower(request: pytest.FixtureRequest) -> Iterator[VisionTower]:
-    config = VIT_B16 if request.param == "vit" else CLIP_B16
+def preset_on_meta(name: str, monkeypatch: pytest.MonkeyPatch, tower: str = "clip_vision_model") -> MedVLM:
+    """A preset as `from_preset` builds it, but with bases of the published sizes and no weights."""
+    towers = {"vit": VIT_B16, "clip_vision_model": CLIP_B16}
+    texts = {"dmis-lab/biobert-base-cased-v1.1": BIOBERT, "sentence-transformers/all-MiniLM-L6-v2": MINILM}
+
+    def load_tower(_model: str, *, revision: str | None) -> nn.Module:
+        return random_tower(tower, **towers[tower])
+
+    def text_encoder(model: str, *, revision: str | None) -> TextEncoder:
+        return TextEncoder(None, config=texts[model])
+
+    monkeypatch.setattr("common.networks.medvlm.load_tower", load_tower)
+    monkeypatch.setattr("common.networks.medvlm.TextEncoder", text_encoder)
     with torch.device("meta"):
-        yield VisionTower(random_tower(request.param, **config), image_size=512)
+        return MedVLM.from_preset(name)
 
 
 # The sheet counts 5.205 M (bypass) and 5.77 M (LoRA on queries and values), without the 128 weights of
 # the decoder's channel norm.
+@pytest.mark.parametrize("tower", ["vit", "clip_vision_model"])
 @pytest.mark.parametrize(
-    ("adapter", "millions", "exact"), [("bypass", 5.205, 5_205_504), ("qv", 5.770, 5_770_752)]
+    ("preset", "millions", "exact"), [("paper", 5.205, 5_205_504), ("paper_qv", 5.770, 5_770_752)]
 )
 def test_paper_presets_have_the_published_size(
-    tower: VisionTower, adapter: str, millions: float, exact: int
+    preset: str, millions: float, exact: int, tower: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with torch.device("meta"):
-        network = MedVLM(
-            image_encoder=tower,
-            text_encoder=TextEncoder(None, config=BIOBERT),
-            image_size=512,
-            adapter=adapter,
-        )
+    network = preset_on_meta(preset, monkeypatch, tower)
     assert trainable(network) == exact
     assert trainable(network) / 1e6 == pytest.approx(millions, rel=1e-3)
     assert total(network) / 1e6 == pytest.approx(200, rel=0.02)  # "about 200 M"
@@ -100,17 +111,27 @@ def test_paper_presets_have_the_published_size(
 def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bert = {"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "vocabulary": WORDS}
-    text = TextEncoder(None, config=bert | {"num_hidden_layers": 1})
-    monkeypatch.setattr("common.networks.medvlm.TextEncoder", lambda _model: text)
-    network = MedVLM.from_preset("compact")
+    network = preset_on_meta("compact", monkeypatch)
+    assert trainable(network) == 4_437_120  # the bundle's README says so
     assert 4e6 <= trainable(network) <= 5e6
     assert 2 * trainable(network) < 12e6  # bytes in float16
 
 
+def test_unknown_adapters_and_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match="adapter: found 'qvv', expected bypass, qv or none; choose one"):
+        tiny("qvv")
+    with pytest.raises(InputError, match="image_size: found 100, expected a multiple of 16"):
+        MedVLM(
+            image_encoder=VisionTower(random_tower("vit", **TINY_VIT), image_size=100),
+            text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
+            image_size=100,
+        )
+
+
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("adapter", ["bypass", "qv"])
-def test_adapted_encoders_equal_the_frozen_ones_before_training(adapter: str) -> None:
-    adapted, frozen = tiny(adapter), tiny("none")
+def test_adapted_encoders_equal_the_frozen_ones_before_training(adapter: str, training: bool) -> None:
+    adapted, frozen = tiny(adapter).train(training), tiny("none")
     shared = {key: value for key, value in adapted.state_dict().items() if key in frozen.state_dict()}
     frozen.load_state_dict(shared)
     image = torch.rand(2, 1, 64, 64)

@@ -16,6 +16,7 @@ from common.networks.base import TextFeatures, TextSegmenter
 from common.training import BestCheckpoint, LoadCheckpoint
 from common.weights import FrozenBase
 
+SIZE = 8
 BASE = FrozenBase("some/bert", "abc", "1" * 64)
 
 
@@ -23,7 +24,7 @@ class OneNumber(TextSegmenter):
     """A network with one trained weight, beside a frozen base."""
 
     def __init__(self, value: float = 0.0, base: FrozenBase = BASE) -> None:
-        super().__init__(image_size=8, default_prompt="liver")
+        super().__init__(image_size=SIZE, default_prompt="liver")
         self.weight = nn.Parameter(torch.tensor([value]))
         self._base = base
 
@@ -103,7 +104,7 @@ def started(handler: LoadCheckpoint) -> None:
 def test_checkpoint_is_loaded_when_the_engine_starts(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=True)
-    write_model_json(path, {"text_encoder": BASE})
+    write_model_json(path, {"text_encoder": BASE}, image_size=SIZE)
     network = OneNumber()
     handler = LoadCheckpoint(network=network, path=path)
     assert network.weight.item() == 0.0  # nothing is read when the config is parsed
@@ -119,7 +120,15 @@ def test_missing_checkpoint_and_other_base_are_refused(tmp_path: Path) -> None:
     ):
         started(LoadCheckpoint(network=OneNumber(), path=path))
     save_checkpoint(OneNumber(3.0), path, half=False)
-    write_model_json(path, {"text_encoder": BASE})
+    write_model_json(path, {"text_encoder": BASE}, image_size=SIZE)
     other = OneNumber(base=FrozenBase("other/bert", "def", "2" * 64))
     with pytest.raises(InputError, match=r"trained with some/bert .* but other/bert .* is in use; give the"):
         started(LoadCheckpoint(network=other, path=path))
+
+
+def test_checkpoint_of_another_image_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_checkpoint(OneNumber(3.0), path, half=False)
+    write_model_json(path, {"text_encoder": BASE}, image_size=2 * SIZE)
+    with pytest.raises(InputError, match="trained at an image_size of 16, but the network works at 8"):
+        started(LoadCheckpoint(network=OneNumber(), path=path))
