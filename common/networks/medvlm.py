@@ -84,8 +84,8 @@ class MedVLM(TextSegmenter):
         super().__init__(image_size=image_size, default_prompt=default_prompt)
         if image_size % image_encoder.stride:
             raise InputError(
-                f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the pixels of "
-                "an image token's side; change it."
+                f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the "
+                "pixels of an image token's side; change it."
             )
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
