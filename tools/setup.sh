@@ -17,7 +17,7 @@ set_up() {
         say "Environment: .venv is up to date"
         return
     fi
-    say "Environment: installing into .venv (3 GB; several minutes the first time)"
+    say "Environment: installing into .venv (about 4 GB; several minutes the first time)"
     [[ -x .venv/bin/python ]] || "$python" -m venv .venv
     # torch first and alone: then no other package pulls a different build of it.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' requirements.txt)"
