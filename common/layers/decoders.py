@@ -48,7 +48,7 @@ class DilatedUpscaler(nn.Module):
             x = convolution(F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False))
             if step < len(self.skips):
                 skip = self.skips[step](skips[step])
-                x = x + skip.repeat_interleave(len(x) // len(skip), dim=0)
+                x = x + skip.repeat_interleave(x.shape[0] // skip.shape[0], dim=0)
             if step < len(self.norms):
                 x = self.norms[step](x)
             x = F.gelu(x)

@@ -167,7 +167,7 @@ class MedVLM(TextSegmenter):
         """Mix and decode: logits (P, 1, H, W) for P prompts on B images, see `TextSegmenter.decode`."""
         grid = (image_features.features.shape[-2], image_features.features.shape[-1])
         image = image_features.features.flatten(2).transpose(1, 2)
-        image = image.repeat_interleave(len(text.tokens) // len(image), dim=0)
+        image = image.repeat_interleave(text.tokens.shape[0] // image.shape[0], dim=0)
         words, positions = text.tokens, self.positions(*grid)
         for mixer in self.mixers:
             words, image = mixer(words, image, text_start=text.tokens, positions=positions, mask=text.mask)

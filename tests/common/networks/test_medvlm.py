@@ -8,6 +8,7 @@ from common.errors import InputError
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
 from common.networks import MedVLM
+from common.networks.base import TextFeatures
 from common.text.encoders import TextEncoder
 
 WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
@@ -244,3 +245,27 @@ def test_vit_tower_equals_transformers_own_output() -> None:
     torch.testing.assert_close(
         tower(image).features.flatten(2).transpose(1, 2), expected.last_hidden_state[:, 1:]
     )
+
+
+class TextFree(nn.Module):
+    """A network without its language model: image and word-piece features in, logits out."""
+
+    def __init__(self, network: MedVLM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.network.decode(self.network.encode_image(image), TextFeatures(tokens, mask))
+
+
+@pytest.mark.parametrize("frozen_tower", [True, False])
+def test_the_text_free_part_traces(frozen_tower: bool) -> None:
+    network = tiny(frozen_tower=frozen_tower)
+    text_free = TextFree(network)
+    with torch.no_grad():
+        first, second = (
+            (torch.rand(1, 1, 64, 64), *network.encode_text([prompt]))
+            for prompt in ("the left kidney", "the right spleen")
+        )
+        traced = torch.jit.trace(text_free, first)
+        torch.testing.assert_close(traced(*second), text_free(*second))
