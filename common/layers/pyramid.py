@@ -44,40 +44,49 @@ class PyramidEncoder(nn.Module):
     Everything that does not depend on words happens here, once an image: a ViT's plain decoder has to find
     fine borders anew for every prompt, and at a small width on a CPU that costs more than the encoder.
 
+    The first stage works on squares of 2 x 2 pixels and the finest map is unfolded from such squares, so that
+    no convolution runs at full resolution; that halved the time of a training step.
+
     Args:
-        channels: of each stage; stage i has stride 2^i, the last one gives the tokens.
+        channels: of each stage; stage i has stride 2^(i + 1), the last one gives the tokens.
         depths: residual blocks of each stage.
+        finest: channels of the map at full resolution.
 
     Attributes:
         width: channels of the tokens.
-        skip_channels: channels of the maps on the way up, coarse to fine.
+        skip_channels: channels of the maps on the way up, coarse to fine; the last one has stride 1.
         stride: pixels a token's side covers.
     """
 
     source = None  # no pretrained weights: all of it belongs in a checkpoint
 
     def __init__(
-        self, *, channels: Sequence[int] = (16, 32, 64, 128, 256), depths: Sequence[int] = (0, 1, 1, 1, 2)
+        self,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (0, 1, 1, 2),
+        finest: int = 16,
     ) -> None:
         super().__init__()
         self.width = channels[-1]
-        self.skip_channels = tuple(reversed(channels[:-1]))
-        self.stride = 2 ** (len(channels) - 1)
-        entries = [_convolution(1, channels[0])] + [
+        self.skip_channels = (*reversed(channels[:-1]), finest)
+        self.stride = 2 ** len(channels)
+        entries = [_convolution(4, channels[0])] + [
             _convolution(a, b, stride=2) for a, b in pairwise(channels)
         ]
         self.down = nn.ModuleList(
             nn.Sequential(entry, *(ResidualBlock(c) for _ in range(depth)))
             for entry, c, depth in zip(entries, channels, depths, strict=True)
         )
-        steps = list(pairwise((self.width, *self.skip_channels)))
+        steps = list(pairwise(reversed(channels)))
         self.laterals = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in steps)
         self.up = nn.ModuleList(_convolution(fine, fine) for _, fine in steps)
+        self.finest = nn.Conv2d(channels[0], 4 * finest, 1)
 
     def forward(self, image: Tensor) -> EncodedImage:
         """(B, 1, H, W) in [0, 1], H and W multiples of the stride -> tokens' map and finer maps."""
         maps: list[Tensor] = []
-        x = image
+        x = F.pixel_unshuffle(image, 2)
         for stage in self.down:
             x = stage(x)
             maps.append(x)
@@ -86,6 +95,7 @@ class PyramidEncoder(nn.Module):
             coarse = F.interpolate(lateral(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             x = up(fine + coarse)
             skips.append(x)
+        skips.append(F.gelu(F.pixel_shuffle(self.finest(x), 2)))
         return EncodedImage(maps[-1], embedded=torch.empty(0), skips=tuple(skips))
 
     def project(self, features: Tensor) -> Tensor:

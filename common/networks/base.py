@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from ..layers.adapters import is_adapter
 from ..weights import FrozenBase
 
 
@@ -91,10 +92,10 @@ class TextSegmenter(nn.Module, ABC):
         return {name: base for name, base in bases.items() if base is not None}
 
     def frozen_keys(self, prefix: str = "") -> set[str]:
-        """State-dict keys of the pretrained encoders, but for peft's adapters inside them."""
+        """State-dict keys of the pretrained encoders, but for adapters inside them."""
         prefixes = tuple(f"{name}." for name, _ in self._pretrained())
         names = [name for name, _ in self.named_parameters()] + [name for name, _ in self.named_buffers()]
-        return {prefix + name for name in names if name.startswith(prefixes) and ".lora_" not in name}
+        return {prefix + name for name in names if name.startswith(prefixes) and not is_adapter(name)}
 
     def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
         """Name and module of each encoder that holds frozen pretrained weights."""

@@ -4,14 +4,15 @@ A frozen ViT-B and a frozen BERT-base with a LoRA adapter each, four feature mix
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import InputError
+from ..layers.adapters import LowRankBypass, add_bottlenecks, add_query_value_lora, with_prefix
 from ..layers.decoders import MaskDecoder
 from ..layers.encoded_image import EncodedImage
-from ..layers.lora import LowRankBypass, add_query_value_lora
 from ..layers.mixers import FeatureMixer
 from ..layers.positions import FourierPositions
 from ..layers.pyramid import PyramidEncoder
@@ -19,7 +20,8 @@ from ..layers.vision_towers import VisionTower, load_tower
 from ..text.encoders import TextEncoder
 from .base import TextFeatures, TextSegmenter
 
-Adapter = Literal["bypass", "qv", "none"]
+Side = Literal["both", "text", "image", "none"]
+Tuning = Literal["bypass", "lora", "bottleneck", "prefix"]
 
 # What differs between the presets; `MedVLM`'s defaults are the paper's.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -34,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_model": "openai/clip-vit-base-patch16",
         "text_model": "dmis-lab/biobert-base-cased-v1.1",
         "image_size": 512,
-        "adapter": "qv",
+        "tuning": "lora",
     },
     # For two CPU cores: a small image encoder trained in full.
     "compact": {
@@ -44,7 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 128,
         "heads": 4,
         "mlp_width": 256,
-        "decoder_channels": (32, 16, 16),
+        "decoder_channels": (),
+        "words_per_token": 8,
     },
 }
 
@@ -53,17 +56,24 @@ class MedVLM(TextSegmenter):
     """Med-VLM.
 
     Args:
-        image_encoder: `VisionTower` (frozen) or `PyramidEncoder` (trained in full).
+        image_encoder: `VisionTower` (frozen) or `PyramidEncoder` (trained in full, so never adapted).
         text_encoder: frozen language model.
         image_size: side in pixels of the slices.
-        adapter: "bypass" (eqs 2-3 as printed), "qv" (LoRA on every layer's queries and values) or "none".
-        rank: of the adapters.
+        adapter: which of the frozen encoders are adapted (Table 4).
+        tuning: how (Table 5): "bypass" (eqs 2-3 as printed), "lora" (on every layer's queries and values),
+            "bottleneck" (behind every layer) or "prefix" (virtual words; text side only).
+        rank: of the adapters; a prefix has as many words.
         width: channels of the mixers.
         heads: attention heads.
         mlp_width: inner width of the mixers' MLP.
         mixers: how many.
         decoder_channels: of the decoder's maps; each doubles the grid.
+        words_per_token: word pieces whose mean makes a token; with 8, a name is one token and a description
+            of 60 pieces is 8, which halves the time of a training step.
         default_prompt: see `TextSegmenter`.
+
+    Raises:
+        InputError: an image size that the encoder cannot tile, an unknown adapter or tuning.
     """
 
     def __init__(
@@ -72,13 +82,15 @@ class MedVLM(TextSegmenter):
         image_encoder: VisionTower | PyramidEncoder,
         text_encoder: TextEncoder,
         image_size: int,
-        adapter: Adapter = "bypass",
+        adapter: Side = "both",
+        tuning: Tuning = "bypass",
         rank: int = 8,
         width: int = 256,
         heads: int = 8,
         mlp_width: int = 1024,
         mixers: int = 4,
         decoder_channels: Sequence[int] = (64, 32),
+        words_per_token: int = 1,
         default_prompt: str = "liver",
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt)
@@ -89,18 +101,14 @@ class MedVLM(TextSegmenter):
             )
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
+        self.words_per_token = words_per_token
         self.image_adapter: LowRankBypass | None = None
         self.text_adapter: LowRankBypass | None = None
-        if adapter == "bypass":
-            self.text_adapter = LowRankBypass(text_encoder.width, rank=rank)
-            if isinstance(image_encoder, VisionTower):
-                self.image_adapter = LowRankBypass(image_encoder.embed_width, rank=rank)
-        elif adapter == "qv":
-            add_query_value_lora(text_encoder, rank=rank)
-            if isinstance(image_encoder, VisionTower):
-                add_query_value_lora(image_encoder, rank=rank)
-        elif adapter != "none":
-            raise InputError(f"adapter: found '{adapter}', expected bypass, qv or none; choose one.")
+        _check_adapters(adapter, tuning)
+        if adapter in ("both", "text"):
+            self.text_adapter = _adapt_text(text_encoder, tuning, rank)
+        if adapter in ("both", "image") and isinstance(image_encoder, VisionTower):
+            self.image_adapter = _adapt_image(image_encoder, tuning, rank)
         self.image_projection = _projection(image_encoder.width, width)
         self.text_projection = _projection(text_encoder.width, width)
         self.positions = FourierPositions(width)
@@ -156,12 +164,12 @@ class MedVLM(TextSegmenter):
         return encoded._replace(features=features)
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        """P prompts -> adapted and projected word pieces (P, T, width) with their mask."""
+        """P prompts -> adapted and projected tokens (P, T, width) with their mask, see `words_per_token`."""
         encoded = self.text_encoder(prompts)
         tokens = encoded.tokens
         if self.text_adapter is not None:
             tokens = tokens + self.text_adapter(encoded.embedded)
-        return TextFeatures(self.text_projection(tokens), encoded.mask)
+        return _mean_of_words(self.text_projection(tokens), encoded.mask, self.words_per_token)
 
     def decode(self, image_features: EncodedImage, text: TextFeatures) -> Tensor:
         """Mix and decode: logits (P, 1, H, W) for P prompts on B images, see `TextSegmenter.decode`."""
@@ -181,7 +189,7 @@ class MedVLM(TextSegmenter):
             skips=image_features.skips,
         )
         size = (grid[0] * self.image_encoder.stride, grid[1] * self.image_encoder.stride)
-        return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
 
 def _image_encoder(
@@ -192,6 +200,53 @@ def _image_encoder(
         return PyramidEncoder()
     tower = load_tower(model, revision=revision)
     return VisionTower(tower, image_size=image_size, source=model, revision=revision)
+
+
+def _check_adapters(adapter: str, tuning: str) -> None:
+    for name, found, known in (("adapter", adapter, get_args(Side)), ("tuning", tuning, get_args(Tuning))):
+        if found not in known:
+            raise InputError(f"{name}: found {found!r}, expected one of {', '.join(known)}; choose one.")
+    if tuning == "prefix" and adapter in ("both", "image"):
+        raise InputError(
+            f"adapter: found {adapter!r} with the tuning 'prefix', which is for the text side; choose the "
+            "adapter 'text', or another tuning."
+        )
+
+
+def _adapt_text(encoder: TextEncoder, tuning: str, rank: int) -> LowRankBypass | None:
+    """Adapt a frozen encoder in place, or give the bypass that runs beside it."""
+    if tuning == "bypass":
+        return LowRankBypass(encoder.width, rank=rank)
+    if tuning == "prefix":
+        encoder.model = with_prefix(encoder.model, tokens=rank)
+    elif tuning == "bottleneck":
+        add_bottlenecks(encoder.model, width=encoder.width, rank=rank)
+    else:
+        add_query_value_lora(encoder.model, rank=rank)
+    return None
+
+
+def _adapt_image(encoder: VisionTower, tuning: str, rank: int) -> LowRankBypass | None:
+    """Adapt a frozen tower in place, or give the bypass that runs beside it."""
+    if tuning == "bypass":
+        return LowRankBypass(encoder.embed_width, rank=rank)
+    if tuning == "bottleneck":
+        add_bottlenecks(encoder.model, width=encoder.embed_width, rank=rank)
+    else:
+        add_query_value_lora(encoder.model, rank=rank)
+    return None
+
+
+def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> TextFeatures:
+    """Means of `count` neighbouring real tokens: (P, T, C) -> (P, ceil(T / count), C)."""
+    if count == 1:
+        return TextFeatures(tokens, mask)
+    missing = -tokens.shape[1] % count
+    grouped = F.pad(tokens, (0, 0, 0, missing)).unflatten(1, (-1, count))
+    weight = F.pad(mask, (0, missing)).unflatten(1, (-1, count)).to(tokens.dtype)
+    total = weight.sum(2)
+    means = (grouped * weight.unsqueeze(-1)).sum(2) / total.clamp(min=1).unsqueeze(-1)
+    return TextFeatures(means, total > 0)
 
 
 def _projection(before: int, after: int) -> nn.Module:

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from ..errors import InputError
+from ..layers.adapters import is_adapter
 from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_pretrained
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class TextEncoder(nn.Module):
         Adapters inside it may be trained all the same; they have no dropout of their own.
         """
         super().train(mode)
-        own = (parameter for name, parameter in self.named_parameters() if ".lora_" not in name)
+        own = (parameter for name, parameter in self.named_parameters() if not is_adapter(name))
         if not any(parameter.requires_grad for parameter in own):
             self.model.eval()
         return self

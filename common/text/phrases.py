@@ -1,0 +1,72 @@
+"""Words for an organ as training asks for them: names in sentences, descriptions, slips of the finger."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .noise import add_typos, change_case
+from .vocabulary import Organ, Vocabulary
+
+# What people write around a name. The two lists share no sentence: the second one is for tests of what was learnt.
+CARRIERS = (
+    *("{}", "the {}", "segment the {}", "show the {}", "{} on CT", "outline the {}", "find the {}"),
+    *("the whole {}", "mark the {} in this scan", "a mask of the {}"),
+)
+HELD_OUT_CARRIERS = (
+    *("please contour the {}", "where is the {}?", "the {} in this image", "draw the border of the {}"),
+    *("I would like to see the {}", "delineate all of the {}"),
+)
+# An organ and a neighbour that is named only to say where the organ lies.
+RELATIONS = (
+    *("the {organ}, next to the {neighbour}", "the {organ} beside the {neighbour}"),
+    *("the {organ}, which touches the {neighbour}", "the {organ}, not the {neighbour}"),
+    "beside the {neighbour} lies the {organ}: segment the {organ}",
+)
+HELD_OUT_RELATIONS = ("the {organ} near the {neighbour}", "the {organ} but not the {neighbour}")
+TYPO_RATE = 0.4  # of the words of a prompt that is misspelt
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """How the texts of an organ are drawn.
+
+    Attributes:
+        level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence, half
+            of them with a neighbour) or "complex" (a description).
+        noise: share of the texts with other capitals, and of those with misspelt words, each 0 to 1.
+    """
+
+    level: str
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.level not in ("none", "simple", "sentence", "complex"):
+            raise InputError(
+                f"text level: found {self.level!r}, expected one of none, simple, sentence, complex; choose one."
+            )
+        if not 0.0 <= self.noise <= 1.0:
+            raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1; correct it.")
+
+    def draw(self, organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
+        """A text for `organ`."""
+        if self.level == "none":
+            return ""
+        text = _sentence(organ, vocabulary, rng) if self.level == "sentence" else _one(organ.texts(self.level), rng)
+        if rng.random() < self.noise:
+            text = change_case(text, rng)
+        if rng.random() < self.noise:
+            text = add_typos(text, rng, rate=TYPO_RATE)
+        return text
+
+
+def _sentence(organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
+    name = _one(organ.spellings, rng)
+    if not organ.neighbours or rng.random() < 0.5:
+        return _one(CARRIERS, rng).format(name)
+    neighbour = vocabulary.organ(_one(organ.neighbours, rng))
+    return _one(RELATIONS, rng).format(organ=name, neighbour=neighbour.name)
+
+
+def _one(texts: "tuple[str, ...] | list[str]", rng: np.random.Generator) -> str:
+    return texts[rng.integers(len(texts))]
