@@ -62,7 +62,7 @@ class RunRecord:
             "command": sys.argv,
             "seed": self.seed,
             "processes": idist.get_world_size(),
-            "versions": {"common": __version__, "python": platform.python_version(), **_versions()},
+            "versions": {"common": __version__, "python": platform.python_version(), **dict(_versions())},
             "git_commit": git_commit(),
             "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
             "datalist": {

@@ -94,7 +94,8 @@ class ProgressLine:
     def _count(self, engine: Engine) -> None:
         output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
         self._slices += len(output["image"]) * idist.get_world_size()
-        if time.perf_counter() - self._shown >= self._pause_s:  # reading the loss waits for a GPU
+        self._last_step = time.perf_counter()  # what an epoch's end takes besides is no matter of speed
+        if self._last_step - self._shown >= self._pause_s:  # reading the loss waits for a GPU
             self._show(engine)
 
     def _show(self, engine: Engine) -> None:
@@ -105,9 +106,9 @@ class ProgressLine:
         dice = validated.metrics.get(name) if name else None
         parts = [
             f"epoch {state.epoch}/{state.max_epochs}",
-            f"loss {float(output['loss']):.4f}",
+            f"loss {output['loss'].item():.4f}",
             f"Dice {dice:.4f}" if isinstance(dice, float) else "Dice not yet",
-            f"{self._slices / (time.perf_counter() - self._begin):.1f} slices/s",
+            f"{self._slices / (self._last_step - self._begin):.1f} slices/s",
         ]
         self._shown = time.perf_counter()
         self._bar.set_description(", ".join(parts), refresh=False)
