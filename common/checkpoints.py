@@ -1,5 +1,6 @@
 """This project's own checkpoints: flat dicts of tensors, and beside each the record of its frozen bases."""
 
+import io
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .files import atomic_path
+from .files import write_synced
 from .weights import FrozenBase, first_few, published_sha256
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: b
         half: store floating-point tensors in float16 (half the size, 11 bits of precision).
 
     Raises:
-        InputError: a value is too large for float16 (above 65,504), or the folder cannot be written to.
+        InputError: a value is too large for float16 (above 65,504), or the file cannot be written (a full
+            disk, say; an older file stays as it was).
     """
     tensors = {
         name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()
@@ -41,11 +43,12 @@ def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: b
             tensors[name] = value.half()
             if not torch.equal(tensors[name].isfinite(), value.isfinite()):
                 raise InputError(f"{path}: {name} has values beyond float16's 65,504; save with half=False.")
-    with atomic_path(path) as temporary:
-        if temporary.suffix == ".safetensors":
-            safetensors.torch.save_file(tensors, temporary)
-        else:
-            torch.save(tensors, temporary)
+    if Path(path).suffix == ".safetensors":
+        write_synced(path, safetensors.torch.save(tensors))
+        return
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    write_synced(path, buffer.getvalue())
 
 
 def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -145,8 +148,7 @@ def write_model_json(
         "image_size": image_size,
         "frozen_bases": {part: asdict(base) for part, base in bases.items()},
     }
-    with atomic_path(Path(checkpoint).with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_synced(Path(checkpoint).with_suffix(".json"), (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_model_json(checkpoint: str | os.PathLike[str]) -> dict[str, FrozenBase]:

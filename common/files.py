@@ -1,6 +1,7 @@
 """Writing files so that no half-written one is ever seen."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +35,35 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         os.rmdir(folder)
+
+
+def write_synced(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `path` so that a power cut, a killed process or a full disk leaves an older file whole.
+
+    Raises:
+        InputError: the disk is full or broken, or the folder cannot be written to.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}, {len(content) / 2**20:.1f} MiB); make room on the "
+                "disk, then start the same command again."
+            ) from error
+    if os.name == "posix":  # the renaming is on the disk only when the folder is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_partial_files(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left half-written in `folder`; nobody else may be writing there."""
+    for left in Path(folder).glob(".partial-*"):
+        shutil.rmtree(left, ignore_errors=True)

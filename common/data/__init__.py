@@ -6,9 +6,10 @@ The names below are what the bundles' configs point at.
 from .datalist import load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
-from .volume_cases import VolumeCases, only_item
+from .volume_cases import CaseSampler, VolumeCases, only_item
 
 __all__ = [
+    "CaseSampler",
     "EpochSampler",
     "OrganSlices",
     "RandLeftRightFlipd",

@@ -1,68 +1,21 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.utils import convert_to_tensor
-from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, DistributedSampler
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..text.vocabulary import Organ, Vocabulary
 from .datalist import Case
-from .slices import ABDOMEN_WINDOW_HU, SliceFrame, window
-from .volumes import check_same_grid, read_labels, read_volume
-
-
-@dataclass(frozen=True)
-class FramedCase:
-    """All slices of a case at the network's size, in compact types.
-
-    Attributes:
-        images: (D, S, S) float16 in [0, 1].
-        labels: (D, S, S) uint8 label numbers, 0 for all that is not trained on.
-        present: {label number: slices (n,) that hold at least one of its pixels}.
-        annotated: label numbers that were annotated in this case, so that their absence means something.
-        case: id.
-        spacing_mm: of the volume, along (D, H, W).
-    """
-
-    images: Tensor
-    labels: Tensor
-    present: dict[int, np.ndarray]
-    annotated: tuple[int, ...]
-    case: str
-    spacing_mm: tuple[float, float, float]
-
-
-def frame_case(
-    case: Case, *, size: int, label_names: dict[int, str], window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU
-) -> FramedCase:
-    """Read a case, window it and bring it to `size` x `size` pixels.
-
-    Raises:
-        InputError: no label file, unreadable files, or image and labels on different grids.
-    """
-    if case.label is None:
-        raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
-    image, labels = read_volume(case.image), read_labels(case.label)
-    check_same_grid(labels, image)
-    frame = SliceFrame.fit(image.slices, image.spacing_mm[1:], size)
-    windowed = window(torch.from_numpy(np.ascontiguousarray(image.slices)), window_hu)
-    framed = frame.to_field(windowed[:, None])[:, 0].half()
-    asked = np.where(np.isin(labels.slices, list(label_names)), labels.slices, 0)  # others may exceed uint8
-    label_slices = torch.from_numpy(asked.astype(np.float32))
-    framed_labels = frame.to_field(label_slices[:, None], mode="nearest-exact")[:, 0].byte()
-    numbers = {name: number for number, name in label_names.items()}
-    annotated = tuple(numbers[name] for name in case.targets if name in numbers)
-    present = {
-        number: np.flatnonzero((framed_labels == number).flatten(1).any(1).numpy()) for number in annotated
-    }
-    return FramedCase(framed, framed_labels, present, annotated, case.case, image.spacing_mm)
+from .framed_cases import SliceSource, frame_case, open_store
+from .slices import ABDOMEN_WINDOW_HU
 
 
 class OrganSlices(Dataset[dict[str, Any]]):
@@ -74,8 +27,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
     Each organ is asked for by its name, a synonym or a description.
 
     Args:
-        data: cases; all are read once and kept in memory at the network's size (a slice of 128 pixels
-            takes 48 KiB).
+        data: cases; each is read once and kept at the network's size.
         label_names: {label number: organ name} of the organs to train on.
         size: side in pixels of the network's field.
         length: draws that make an epoch.
@@ -89,6 +41,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             randomised one is seeded anew for each draw.
         seed: of all draws.
         progress: show a bar while reading.
+        store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
+            keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
         InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
@@ -109,6 +63,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         transform: Any = None,
         seed: int = 0,
         progress: bool = True,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         if not data:
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
@@ -121,10 +76,18 @@ class OrganSlices(Dataset[dict[str, Any]]):
         vocabulary = Vocabulary.load()
         self.organs = {number: vocabulary.organ_or_own(name) for number, name in label_names.items()}
         self.prompts_per_slice = min(prompts_per_slice, len(self.organs))
-        self.cases = [
-            frame_case(case, size=size, label_names=label_names, window_hu=window_hu)
-            for case in tqdm(data, desc="reading cases", unit="case", disable=not progress)
-        ]
+        numbers = {name: number for number, name in label_names.items()}
+        self.annotated = [[numbers[name] for name in case.targets if name in numbers] for case in data]
+        progress = progress and idist.get_rank() == 0
+        self.cases: Sequence[SliceSource]
+        if store is None:
+            shown = tqdm(data, desc="reading cases", unit="case", disable=not progress)
+            self.cases = [frame_case(case, size=size, window_hu=window_hu) for case in shown]
+        else:
+            start = idist.get_rank() * len(data) // idist.get_world_size()
+            self.cases = open_store(
+                store, data, size=size, window_hu=window_hu, progress=progress, start=start
+            )
         self._with, self._without = self._index()
 
     def __len__(self) -> int:
@@ -142,14 +105,15 @@ class OrganSlices(Dataset[dict[str, Any]]):
         if len(self._without[anchor]) and rng.random() < self.negative_rate:
             pairs = self._without[anchor]
         case_index, slice_index = pairs[rng.integers(len(pairs))]
-        case = self.cases[case_index]
-        others = [number for number in case.annotated if number != anchor]
+        case, annotated = self.cases[case_index], self.annotated[case_index]
+        others = [number for number in annotated if number != anchor]
         chosen = [anchor, *rng.permutation(others)[: self.prompts_per_slice - 1].tolist()]
         while len(chosen) < self.prompts_per_slice:  # few organs annotated here: ask again in other words
-            chosen.append(case.annotated[rng.integers(len(case.annotated))])
+            chosen.append(annotated[rng.integers(len(annotated))])
+        image, labels = case.read(int(slice_index))
         sample = {
-            "image": case.images[slice_index][None].float(),
-            "label": torch.stack([(case.labels[slice_index] == number).float() for number in chosen]),
+            "image": image[None].float(),
+            "label": torch.stack([(labels == number).float() for number in chosen]),
             "prompt": [self._words(self.organs[number], self._level(index), rng) for number in chosen],
             "target": [self.organs[number].name for number in chosen],
             "case": case.case,
@@ -179,10 +143,11 @@ class OrganSlices(Dataset[dict[str, Any]]):
         for number, organ in self.organs.items():
             present, absent = [np.empty((0, 2), int)], [np.empty((0, 2), int)]
             for index, case in enumerate(self.cases):
-                if number not in case.annotated:
+                if number not in self.annotated[index]:
                     continue
-                rest = np.setdiff1d(np.arange(len(case.images)), case.present[number])
-                for collected, slices in ((present, case.present[number]), (absent, rest)):
+                found = case.present.get(number, np.empty(0, int))
+                rest = np.setdiff1d(np.arange(len(case)), found)
+                for collected, slices in ((present, found), (absent, rest)):
                     collected.append(np.stack([np.full(len(slices), index), slices], axis=1))
             having[number], lacking[number] = np.concatenate(present), np.concatenate(absent)
             if not len(having[number]):
@@ -211,22 +176,31 @@ def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class EpochSampler(Sampler[int]):
-    """Draw numbers, epoch after epoch: epoch e gives e * n to (e + 1) * n - 1, shared out over the ranks.
+class EpochSampler(DistributedSampler[int]):
+    """Draw numbers, epoch after epoch: epoch e (from 1) gives (e - 1) * n to e * n - 1, shared by the processes.
 
-    With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else.
+    With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else. MONAI's
+    trainer sets the epoch; a plain loop over the loader goes on by itself.
+
+    Args:
+        dataset: whose length makes an epoch.
+        rank, world_size: this process and how many there are; None asks the process group.
     """
 
-    def __init__(self, dataset: OrganSlices, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, dataset: OrganSlices, *, rank: int | None = None, world_size: int | None = None) -> None:
+        super().__init__(
+            dataset,
+            num_replicas=idist.get_world_size() if world_size is None else world_size,
+            rank=idist.get_rank() if rank is None else rank,
+            shuffle=False,
+        )
         self.length = len(dataset)
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
+        self.epoch = 1
 
     def __len__(self) -> int:
-        return self.length // self.world_size
+        return self.length // self.num_replicas
 
     def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.length
+        start = (self.epoch - 1) * self.length
         self.epoch += 1
-        return iter(range(start + self.rank, start + len(self) * self.world_size, self.world_size))
+        return iter(range(start + self.rank, start + len(self) * self.num_replicas, self.num_replicas))

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from torch.utils.data import Dataset
+import ignite.distributed as idist
+from torch.utils.data import Dataset, DistributedSampler
 
 from ..errors import InputError
 from ..text.prompts import Prompt
@@ -60,6 +61,15 @@ class VolumeCases(Dataset[dict[str, Any]]):
         check_same_grid(label, image)
         prompts = [self.prompts[name] for name in case.targets if name in self.prompts]
         return {"image": image, "label": label, "prompts": prompts, "case": case.case}
+
+
+class CaseSampler(DistributedSampler[int]):
+    """All cases in order, shared by the processes; some come twice so that every process gets as many."""
+
+    def __init__(self, dataset: VolumeCases) -> None:
+        super().__init__(
+            dataset, num_replicas=idist.get_world_size(), rank=idist.get_rank(), shuffle=False
+        )
 
 
 def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_
 log = logging.getLogger(__name__)
 
 REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
-PROMPTS_AT_ONCE = 64  # bounds memory when thousands of prompts are new
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -142,12 +141,12 @@ class TextEncoder(nn.Module):
         known = [(prompt, self._remembered.pop(prompt, None)) for prompt in wanted]
         rows = {prompt: row for prompt, row in known if row is not None}
         new = [prompt for prompt in wanted if prompt not in rows]
-        # The autocast of one call may not show in the features that later calls reuse.
+        # The autocast of one call may not show in the features that later calls reuse. Nor may the company of a
+        # prompt: its features would differ in the last bits, and with them a training that was resumed.
         device = next(self.parameters()).device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            for start in range(0, len(new), PROMPTS_AT_ONCE):
-                some = new[start : start + PROMPTS_AT_ONCE]
-                rows.update(zip(some, self._encode(some), strict=True))
+            for prompt in new:
+                (rows[prompt],) = self._encode([prompt])
         self._remembered.update(rows)
         for prompt in list(self._remembered)[:-REMEMBERED_PROMPTS]:
             self._remembered.pop(prompt, None)

@@ -2,12 +2,31 @@
 
 from .batches import PreparePrompts, PrepareVolume
 from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .pictures import ValidationPictures
+from .precision import PrecisionInferer
+from .processes import LostNeighbour, end_processes, start_processes
+from .recompute import ActivationCheckpointing
+from .record import RunRecord
+from .seeding import SeedIterations
+from .states import TrainingStates
 from .validation import VolumeDice
+from .watch import EpochFacts, ProgressLine
 
 __all__ = [
+    "ActivationCheckpointing",
     "BestCheckpoint",
+    "EpochFacts",
     "LoadCheckpoint",
+    "LostNeighbour",
+    "PrecisionInferer",
     "PreparePrompts",
     "PrepareVolume",
+    "ProgressLine",
+    "RunRecord",
+    "SeedIterations",
+    "TrainingStates",
+    "ValidationPictures",
     "VolumeDice",
+    "end_processes",
+    "start_processes",
 ]

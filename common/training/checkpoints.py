@@ -3,21 +3,26 @@
 import logging
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from ..checkpoints import load_trained, save_trained
+from ..files import remove_partial_files
 from ..networks.base import TextSegmenter
 
 _log = logging.getLogger(__name__)
 
 
 class LoadCheckpoint:
-    """Handler that loads `path` when its engine starts, and checks the bases that it was trained with."""
+    """Handler that loads `path` when its engine starts, and checks the bases that it was trained with.
 
-    def __init__(self, *, network: TextSegmenter, path: str | os.PathLike[str]) -> None:
+    Without a path the network stays as it is (a training that starts from random weights).
+    """
+
+    def __init__(self, *, network: TextSegmenter, path: str | os.PathLike[str] | None) -> None:
         self.network = network
         self.path = path
 
@@ -25,13 +30,16 @@ class LoadCheckpoint:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, _engine: Engine) -> None:
-        load_trained(self.network, self.path)
+        if self.path is not None:
+            load_trained(self.network, self.path)
+            _log.info("weights of %s", self.path)
 
 
 class BestCheckpoint:
     """Handler of the validating engine that keeps the checkpoint with the highest key metric.
 
-    Of several processes only the first one writes.
+    Of several processes only the first one writes. Its own state is the best score so far, so that a training
+    that goes on keeps a better checkpoint of before.
 
     Args:
         network: what is saved.
@@ -48,11 +56,20 @@ class BestCheckpoint:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.COMPLETED, self)
 
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.best = state["best"]
+
     def __call__(self, engine: Engine) -> None:
         name = engine.state.key_metric_name  # type: ignore[attr-defined]  # MONAI's evaluator sets it
         value = engine.state.metrics[name]
-        if not value > self.best or idist.get_rank() != 0:
+        if not value > self.best:
             return
         self.best = value
+        if idist.get_rank() != 0:
+            return
+        remove_partial_files(self.path.parent)
         save_trained(self.network, self.path, half=self.half)
         _log.info("%s = %.4f is the best so far: saved %s", name, value, self.path)

@@ -1,6 +1,12 @@
 """The validation score that decides which checkpoint is kept."""
 
+import math
+from collections import defaultdict
+from typing import cast
+
+import ignite.distributed as idist
 import numpy as np
+from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from monai.handlers import from_engine
@@ -12,28 +18,31 @@ from ..metrics.overlap import Counts
 
 
 class VolumeDice(Metric):
-    """Mean volume Dice over all (case, organ) pairs of MONAI's evaluator.
+    """Mean volume Dice over all (case, organ) pairs of MONAI's evaluator, on all processes.
 
     A pair whose organ is in neither mask has no Dice and does not count; one whose organ is missed, or
-    found where there is none, counts as 0.
+    found where there is none, counts as 0. Processes share their pairs, and a case that several of them were
+    given (samplers repeat some, so that all get as many) counts once.
+
+    Beside the metric itself the engine gets the mean of each organ, as "<name>/<organ>".
     """
 
     def __init__(self) -> None:
         super().__init__(from_engine([CommonKeys.PRED, CommonKeys.LABEL]))
 
     def reset(self) -> None:
-        self._dice: list[float] = []
+        self._dice: dict[tuple[str, str], float] = {}
 
     def update(self, output: tuple[Segmentation, Volume]) -> None:
         """Take one case: what was found, and its reference."""
         found, reference = output
-        labels = [result.prompt.label for result in found.results]
-        for label in labels:
+        for result in found.results:
+            label = result.prompt.label
             pred, ref = found.labels == label, reference.slices == label
             both, only_pred, only_ref = pred & ref, pred & ~ref, ref & ~pred
             counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
             if counts.status != "absent":
-                self._dice.append(counts.overlap()["dsc"])
+                self._dice[str(reference.grid.path), result.prompt.name] = counts.overlap()["dsc"]
 
     def compute(self) -> float:
         """The mean.
@@ -41,8 +50,24 @@ class VolumeDice(Metric):
         Raises:
             NotComputableError: no pair had a Dice.
         """
-        if not self._dice:
+        dice = self._of_all_processes()
+        if not dice:
             raise NotComputableError(
                 "VolumeDice: no case had any of the organs, neither predicted nor labelled."
             )
-        return sum(self._dice) / len(self._dice)
+        self._by_organ: dict[str, list[float]] = defaultdict(list)
+        for (_, organ), value in sorted(dice.items()):
+            self._by_organ[organ].append(value)
+        return math.fsum(dice.values()) / len(dice)
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Put the metric and the organs' means into the engine's state."""
+        super().completed(engine, name)
+        for organ, values in self._by_organ.items():
+            engine.state.metrics[f"{name}/{organ}"] = math.fsum(values) / len(values)
+
+    def _of_all_processes(self) -> dict[tuple[str, str], float]:
+        if idist.get_world_size() == 1:
+            return self._dice
+        parts = cast(list[dict[tuple[str, str], float]], idist.all_gather(self._dice))
+        return {pair: value for part in parts for pair, value in part.items()}

@@ -89,7 +89,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_training_leaves_one_checkpoint_of_what_was_trained(trained: Any) -> None:
-    assert sorted(path.name for path in trained.models.iterdir()) == ["model.json", "model.pt"]
+    assert sorted(path.name for path in trained.models.iterdir()) == ["model.json", "model.pt", "states"]
     path = trained.models / "model.pt"
     tensors = torch.load(path, weights_only=True)
     assert type(tensors) is dict

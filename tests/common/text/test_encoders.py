@@ -141,8 +141,9 @@ def test_a_prompt_does_not_depend_on_its_partners(folder, trainable):
         length = int(together.mask[index].sum())
         assert fresh.tokens.shape[1] == length
         assert together.mask[index].tolist() == [True] * length + [False] * (together.mask.shape[1] - length)
-        torch.testing.assert_close(together.tokens[index, :length], fresh.tokens[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.embedded[index, :length], fresh.embedded[0], rtol=0, atol=1e-5)
+        near = 1e-5 if trainable else 0.0
+        torch.testing.assert_close(together.tokens[index, :length], fresh.tokens[0], rtol=0, atol=near)
+        torch.testing.assert_close(together.embedded[index, :length], fresh.embedded[0], rtol=0, atol=near)
         assert not together.tokens[index, length:].any()
 
 
@@ -151,11 +152,11 @@ def test_frozen_encodes_every_prompt_once_and_pads_to_the_longest_of_the_call(be
     calls = count_calls(encoder)
     first = encoder(["left kidney", "liver", "left kidney"])
     again = encoder(["liver", "left kidney", "spleen"])
-    assert calls == [2, 1]
+    assert calls == [1, 1, 1]  # one at a time: a prompt's company would change its last bits
     torch.testing.assert_close(again.tokens[1], first.tokens[0], rtol=0, atol=0)
     torch.testing.assert_close(first.tokens[2], first.tokens[0], rtol=0, atol=0)
     assert encoder(["liver"]).tokens.shape == (1, 3, 16)  # [CLS] liver [SEP]: no padding left from before
-    assert calls == [2, 1]
+    assert calls == [1, 1, 1]
 
 
 def test_the_least_recently_used_prompt_is_forgotten(bert, monkeypatch):

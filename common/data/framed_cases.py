@@ -1,0 +1,194 @@
+"""All axial slices of a case at a network's size: in memory, or in a store on the disk."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..files import write_synced
+from .datalist import Case
+from .slices import ABDOMEN_WINDOW_HU, SliceFrame, window
+from .volumes import check_same_grid, read_labels, read_volume
+
+_FORMAT = 1  # of the store's files; raise it when what `frame_case` makes of a case changes
+_OPEN_FILES = 256  # at once: systems often allow a process 1,024
+
+
+class SliceSource(Protocol):
+    """A case's slices, one at a time.
+
+    Attributes:
+        present: {label number: slices (n,) that hold at least one of its pixels}.
+        case: id.
+        spacing_mm: of the volume, along (D, H, W).
+    """
+
+    present: dict[int, np.ndarray]
+    case: str
+    spacing_mm: tuple[float, float, float]
+
+    def __len__(self) -> int:
+        """Number of slices."""
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Slice `index`: image (S, S) float16 in [0, 1] and label numbers (S, S) uint8."""
+
+
+@dataclass(frozen=True)
+class FramedCase:
+    """A `SliceSource` in memory: images (D, S, S) float16, labels (D, S, S) uint8; 48 KiB a slice at S = 128."""
+
+    images: Tensor
+    labels: Tensor
+    present: dict[int, np.ndarray]
+    case: str
+    spacing_mm: tuple[float, float, float]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+
+def frame_case(
+    case: Case, *, size: int, window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU
+) -> FramedCase:
+    """Read a case, window it and bring it to `size` x `size` pixels.
+
+    Label numbers above 255 become background, as datalists name none.
+
+    Raises:
+        InputError: no label file, unreadable files, or image and labels on different grids.
+    """
+    if case.label is None:
+        raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
+    image, labels = read_volume(case.image), read_labels(case.label)
+    check_same_grid(labels, image)
+    frame = SliceFrame.fit(image.slices, image.spacing_mm[1:], size)
+    windowed = window(torch.from_numpy(np.ascontiguousarray(image.slices)), window_hu)
+    images = frame.to_field(windowed[:, None])[:, 0].half()
+    numbers = np.where((labels.slices > 0) & (labels.slices <= 255), labels.slices, 0).astype(np.float32)
+    framed = frame.to_field(torch.from_numpy(numbers)[:, None], mode="nearest-exact")[:, 0].byte()
+    return FramedCase(images, framed, _present(framed.numpy()), case.case, image.spacing_mm)
+
+
+def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
+    counts = np.stack([np.bincount(slice_.ravel(), minlength=256) for slice_ in labels])
+    return {int(number): np.flatnonzero(counts[:, number]) for number in np.flatnonzero(counts.any(axis=0)) if number}
+
+
+class StoredCase:
+    """A `SliceSource` in a file of a store, mapped into memory; every slice is checked as it is read.
+
+    The file is a row of records, one a slice: image (S, S) float16, labels (S, S) uint8. The JSON beside it has
+    the rest, with a CRC-32 for each record. It is written last, so that a case without one is not there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        content = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        self.path = path
+        self.size = int(content["size"])
+        self.crc32: list[int] = content["crc32"]
+        self.case = str(content["case"])
+        depth, height, width = content["spacing_mm"]
+        self.spacing_mm = (float(depth), float(height), float(width))
+        self.present = {int(number): np.array(found) for number, found in content["present"].items()}
+        if path.stat().st_size != len(self) * _record(self.size).itemsize:
+            raise ValueError(f"{path.stat().st_size} bytes")
+
+    def __len__(self) -> int:
+        return len(self.crc32)
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """As `SliceSource.read`.
+
+        Raises:
+            InputError: the file was changed or damaged.
+        """
+        record = np.array(_mapped(self.path, self.size)[index])
+        if zlib.crc32(record.tobytes()) != self.crc32[index]:
+            raise InputError(
+                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); remove the "
+                "file, then start again to have it built anew."
+            )
+        return torch.from_numpy(record["image"].copy()), torch.from_numpy(record["label"].copy())
+
+
+def open_store(
+    folder: str | os.PathLike[str],
+    cases: Sequence[Case],
+    *,
+    size: int,
+    window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+    progress: bool = True,
+    start: int = 0,
+) -> list[StoredCase]:
+    """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
+
+    A case is built anew when its files (path, size, time), `size` or `window_hu` change. Several processes may
+    build at once: each file appears by renaming, and with different `start`s they share the work.
+
+    Args:
+        folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.
+        cases: of a datalist.
+        size: side in pixels.
+        window_hu: (low, high).
+        progress: show a bar.
+        start: place in the list to begin at.
+
+    Raises:
+        InputError: as `frame_case`, or the folder cannot be written to.
+    """
+    found: dict[int, StoredCase] = {}
+    order = [(start + place) % len(cases) for place in range(len(cases))]
+    for index in tqdm(order, desc="slice store", unit="case", disable=not progress):
+        path = Path(folder) / f"{cases[index].case}-{_key(cases[index], size, window_hu)}.slices"
+        try:
+            found[index] = StoredCase(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not whole
+            _store(path, frame_case(cases[index], size=size, window_hu=window_hu))
+            found[index] = StoredCase(path)
+    return [found[index] for index in range(len(cases))]
+
+
+def _store(path: Path, framed: FramedCase) -> None:
+    size = framed.images.shape[-1]
+    records = np.empty(len(framed), _record(size))
+    records["image"], records["label"] = framed.images.numpy(), framed.labels.numpy()
+    content: dict[str, Any] = {
+        "case": framed.case,
+        "size": size,
+        "spacing_mm": framed.spacing_mm,
+        "present": {number: found.tolist() for number, found in framed.present.items()},
+        "crc32": [zlib.crc32(record.tobytes()) for record in records],
+    }
+    write_synced(path, records.tobytes())
+    write_synced(path.with_suffix(".json"), json.dumps(content).encode())
+
+
+def _key(case: Case, size: int, window_hu: tuple[float, float]) -> str:
+    """What a stored case depends on, as 16 hexadecimal digits."""
+    files = [(str(file.absolute()), file.stat()) for file in (case.image, case.label) if file is not None]
+    facts = [_FORMAT, size, *window_hu, *((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _record(size: int) -> np.dtype[Any]:
+    return np.dtype([("image", "<f2", (size, size)), ("label", "u1", (size, size))])
+
+
+@lru_cache(maxsize=_OPEN_FILES)
+def _mapped(path: Path, size: int) -> np.ndarray:
+    return np.memmap(path, dtype=_record(size), mode="r")

@@ -1,0 +1,38 @@
+"""Mixed precision in training, on any device."""
+
+from typing import Any
+
+import torch
+from monai.inferers import SimpleInferer
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class PrecisionInferer(SimpleInferer):
+    """Run the network under autocast and give its logits in float32, so that the loss is exact.
+
+    MONAI's trainer knows CUDA's autocast alone; this one serves CPUs too. bfloat16 has float32's range, so it
+    needs no gradient scaler. float16 does: then set the trainer's `amp` as well (CUDA only).
+
+    Args:
+        amp: False computes in float32.
+        dtype: "bfloat16" or "float16".
+    """
+
+    def __init__(self, *, amp: bool = False, dtype: str = "bfloat16") -> None:
+        super().__init__()
+        if dtype not in DTYPES:
+            raise InputError(f"amp_dtype: found '{dtype}', expected one of {', '.join(DTYPES)}; choose one.")
+        self.amp = amp
+        self.dtype = DTYPES[dtype]
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Logits of `network(inputs, ...)`, float32."""
+        if self.amp and self.dtype == torch.float16 and inputs.device.type == "cpu":
+            raise InputError("amp_dtype: float16 needs CUDA (its gradients are scaled there); use bfloat16 on a CPU.")
+        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.amp):
+            logits: Tensor = super().__call__(inputs, network, *args, **kwargs)
+        return logits.float()

@@ -1,0 +1,125 @@
+"""What a run was: enough to repeat it."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+
+from .. import __version__
+from ..data.datalist import SECTIONS, load_datalist
+from ..files import write_synced
+
+PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")
+
+
+class RunRecord:
+    """Handler that writes `run.json` and `config.json` to the run's folder when its engine starts.
+
+    `config.json` is the configuration as it was after all files and overrides; it runs by itself:
+    `python -m monai.bundle run training --config_file config.json`. `run.json` says when, where and with what:
+    versions, commit, SHA-256 of the datalist, the cases and patients of each split, the number of processes.
+    A run that goes on adds an entry to `run.json`; earlier ones stay.
+
+    Args:
+        output_dir: the run's folder.
+        datalist: see `common.data.datalist`.
+        seed: of all draws.
+    """
+
+    def __init__(self, *, output_dir: str | os.PathLike[str], datalist: str | os.PathLike[str], seed: int) -> None:
+        self.output_dir = Path(output_dir)
+        self.datalist = Path(datalist)
+        self.seed = seed
+        self.config = _config_being_parsed()
+
+    def attach(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, _engine: Engine) -> None:
+        path = self.output_dir / "run.json"
+        entries = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        _write(path, [*entries, self.facts()])
+        if self.config is not None:
+            _write(self.output_dir / "config.json", self.config)
+
+    def facts(self) -> dict[str, Any]:
+        """The entry of `run.json`."""
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "seed": self.seed,
+            "processes": idist.get_world_size(),
+            "versions": {"common": __version__, "python": platform.python_version(), **dict(_versions())},
+            "git_commit": git_commit(),
+            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+            "datalist": {
+                "path": str(self.datalist.absolute()),
+                "sha256": hashlib.sha256(self.datalist.read_bytes()).hexdigest(),
+            },
+            "split": dict(_split(self.datalist)),
+        }
+
+
+def git_commit() -> str | None:
+    """Commit of the repository that holds this code, "+changes" where files differ; None outside of one."""
+    folder = Path(__file__).parent
+    vendored = folder.parent / "VENDORED.json"  # a packaged bundle says what it was built from
+    if vendored.is_file():
+        return str(json.loads(vendored.read_text("utf-8")).get("commit"))
+    commit = _git(folder, "rev-parse", "HEAD")
+    return commit and commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        yield name, metadata.version(name)
+
+
+def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """{case: patient} of each section that there is."""
+    content = json.loads(datalist.read_text("utf-8"))
+    for section in SECTIONS:
+        if section in content:
+            yield section, {case.case: case.patient for case in load_datalist(datalist, section)}
+
+
+def _config_being_parsed() -> dict[str, Any] | None:
+    """The content of the parser that is building the caller; None when it is built by plain code.
+
+    A MONAI config has no way to refer to itself as a whole, so it is read off the parser that waits further up
+    the stack.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            content: dict[str, Any] = parser.get()
+            return content
+        frame = frame.f_back
+    return None
+
+
+def _write(path: Path, content: Any) -> None:
+    text = json.dumps(content, indent=2, default=str)
+    write_synced(path, (text + "\n").encode())

@@ -1,0 +1,150 @@
+"""The whole state of a training, kept so that a killed run goes on from where it was.
+
+A state file is named after its epoch and the start of its own SHA-256 (torch.hub's way to name weights), so
+that one renaming publishes file and checksum together. It holds state dicts alone and is read with
+`weights_only=True`. It holds no generators' states: every draw is a function of seed, epoch and index.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+from ..errors import InputError
+from ..files import remove_partial_files, write_synced
+
+_log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
+
+
+class TrainingStates:
+    """Handler of the trainer that goes on from the newest sound state and saves a new one after each epoch.
+
+    Attach it after what an epoch's end changes (learning rate, validation). Of several processes the first one
+    writes; all of them read, so `folder` has to be one that all of them see.
+
+    Args:
+        folder: where the states are kept; one folder a run.
+        objects: what makes the state, each with `state_dict` and `load_state_dict`: network (without
+            DistributedDataParallel), optimizer, learning-rate scheduler, best score. The trainer's gradient
+            scaler, epoch and iteration are kept besides.
+        settings: values that a run must share with the one that it continues, by name.
+        keep: how many states to keep; an older one goes when a newer one is safely on the disk.
+
+    Raises:
+        InputError: a state of a run with other settings (when the engine starts), or a full disk.
+    """
+
+    def __init__(
+        self, *, folder: str | os.PathLike[str], objects: Mapping[str, Any], settings: Mapping[str, Any], keep: int = 2
+    ) -> None:
+        if keep < 1:
+            raise InputError(f"keep_states: found {keep}, expected 1 or more; raise it.")
+        self.folder = Path(folder)
+        self.objects = dict(objects)
+        self.settings = {name: str(value) for name, value in settings.items()}
+        self.keep = keep
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def resume(self, engine: Engine) -> None:
+        """Bring the engine and all objects to the newest sound state, where there is one."""
+        settings = self._settings()
+        found = newest_sound_state(self.folder)
+        if idist.get_rank() == 0:
+            remove_partial_files(self.folder)
+        if found is None:
+            return
+        path, state = found
+        _check_settings(path, state["settings"], settings)
+        for name, target in self._targets(engine).items():
+            target.load_state_dict(state["objects"][name])
+        engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
+        left = (engine.state.max_epochs or 0) - engine.state.epoch
+        _log.info(
+            "going on from %s: epoch %d is done, %s",
+            path,
+            engine.state.epoch,
+            f"{left} to go" if left > 0 else "none is left; give its checkpoint as init_checkpoint to train longer",
+        )
+
+    def save(self, engine: Engine) -> None:
+        """Write the state, then remove those that are too old."""
+        if idist.get_rank() != 0:
+            return
+        state = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "settings": self._settings(),
+            "objects": {name: target.state_dict() for name, target in self._targets(engine).items()},
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        path = self.folder / f"epoch_{engine.state.epoch:05d}-{digest}.pt"
+        try:
+            write_synced(path, content)
+        except InputError as error:
+            kept = [old.name for old in states(self.folder)]
+            raise InputError(f"{error} Older states are whole: {', '.join(kept) or 'none yet'}.") from error
+        for old in states(self.folder)[self.keep :]:
+            old.unlink()
+
+    def _targets(self, engine: Engine) -> dict[str, Any]:
+        scaler = getattr(engine, "scaler", None)  # MONAI's trainer makes it when it starts
+        return self.objects if scaler is None else {**self.objects, "scaler": scaler}
+
+    def _settings(self) -> dict[str, str]:
+        return {**self.settings, "processes": str(idist.get_world_size())}
+
+
+def states(folder: Path) -> list[Path]:
+    """State files in `folder`, the newest first."""
+    found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest state whose content is what was written; the log names those that are not.
+
+    Raises:
+        InputError: there are states, but none is sound.
+    """
+    broken = []
+    for path in states(folder):
+        content = path.read_bytes()
+        if path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
+            return path, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        broken.append(path.name)
+        _log.warning("%s: cut short or changed (%d bytes), so an older state is looked for", path, len(content))
+    if broken:
+        raise InputError(
+            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove them to "
+            "train from the beginning, or restore one from a backup."
+        )
+    return None
+
+
+def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    different = [
+        f"{name} was {then.get(name, 'not set')} and is {now.get(name, 'not set')}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+    if different:
+        raise InputError(
+            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same settings "
+            "to go on with it, or another ckpt_dir (or remove the states) to train anew."
+        )
