@@ -3,7 +3,7 @@
 The names below are what the bundles' configs point at.
 """
 
-from .datalist import load_datalist, load_label_names
+from .datalist import load_absent_names, load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .volume_cases import CaseSampler, VolumeCases, only_item
@@ -15,6 +15,7 @@ __all__ = [
     "RandLeftRightFlipd",
     "VolumeCases",
     "collate_slices",
+    "load_absent_names",
     "load_datalist",
     "load_label_names",
     "only_item",

@@ -1,13 +1,15 @@
 """Which cases there are and how they are split: MONAI's decathlon JSON, read with checks.
 
     {"labels": {"1": "liver", "2": "spleen"},
+     "absent": ["heart"],
      "training": [{"image": "images/a.nii.gz", "label": "labels/a.nii.gz", "patient": "a",
                    "targets": ["liver"]}],
      "validation": [...], "test": [...]}
 
 Paths are absolute or relative to the JSON file. `case` (default: the image's file name), `patient`
 (default: the case), `targets` (organs annotated in this case; default: all labels) and `label` are
-optional, and an item may be the image path alone. Label 0 is background and need not be named.
+optional, and an item may be the image path alone. `absent` (optional) lists organs that are in none of the
+images: their words then mean an empty mask. Label 0 is background and need not be named.
 """
 
 import hashlib
@@ -85,6 +87,24 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
                 "use these names."
             )
     return {number: name for number, name in names.items() if organs is None or name in organs}
+
+
+def load_absent_names(path: str | os.PathLike[str]) -> list[str]:
+    """Organs that the datalist at `path` says are in none of its images; [] where it says nothing.
+
+    Raises:
+        InputError: the file is missing, "absent" is no list of names, or one of them is a label.
+    """
+    content = _load_json(Path(path))
+    names = content.get("absent", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError(f'{path}: "absent" is {json.dumps(names)}, expected a list of names; correct it.')
+    both = [name for name in names if name in _label_names(Path(path), content).values()]
+    if both:
+        raise InputError(
+            f'{path}: "{both[0]}" is in "absent" and in "labels", expected in one of them; remove it from one.'
+        )
+    return names
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:

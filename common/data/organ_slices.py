@@ -12,10 +12,13 @@ from torch.utils.data import Dataset, DistributedSampler
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..text.vocabulary import Organ, Vocabulary
+from ..text.phrases import Phrasing
+from ..text.vocabulary import Vocabulary
 from .datalist import Case
 from .framed_cases import SliceSource, frame_case, open_store
 from .slices import ABDOMEN_WINDOW_HU
+
+MIXED_LEVELS = ("simple", "sentence", "complex")
 
 
 class OrganSlices(Dataset[dict[str, Any]]):
@@ -24,7 +27,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
     A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
-    Each organ is asked for by its name, a synonym or a description.
+    Each organ is asked for in words that `Phrasing` draws. Where `absent` names organs, one of them takes
+    the last prompt's place in a share of `negative_rate` of the draws, with an empty mask.
 
     Args:
         data: cases; each is read once and kept at the network's size.
@@ -35,7 +39,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
         negative_rate: share of draws whose first organ is absent from the slice.
         level_block: draws in a row that share a level when it is "mixed"; give the batch size, so that names
             of five word pieces are not padded to descriptions of sixty.
-        text_level: "simple" (name, synonyms), "complex" (descriptions) or "mixed" (both equally likely).
+        text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
+        noise: share of the prompts with other capitals, and of those with misspelt words.
+        absent: names of organs that are in none of the images.
         window_hu: (low, high).
         transform: dictionary transform over `image` (1, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw.
@@ -58,6 +64,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
         prompts_per_slice: int = 4,
         negative_rate: float = 0.25,
         text_level: str = "mixed",
+        noise: float = 0.0,
+        absent: Sequence[str] = (),
         level_block: int = 1,
         window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
         transform: Any = None,
@@ -69,11 +77,13 @@ class OrganSlices(Dataset[dict[str, Any]]):
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
         self.length = length
         self.negative_rate = negative_rate
-        self.text_level = text_level
+        levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
+        self.phrasings = [Phrasing(level, noise) for level in levels]
         self.level_block = level_block
         self.transform = transform
         self.seed = seed
-        vocabulary = Vocabulary.load()
+        self.vocabulary = vocabulary = Vocabulary.load()
+        self.absent = [vocabulary.organ_or_own(name) for name in absent]
         self.organs = {number: vocabulary.organ_or_own(name) for number, name in label_names.items()}
         self.prompts_per_slice = min(prompts_per_slice, len(self.organs))
         numbers = {name: number for number, name in label_names.items()}
@@ -111,11 +121,16 @@ class OrganSlices(Dataset[dict[str, Any]]):
         while len(chosen) < self.prompts_per_slice:  # few organs annotated here: ask again in other words
             chosen.append(annotated[rng.integers(len(annotated))])
         image, labels = case.read(int(slice_index))
+        organs = [self.organs[number] for number in chosen]
+        masks = [(labels == number).float() for number in chosen]
+        if self.absent and rng.random() < self.negative_rate:
+            organs[-1], masks[-1] = self.absent[rng.integers(len(self.absent))], torch.zeros_like(masks[-1])
+        phrasing = self._phrasing(index)
         sample = {
             "image": image[None].float(),
-            "label": torch.stack([(labels == number).float() for number in chosen]),
-            "prompt": [self._words(self.organs[number], self._level(index), rng) for number in chosen],
-            "target": [self.organs[number].name for number in chosen],
+            "label": torch.stack(masks),
+            "prompt": [phrasing.draw(organ, self.vocabulary, rng) for organ in organs],
+            "target": [organ.name for organ in organs],
             "case": case.case,
             "slice_index": int(slice_index),
             "spacing_mm": case.spacing_mm,
@@ -125,16 +140,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.transform.set_random_state(seed=int(rng.integers(2**31)))
         return self.transform(sample)
 
-    def _level(self, index: int) -> str:
-        if self.text_level != "mixed":
-            return self.text_level
+    def _phrasing(self, index: int) -> Phrasing:
         block = np.random.default_rng((self.seed, index // self.level_block, 1))
-        return ("simple", "complex")[block.integers(2)]
-
-    @staticmethod
-    def _words(organ: Organ, level: str, rng: np.random.Generator) -> str:
-        texts = organ.texts(level)
-        return texts[rng.integers(len(texts))]
+        return self.phrasings[block.integers(len(self.phrasings))]
 
     def _index(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """(n, 2) arrays of (case, slice) that hold each label, and that are known not to."""

@@ -110,19 +110,13 @@ class TextEncoder(nn.Module):
         return self
 
     def forward(self, prompts: Sequence[str]) -> EncodedText:
-        """Encode P prompts.
+        """Encode P prompts. An empty one means no words at all: special tokens alone are read.
 
         Raises:
-            InputError: no prompt, an empty one, or an encoder without a tokenizer.
+            InputError: no prompt, something else than text, or an encoder without a tokenizer.
         """
-        if (
-            isinstance(prompts, str)
-            or not prompts
-            or not all(isinstance(p, str) and p.strip() for p in prompts)
-        ):
-            raise InputError(
-                f"prompts: expected a list of non-empty texts, found {prompts!r}; write ['left kidney']."
-            )
+        if isinstance(prompts, str) or not prompts or not all(isinstance(p, str) for p in prompts):
+            raise InputError(f"prompts: expected a list of texts, found {prompts!r}; write ['left kidney'].")
         if self.tokenizer is None:
             raise InputError(
                 "config: no tokenizer or vocabulary was given, so this text encoder cannot read prompts."
@@ -154,8 +148,9 @@ class TextEncoder(nn.Module):
 
     def _encode(self, prompts: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
         """Run the model on the prompts; yield each one's (tokens, embedded), each (t, D), without padding."""
+        nothing = "" if self.tokenizer("")["input_ids"] else self.tokenizer.pad_token  # GPT-2 adds no tokens
         batch = self.tokenizer(
-            prompts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            [prompt or nothing for prompt in prompts], padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
         lengths = batch["attention_mask"].sum(dim=1).tolist()
         for prompt, length in zip(prompts, lengths, strict=True):

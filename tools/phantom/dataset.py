@@ -21,6 +21,11 @@ FIELD_MM = 203.0  # length of the scan, from the lung bases to below the kidneys
 FINEST_MM = 0.7  # no abdominal scan is finer in plane; a large matrix gets a wider field instead
 SCAN_CENTER_MM = 2.0  # z of its middle in the template
 EVERY_THIRD_LACKS_ONE = 3
+# Organs of the vocabulary that no phantom has: their words mean an empty mask.
+NEVER_THERE = (
+    *("heart", "left atrium", "trachea", "prostate", "brainstem", "hippocampus", "larynx", "mandible"),
+    *("left parotid gland", "right parotid gland"),
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ def write_set(
         raise InputError(f"--seed: found {seed}, expected 0 or more; give another number.")
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
     total, case = sum(parts.values()), 0
-    datalist: dict[str, object] = {"labels": {str(value): name for name, value in LABELS.items()}}
+    labels = {str(value): name for name, value in LABELS.items()}
+    datalist: dict[str, object] = {"labels": labels, "absent": list(NEVER_THERE)}
     for part, count in parts.items():
         items = []
         for _ in range(count):
