@@ -6,17 +6,23 @@ The names below are what the bundles' configs point at.
 from .datalist import load_absent_names, load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
+from .referring import load_referring
+from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
 from .volume_cases import CaseSampler, VolumeCases, only_item
 
 __all__ = [
     "CaseSampler",
     "EpochSampler",
+    "MaskInOwnGridd",
     "OrganSlices",
     "RandLeftRightFlipd",
+    "ReferringCases",
+    "ReferringPictures",
     "VolumeCases",
     "collate_slices",
     "load_absent_names",
     "load_datalist",
     "load_label_names",
+    "load_referring",
     "only_item",
 ]
