@@ -55,7 +55,7 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
     """
     path = Path(path)
     content = load_json(path)
-    names = tuple(_label_names(path, content).values())
+    names = tuple(label_names(path, content).values())
     return read_section(
         path, content, section, lambda place, item: parse_item(path, place, item, names=names)
     )
@@ -101,7 +101,7 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
     Raises:
         InputError: the file is missing, its "labels" are malformed, or they have no such organ.
     """
-    names = _label_names(Path(path), load_json(Path(path)))
+    names = label_names(Path(path), load_json(Path(path)))
     for organ in organs or ():
         if organ not in names.values():
             raise InputError(
@@ -117,11 +117,11 @@ def load_absent_names(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: the file is missing, "absent" is no list of names, or one of them is a label.
     """
-    content = _load_json(Path(path))
+    content = load_json(Path(path))
     names = content.get("absent", [])
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         raise InputError(f'{path}: "absent" is {json.dumps(names)}, expected a list of names; correct it.')
-    both = [name for name in names if name in _label_names(Path(path), content).values()]
+    both = [name for name in names if name in label_names(Path(path), content).values()]
     if both:
         raise InputError(
             f'{path}: "{both[0]}" is in "absent" and in "labels", expected in one of them; remove it from one.'
@@ -207,7 +207,7 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _label_names(path: Path, content: dict[str, Any]) -> dict[int, str]:
+def label_names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     labels = content.get("labels")
     expected = 'expected {"1": "liver", ...}: whole numbers from 1 to 255, each with its own name'
     if not isinstance(labels, dict) or not labels:

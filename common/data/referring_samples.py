@@ -173,7 +173,9 @@ class MaskInOwnGridd(Transform):
         logits, label = sample["pred"], sample["label"]
         frame = PictureFrame(label.shape[-2], label.shape[-1], logits.shape[-1])
         sample["pred"] = (frame.from_field(logits[None].float())[0] > 0).float()
-        sample["label"] = MetaTensor(label, affine=torch.diag(torch.tensor([*sample["spacing_mm"], 1.0, 1.0])))
+        sample["label"] = MetaTensor(
+            label, affine=torch.diag(torch.tensor([*sample["spacing_mm"], 1.0, 1.0]))
+        )
         return sample
 
 

@@ -150,7 +150,11 @@ class TextEncoder(nn.Module):
         """Run the model on the prompts; yield each one's (tokens, embedded), each (t, D), without padding."""
         nothing = "" if self.tokenizer("")["input_ids"] else self.tokenizer.pad_token  # GPT-2 adds no tokens
         batch = self.tokenizer(
-            [prompt or nothing for prompt in prompts], padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            [prompt or nothing for prompt in prompts],
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
         )
         lengths = batch["attention_mask"].sum(dim=1).tolist()
         for prompt, length in zip(prompts, lengths, strict=True):

@@ -52,7 +52,11 @@ class Phrasing:
         """A text for `organ`."""
         if self.level == "none":
             return ""
-        text = _sentence(organ, vocabulary, rng) if self.level == "sentence" else _one(organ.texts(self.level), rng)
+        text = (
+            _sentence(organ, vocabulary, rng)
+            if self.level == "sentence"
+            else _one(organ.texts(self.level), rng)
+        )
         if rng.random() < self.noise:
             text = change_case(text, rng)
         if rng.random() < self.noise:

@@ -96,7 +96,9 @@ def _cases(source: Path, part: str, names: Mapping[str, str]) -> list[Case]:
         Case(name, root / "images" / f"{name}.png", root / "masks" / f"mask_{name}.png", subject(name), ())
         for name in names
     ]
-    missing = [str(file) for case in cases for file in (case.image, case.label) if not Path(str(file)).is_file()]
+    missing = [
+        str(file) for case in cases for file in (case.image, case.label) if not Path(str(file)).is_file()
+    ]
     if missing:
         raise InputError(
             f"{source}: {len(missing)} files of {len(cases)} pictures are missing ({', '.join(missing[:3])}), "

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from common.errors import InputError
@@ -14,8 +15,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tools.study", description="Experiments whose tables stand in the READMEs."
     )
     studies = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    _add_openkbp(studies)
-    _add_qata(studies)
+    _add_comparison(
+        studies,
+        "openkbp",
+        source="OpenKBP as the challenge gives it",
+        minutes=30.0,
+        help="do words cost accuracy? Med-VLM compact beside an image-only UNet on real head-and-neck CT",
+        description="Train Med-VLM compact without words, with names and with descriptions, and MONAI's "
+        "image-only UNet, each for the same time in turns, on the same slices of OpenKBP; segment the test "
+        "patients through the NIfTI path that users take; print Dice and distances in mm with bootstrap intervals.",
+    )
+    _add_comparison(
+        studies,
+        "qata",
+        source="annotation.json, train/, valid/",
+        minutes=10.0,
+        help="does LSMS gain by its sentences? Beside no text, wrong text and an image-only UNet",
+        description="Train LSMS (on a CPU compact, on a GPU paper_t) with its sentences, without text and with "
+        "shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest X-rays of "
+        "QaTa-COV19; print Dice and IoU of the test pictures with bootstrap intervals.",
+    )
+    _add_listen(studies)
     _add_words(studies)
     options = parser.parse_args(arguments)
     try:
@@ -26,53 +46,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _add_openkbp(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = studies.add_parser(
-        "openkbp",
-        help="Med-VLM compact beside an image-only UNet on real head-and-neck CT",
-        description="Train Med-VLM compact and MONAI's image-only UNet for the same time on the same slices "
-        "of OpenKBP, segment the test patients through the NIfTI path that users take, and print volume "
-        "Dice by organ.",
-    )
+def _add_comparison(
+    studies: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    *,
+    source: str,
+    minutes: float,
+    help: str,  # noqa: A002  # argparse's word for it
+    description: str,
+) -> None:
+    """A study that trains networks for equal time: its module's `run` takes what these options say."""
+    parser = studies.add_parser(name, help=help, description=description)
     add = parser.add_argument
-    add("--source", type=Path, required=True, metavar="DIR", help="OpenKBP as the challenge gives it")
-    add("--work", type=Path, required=True, metavar="DIR", help="prepared data, weights and results")
-    add("--minutes", type=float, default=30.0, help="training time of each (default 30)")
-    add("--device", default="cpu", help="cpu or cuda (default cpu)")
-    add("--seed", type=int, default=0)
-
-    def run(options: argparse.Namespace) -> None:
-        from .openkbp import run  # torch and MONAI: too slow to load for --help
-
-        run(options.source, options.work, minutes=options.minutes, device=options.device, seed=options.seed)
-
-    parser.set_defaults(run=run)
-
-
-def _add_qata(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = studies.add_parser(
-        "qata",
-        help="does LSMS gain by its sentences? Beside no text, wrong text and an image-only UNet",
-        description="Train LSMS with its sentences, without text and with shuffled sentences, and MONAI's "
-        "image-only UNet, each for the same time in turns, on the chest X-rays of QaTa-COV19; print Dice and "
-        "IoU of the test pictures with bootstrap intervals.",
-    )
-    add = parser.add_argument
-    add("--source", type=Path, required=True, metavar="DIR", help="annotation.json, train/, valid/")
+    add("--source", type=Path, required=True, metavar="DIR", help=source)
     add("--work", type=Path, required=True, metavar="DIR", help="datalist, weights and results")
-    add("--minutes", type=float, default=10.0, help="training time of each network and seed (default 10)")
+    add(
+        "--minutes",
+        type=float,
+        default=minutes,
+        help=f"training time of each network and seed (default {minutes:g})",
+    )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
-    add("--device", default="cpu", help="cpu (LSMS compact, default) or cuda (LSMS paper_t)")
+    add("--device", default="cpu", help="cpu (default) or cuda")
 
     def run(options: argparse.Namespace) -> None:
-        from .qata import run  # torch and MONAI: too slow to load for --help
-
-        run(
+        # torch and MONAI: too slow to load for --help
+        study = import_module(f"tools.study.{name}")
+        study.run(
             options.source,
             options.work,
             minutes=options.minutes,
             seeds=options.seeds,
             device=options.device,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = studies.add_parser(
+        "listen",
+        help="does a bundle do what its prompts say? Synonyms, paraphrases, typos, swapped and absent organs",
+        description="Segment the volumes of a datalist with a bundle, asking for every organ in many ways, and "
+        "print how often the right organ came back. The bundle's engine runs through tools.infer.",
+    )
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    add("--datalist", type=Path, required=True, metavar="JSON", help="volumes with label maps")
+    add("--section", default="test", help="training, validation or test (default test)")
+    add("--work", type=Path, required=True, metavar="DIR", help="masks and listen.json")
+    add("--checkpoint", type=Path, metavar="FILE", help="default: the bundle's own")
+    add("--presence-threshold", type=float, default=0.0, help="as for tools.infer (default 0 = off)")
+
+    def run(options: argparse.Namespace) -> None:
+        from .listen import run  # nibabel and metrics: too slow to load for --help
+
+        run(
+            options.bundle,
+            options.datalist,
+            options.section,
+            options.work,
+            checkpoint=options.checkpoint,
+            presence_threshold=options.presence_threshold,
         )
 
     parser.set_defaults(run=run)

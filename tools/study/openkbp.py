@@ -1,8 +1,10 @@
 """Do words cost accuracy? Med-VLM compact beside MONAI's image-only UNet on real CT, at equal time."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,120 +15,205 @@ from common.data.organ_slices import OrganSlices
 from common.data.volumes import read_labels
 from common.files import atomic_path
 from common.inference import CaseRunner, VolumeInferer
+from common.losses import PromptCompetition, WeightedSum
+from common.metrics import describe, measure_case, summarise
+from common.metrics.segmentation import Row
 from common.networks import MedVLM
 from common.networks.base import TextSegmenter
 from common.text.prompts import Prompt
+from common.text.vocabulary import Vocabulary
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
-from .training import Training, augmentation, machine, train_in_turns
-from .words import dice
+from .training import Training, augmentation, dice_and_bce, machine, train_in_turns
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4
+METRICS = {"dsc": "Dice", "surfel_hd95_mm": "HD95 mm", "surfel_assd_mm": "ASSD mm"}
+UNET = "UNet (image only)"
 
 
-def run(source: Path, work: Path, *, minutes: float, device: str, seed: int) -> dict[str, dict[str, float]]:
-    """Train both networks, segment the test patients, print and write `results.json`.
+class Arm(NamedTuple):
+    """A network of the comparison, the level of its texts in training, and its text for each organ at the test."""
+
+    network: TextSegmenter
+    level: str
+    texts: dict[str, str]
+
+
+def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], device: str) -> dict[str, Any]:
+    """Train all networks for each seed, segment the test patients, print tables and write `results.json`.
 
     Returns:
-        {network: {organ: mean volume Dice over the test patients}}.
+        What `results.json` holds.
     """
-    data = work / "data"
-    prepare(source, data)
-    datalist = data / "datalist.json"
+    prepare(source, work / "data")
+    datalist = work / "data" / "datalist.json"
     names = load_label_names(datalist)
     training, test = load_datalist(datalist, "training"), load_datalist(datalist, "test")
+    rows: dict[str, list[list[Row]]] = {}
+    facts: dict[str, dict[str, dict[str, float]]] = {}
+    for seed in seeds:
+        arms = build(names, seed=seed)
+        trainings = {
+            name: Training(
+                arm.network,
+                slices_of(training, names=names, seed=seed, level=arm.level),
+                words="target" if name == UNET else "prompt",
+                minutes=minutes,
+                device=torch.device(device),
+                batch_size=BATCH,
+                loss=WeightedSum({"masks": dice_and_bce(), "competition": PromptCompetition(len(names))}),
+            )
+            for name, arm in arms.items()
+        }
+        train_in_turns(list(trainings.values()))
+        for name, arm in arms.items():
+            folder = (
+                work / f"seed{seed}" / name.split("(")[0].strip().replace(" ", "-").replace(",", "").lower()
+            )
+            save_trained(arm.network, folder / "model.pt", half=False)
+            rows.setdefault(name, []).append(evaluate(arm, test, names=names, folder=folder))
+            facts.setdefault(name, {})[str(seed)] = trainings[name].facts()
+        report = {
+            "date": date.today().isoformat(),
+            "machine": machine(device),
+            "minutes": minutes,
+            "seeds": list(seeds)[: len(rows[UNET])],
+            "patients": {"training": len(training), "test": len(test)},
+            "training": facts,
+            **compare(rows),
+        }
+        with atomic_path(work / "results.json") as path:
+            path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print_tables(report)
+    return report
+
+
+def build(names: Mapping[int, str], *, seed: int) -> dict[str, Arm]:
+    """The UNet, and Med-VLM with no words, with names and with descriptions (Table 2 of the paper)."""
     torch.manual_seed(seed)
-    trainings = {
-        "UNet (image only)": Training(
-            ImageOnlyUNet(list(names.values()), image_size=IMAGE_SIZE),
-            slices_of(training, names=names, seed=seed),
-            words="target",
-            minutes=minutes,
-            device=torch.device(device),
-            batch_size=BATCH,
-        ),
-        "Med-VLM compact": Training(
-            MedVLM.from_preset("compact", image_size=IMAGE_SIZE),
-            slices_of(training, names=names, seed=seed),
-            words="prompt",
-            minutes=minutes,
-            device=torch.device(device),
-            batch_size=BATCH,
-        ),
+    organs = list(names.values())
+    vocabulary = Vocabulary.load()
+    arms = {
+        UNET: Arm(
+            ImageOnlyUNet(organs, image_size=IMAGE_SIZE), "simple", dict(zip(organs, organs, strict=True))
+        )
     }
-    train_in_turns(list(trainings.values()))
-    scores = {}
-    for name, done in trainings.items():
-        folder = work / name.split()[0].lower()
-        save_trained(done.network, folder / "model.pt", half=False)
-        scores[name] = evaluate(done.network, test, names=names, folder=folder)
-    facts = {name: done.facts() for name, done in trainings.items()}
-    report = {
-        "date": date.today().isoformat(),
-        "machine": machine(device),
-        "minutes": minutes,
-        "seed": seed,
-        "patients": {"training": len(training), "test": len(test)},
-        "training": facts,
-        "dice": scores,
-    }
-    with atomic_path(work / "results.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print_table(scores, facts)
-    return scores
+    for level, title in (("none", "no words"), ("simple", "names"), ("complex", "descriptions")):
+        texts = {organ: vocabulary.organ(organ).texts(level)[0] for organ in organs}
+        arms[f"Med-VLM compact, {title}"] = Arm(
+            MedVLM.from_preset("compact", image_size=IMAGE_SIZE), level, texts
+        )
+    return arms
 
 
-def slices_of(cases: list[Case], *, names: dict[int, str], seed: int) -> OrganSlices:
-    """The same slices, organs and words in the same order for every network; each is asked for all organs."""
+def slices_of(cases: list[Case], *, names: dict[int, str], seed: int, level: str) -> OrganSlices:
+    """The same slices and organs in the same order for every network; each is asked for all organs."""
     return OrganSlices(
         cases,
         label_names=names,
         size=IMAGE_SIZE,
         length=len(cases) * 100,
         prompts_per_slice=len(names),
+        text_level=level,
         level_block=BATCH,
         transform=augmentation(),
         seed=seed,
+        progress=False,
     )
 
 
-def evaluate(
-    network: TextSegmenter, cases: list[Case], *, names: dict[int, str], folder: Path
-) -> dict[str, float]:
-    """Mean volume Dice by organ of masks written as NIfTI and read back, over cases that have the organ."""
-    scores: dict[str, list[float]] = {name: [] for name in names.values()}
+def evaluate(arm: Arm, cases: list[Case], *, names: Mapping[int, str], folder: Path) -> list[Row]:
+    """Metrics of label maps written as NIfTI and read back: a row for each patient and annotated organ."""
     output = folder / "test"
-    runner = CaseRunner(
+    prompts = [Prompt(text=arm.texts[name], name=name, label=number) for number, name in names.items()]
+    CaseRunner(
         [case.image for case in cases],
         output,
-        network=network,
+        network=arm.network,
         inferer=VolumeInferer(slice_batch=16),
-        prompts=[Prompt(text=name, name=name, label=number) for number, name in names.items()],
+        prompts=prompts,
         outputs=("labels",),
-    )
-    runner.run()
+    ).run()
+    rows: list[Row] = []
     for case in cases:
         assert case.label is not None  # the preparer writes one for every patient
-        predicted = read_labels(output / f"{case.case}_seg.nii.gz").slices
-        reference = read_labels(case.label).slices
-        for number, name in names.items():
-            if name in case.targets:
-                scores[name].append(dice(predicted == number, reference == number))
-    return {name: float(np.mean(values)) for name, values in scores.items()}
+        found, reference = read_labels(output / f"{case.case}_seg.nii.gz"), read_labels(case.label)
+        asked = {number: name for number, name in names.items() if name in case.targets}
+        spacing = reference.spacing_mm
+        rows += measure_case(case.case, found.slices, reference.slices, asked, spacing_mm=spacing).volumes
+    return rows
 
 
-def print_table(scores: dict[str, dict[str, float]], facts: dict[str, dict[str, float]]) -> None:
-    """Volume Dice as a Markdown table."""
-    print("| organ | " + " | ".join(scores) + " |")
-    print("|---|" + "---|" * len(scores))
-    for organ in next(iter(scores.values())):
-        print(f"| {organ} | " + " | ".join(f"{row[organ]:.3f}" for row in scores.values()) + " |")
-    means = [float(np.mean(list(row.values()))) for row in scores.values()]
-    print("| **mean** | " + " | ".join(f"**{mean:.3f}**" for mean in means) + " |")
-    print(
-        "| slices/s in training | "
-        + " | ".join(f"{row['slices_per_s']:.0f}" for row in facts.values())
-        + " |"
-    )
+def compare(rows: Mapping[str, Sequence[Sequence[Row]]]) -> dict[str, Any]:
+    """Scores of each network and how they differ from the UNet's, from rows (seeds, patients and organs).
+
+    A patient's score is the mean over organs and seeds; 95 % intervals are bootstraps over patients.
+    """
+    scores = {
+        name: {metric: _by_patient(seeds, metric) for metric in METRICS} for name, seeds in rows.items()
+    }
+    return {
+        "networks": {
+            name: {
+                **{metric: describe(values.mean(axis=0)) for metric, values in of_network.items()},
+                "dsc_by_seed": of_network["dsc"].mean(axis=1).tolist(),
+                "organs": {
+                    organ: values["metrics"]["dsc"]["mean"]
+                    for organ, values in summarise([row for seed in rows[name] for row in seed])[
+                        "labels"
+                    ].items()
+                },
+                "missed": sum(row["status"] == "missed" for seed in rows[name] for row in seed),
+            }
+            for name, of_network in scores.items()
+        },
+        "differences": {
+            f"{name} - {UNET}": {
+                metric: describe((scores[name][metric] - scores[UNET][metric]).mean(axis=0))
+                for metric in METRICS
+            }
+            for name in rows
+            if name != UNET
+        },
+    }
+
+
+def _by_patient(seeds: Sequence[Sequence[Row]], metric: str) -> np.ndarray:
+    """(seeds, patients) means over organs; a distance leaves out organs that were missed."""
+    patients = list(dict.fromkeys(row["case"] for row in seeds[0]))
+    values = np.full((len(seeds), len(patients)), np.nan)
+    for seed, rows in enumerate(seeds):
+        for index, patient in enumerate(patients):
+            of_patient = np.array([float(row[metric]) for row in rows if row["case"] == patient])
+            finite = of_patient[np.isfinite(of_patient)]
+            values[seed, index] = finite.mean() if len(finite) else np.nan
+    return values
+
+
+def print_tables(report: Mapping[str, Any]) -> None:
+    """Scores, organs, differences and speed as Markdown tables."""
+    networks = report["networks"]
+    print("| network | " + " | ".join(METRICS.values()) + " | missed | Dice by seed | steps | slices/s |")
+    print("|---|" + "---|" * (len(METRICS) + 4))
+    for name, row in networks.items():
+        training = list(report["training"][name].values())
+        steps, speed = (np.mean([seed[key] for seed in training]) for key in ("steps", "slices_per_s"))
+        by_seed = ", ".join(f"{value:.3f}" for value in row["dsc_by_seed"])
+        cells = [_cell(row[metric]) for metric in METRICS]
+        print(f"| {name} | {' | '.join(cells)} | {row['missed']} | {by_seed} | {steps:.0f} | {speed:.0f} |")
+    print("\n| organ (Dice) | " + " | ".join(networks) + " |\n|---|" + "---|" * len(networks))
+    for organ in networks[UNET]["organs"]:
+        print(f"| {organ} | " + " | ".join(f"{row['organs'][organ]:.3f}" for row in networks.values()) + " |")
+    print("\n| difference | " + " | ".join(METRICS.values()) + " |\n|---|" + "---|" * len(METRICS))
+    for name, row in report["differences"].items():
+        print(f"| {name} | " + " | ".join(_cell(row[metric], sign="+") for metric in METRICS) + " |")
+
+
+def _cell(value: Mapping[str, Any], sign: str = "") -> str:
+    if value["mean"] is None:
+        return "-"
+    digits = ".3f" if abs(value["mean"]) < 1 else ".1f"
+    low, high = value["ci95"]
+    return f"{value['mean']:{sign}{digits}} ({low:{sign}{digits}} to {high:{sign}{digits}})"

@@ -15,6 +15,7 @@ from monai.transforms import (
     RandGaussianNoised,
     RandScaleIntensityd,
 )
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -28,7 +29,7 @@ Samples = OrganSlices | ReferringPictures
 
 
 class Training:
-    """Trains a network with AdamW on Dice + BCE for a stated time, in turns.
+    """Trains a network with AdamW for a stated time, in turns.
 
     The learning rate rises for 3 % of the time, then falls as a cosine.
 
@@ -38,6 +39,7 @@ class Training:
         words: key of a batch whose strings are the text: "prompt", or "target" for bare names.
         minutes: of training, wall clock, the turns of others left out.
         batch_size: slices a step.
+        loss: of logits and masks; None is Dice + BCE.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Training:
         device: torch.device,
         batch_size: int,
         learning_rate: float = 1e-3,
+        loss: nn.Module | None = None,
     ) -> None:
         self.network = network.to(device)
         self.words = words
@@ -60,7 +63,7 @@ class Training:
         self.elapsed_s = 0.0
         self.losses: list[float] = []
         self._batches = _endless(dataset, batch_size)
-        self._loss = DiceCELoss(sigmoid=True, smooth_nr=0.0)
+        self._loss = loss or dice_and_bce()
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=0.01)
 
@@ -94,6 +97,11 @@ class Training:
         last = self.losses[-max(1, len(self.losses) // 10) :]
         speed = len(self.losses) * self.batch_size / self.elapsed_s
         return {"steps": len(self.losses), "slices_per_s": speed, "loss": sum(last) / len(last)}
+
+
+def dice_and_bce() -> nn.Module:
+    """Dice + BCE of each mask by itself; an empty mask has BCE alone to learn from."""
+    return DiceCELoss(sigmoid=True, smooth_nr=0.0)
 
 
 def augmentation() -> Compose:
