@@ -62,9 +62,7 @@ class FramedCase:
         return self.images[index], self.labels[index]
 
 
-def frame_case(
-    case: Case, *, size: int, window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU
-) -> FramedCase:
+def frame_case(case: Case, *, size: int, window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU) -> FramedCase:
     """Read a case, window it and bring it to `size` x `size` pixels.
 
     Label numbers above 255 become background, as datalists name none.
@@ -86,7 +84,11 @@ def frame_case(
 
 def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
     counts = np.stack([np.bincount(slice_.ravel(), minlength=256) for slice_ in labels])
-    return {int(number): np.flatnonzero(counts[:, number]) for number in np.flatnonzero(counts.any(axis=0)) if number}
+    return {
+        int(number): np.flatnonzero(counts[:, number])
+        for number in np.flatnonzero(counts.any(axis=0))
+        if number
+    }
 
 
 class StoredCase:

@@ -187,7 +187,9 @@ class EpochSampler(DistributedSampler[int]):
         rank, world_size: this process and how many there are; None asks the process group.
     """
 
-    def __init__(self, dataset: OrganSlices, *, rank: int | None = None, world_size: int | None = None) -> None:
+    def __init__(
+        self, dataset: OrganSlices, *, rank: int | None = None, world_size: int | None = None
+    ) -> None:
         super().__init__(
             dataset,
             num_replicas=idist.get_world_size() if world_size is None else world_size,

@@ -67,9 +67,7 @@ class CaseSampler(DistributedSampler[int]):
     """All cases in order, shared by the processes; some come twice so that every process gets as many."""
 
     def __init__(self, dataset: VolumeCases) -> None:
-        super().__init__(
-            dataset, num_replicas=idist.get_world_size(), rank=idist.get_rank(), shuffle=False
-        )
+        super().__init__(dataset, num_replicas=idist.get_world_size(), rank=idist.get_rank(), shuffle=False)
 
 
 def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:

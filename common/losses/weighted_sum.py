@@ -26,11 +26,15 @@ class WeightedSum(nn.Module):
         self.parts = nn.ModuleDict(parts)
         self.weights = dict.fromkeys(parts, 1.0) | dict(weights or {})
         if unknown := self.weights.keys() - parts.keys():
-            raise InputError(f"loss: weights for {', '.join(sorted(unknown))}, but its parts are {', '.join(parts)}.")
+            raise InputError(
+                f"loss: weights for {', '.join(sorted(unknown))}, but its parts are {', '.join(parts)}."
+            )
         self.values = {}
 
     def forward(self, *args: Any) -> Tensor:
         """Scalar."""
         computed = {name: part(*args) for name, part in self.parts.items()}
         self.values = {name: value.detach() for name, value in computed.items()}
-        return sum((self.weights[name] * value for name, value in computed.items()), start=args[0].new_zeros(()))
+        return sum(
+            (self.weights[name] * value for name, value in computed.items()), start=args[0].new_zeros(())
+        )

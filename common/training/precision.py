@@ -32,7 +32,9 @@ class PrecisionInferer(SimpleInferer):
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Logits of `network(inputs, ...)`, float32."""
         if self.amp and self.dtype == torch.float16 and inputs.device.type == "cpu":
-            raise InputError("amp_dtype: float16 needs CUDA (its gradients are scaled there); use bfloat16 on a CPU.")
+            raise InputError(
+                "amp_dtype: float16 needs CUDA (its gradients are scaled there); use bfloat16 on a CPU."
+            )
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.amp):
             logits: Tensor = super().__call__(inputs, network, *args, **kwargs)
         return logits.float()

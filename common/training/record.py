@@ -38,7 +38,9 @@ class RunRecord:
         seed: of all draws.
     """
 
-    def __init__(self, *, output_dir: str | os.PathLike[str], datalist: str | os.PathLike[str], seed: int) -> None:
+    def __init__(
+        self, *, output_dir: str | os.PathLike[str], datalist: str | os.PathLike[str], seed: int
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.datalist = Path(datalist)
         self.seed = seed
@@ -64,7 +66,11 @@ class RunRecord:
             "processes": idist.get_world_size(),
             "versions": {"common": __version__, "python": platform.python_version(), **dict(_versions())},
             "git_commit": git_commit(),
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.machine(),
+                "cores": os.cpu_count(),
+            },
             "datalist": {
                 "path": str(self.datalist.absolute()),
                 "sha256": hashlib.sha256(self.datalist.read_bytes()).hexdigest(),

@@ -45,7 +45,12 @@ class TrainingStates:
     """
 
     def __init__(
-        self, *, folder: str | os.PathLike[str], objects: Mapping[str, Any], settings: Mapping[str, Any], keep: int = 2
+        self,
+        *,
+        folder: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        keep: int = 2,
     ) -> None:
         if keep < 1:
             raise InputError(f"keep_states: found {keep}, expected 1 or more; raise it.")
@@ -76,7 +81,9 @@ class TrainingStates:
             "going on from %s: epoch %d is done, %s",
             path,
             engine.state.epoch,
-            f"{left} to go" if left > 0 else "none is left; give its checkpoint as init_checkpoint to train longer",
+            f"{left} to go"
+            if left > 0
+            else "none is left; give its checkpoint as init_checkpoint to train longer",
         )
 
     def save(self, engine: Engine) -> None:
@@ -128,7 +135,9 @@ def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         if path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
             return path, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         broken.append(path.name)
-        _log.warning("%s: cut short or changed (%d bytes), so an older state is looked for", path, len(content))
+        _log.warning(
+            "%s: cut short or changed (%d bytes), so an older state is looked for", path, len(content)
+        )
     if broken:
         raise InputError(
             f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove them to "
