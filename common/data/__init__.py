@@ -3,7 +3,7 @@
 The names below are what the bundles' configs point at.
 """
 
-from .datalist import load_absent_names, load_datalist, load_label_names
+from .datalist import load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .referring import load_referring
@@ -20,7 +20,6 @@ __all__ = [
     "ReferringPictures",
     "VolumeCases",
     "collate_slices",
-    "load_absent_names",
     "load_datalist",
     "load_label_names",
     "load_referring",

@@ -1,22 +1,21 @@
 """Which cases there are and how they are split: MONAI's decathlon JSON, read with checks.
 
     {"labels": {"1": "liver", "2": "spleen"},
-     "absent": ["heart"],
      "training": [{"image": "images/a.nii.gz", "label": "labels/a.nii.gz", "patient": "a",
-                   "targets": ["liver"]}],
+                   "targets": ["liver"], "absent": ["prostate"]}],
      "validation": [...], "test": [...]}
 
 Paths are absolute or relative to the JSON file. `case` (default: the image's file name), `patient`
 (default: the case), `targets` (organs annotated in this case; default: all labels) and `label` are
-optional, and an item may be the image path alone. `absent` (optional) lists organs that are in none of the
-images: their words then mean an empty mask. Label 0 is background and need not be named.
+optional, and an item may be the image path alone. `absent` lists structures that are surely not in the image,
+such as the prostate in a scan of the head: their words then mean an empty mask. Label 0 is background and need not be named.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +36,7 @@ class Case:
         patient: whom the image shows. Where the datalist does not say, the case id stands for the patient.
         targets: names of the organs annotated here; one that is not listed may be in the image, unmarked.
             Empty without a label map.
+        absent: names of structures that are surely not in the image.
     """
 
     case: str
@@ -44,6 +44,7 @@ class Case:
     label: Path | None
     patient: str
     targets: tuple[str, ...]
+    absent: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
@@ -109,24 +110,6 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
                 "use these names."
             )
     return {number: name for number, name in names.items() if organs is None or name in organs}
-
-
-def load_absent_names(path: str | os.PathLike[str]) -> list[str]:
-    """Organs that the datalist at `path` says are in none of its images; [] where it says nothing.
-
-    Raises:
-        InputError: the file is missing, "absent" is no list of names, or one of them is a label.
-    """
-    content = load_json(Path(path))
-    names = content.get("absent", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f'{path}: "absent" is {json.dumps(names)}, expected a list of names; correct it.')
-    both = [name for name in names if name in label_names(Path(path), content).values()]
-    if both:
-        raise InputError(
-            f'{path}: "{both[0]}" is in "absent" and in "labels", expected in one of them; remove it from one.'
-        )
-    return names
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:
@@ -267,6 +250,7 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
         label=None if label is None else path.parent / label,
         patient=_identifier(path, place, "patient", item.get("patient", case)),
         targets=() if label is None else _targets(path, place, item.get("targets", list(names)), names),
+        absent=_absent(path, place, item.get("absent", [])),
     )
 
 
@@ -278,6 +262,14 @@ def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tupl
             f'"labels" ({", ".join(names)}); correct it.'
         )
     return tuple(targets)
+
+
+def _absent(path: Path, place: str, absent: Any) -> tuple[str, ...]:
+    if not isinstance(absent, list) or not all(isinstance(name, str) and name.strip() for name in absent):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
+        )
+    return tuple(absent)
 
 
 def _identifier(path: Path, place: str, field: str, value: Any) -> str:

@@ -27,8 +27,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
     A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
-    Each organ is asked for in words that `Phrasing` draws. Where `absent` names organs, one of them takes
-    the last prompt's place in a share of `negative_rate` of the draws, with an empty mask.
+    Each organ is asked for in words that `Phrasing` draws. Where a case names organs that it has not, one of
+    them takes the last prompt's place in a share of `negative_rate` of its draws, with an empty mask.
 
     Args:
         data: cases; each is read once and kept at the network's size.
@@ -41,7 +41,6 @@ class OrganSlices(Dataset[dict[str, Any]]):
             of five word pieces are not padded to descriptions of sixty.
         text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
         noise: share of the prompts with other capitals, and of those with misspelt words.
-        absent: names of organs that are in none of the images.
         window_hu: (low, high).
         transform: dictionary transform over `image` (1, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw.
@@ -65,7 +64,6 @@ class OrganSlices(Dataset[dict[str, Any]]):
         negative_rate: float = 0.25,
         text_level: str = "mixed",
         noise: float = 0.0,
-        absent: Sequence[str] = (),
         level_block: int = 1,
         window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
         transform: Any = None,
@@ -83,7 +81,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.transform = transform
         self.seed = seed
         self.vocabulary = vocabulary = Vocabulary.load()
-        self.absent = [vocabulary.organ_or_own(name) for name in absent]
+        self.absent = [[vocabulary.organ_or_own(name) for name in case.absent] for case in data]
         self.organs = {number: vocabulary.organ_or_own(name) for number, name in label_names.items()}
         self.prompts_per_slice = min(prompts_per_slice, len(self.organs))
         numbers = {name: number for number, name in label_names.items()}
@@ -123,8 +121,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
         image, labels = case.read(int(slice_index))
         organs = [self.organs[number] for number in chosen]
         masks = [(labels == number).float() for number in chosen]
-        if self.absent and rng.random() < self.negative_rate:
-            organs[-1], masks[-1] = self.absent[rng.integers(len(self.absent))], torch.zeros_like(masks[-1])
+        absent = self.absent[case_index]
+        if absent and rng.random() < self.negative_rate:
+            organs[-1], masks[-1] = absent[rng.integers(len(absent))], torch.zeros_like(masks[-1])
         phrasing = self._phrasing(index)
         sample = {
             "image": image[None].float(),

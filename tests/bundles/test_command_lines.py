@@ -40,7 +40,11 @@ def test_training(bundle: Path, minilm: None, tiny: dict[str, Any], phantoms: Pa
     )
     assert "val_mean_dice" in said
     assert "is the best so far: saved" in said
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.json", "model.pt", "states"]
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
+        "model.json",
+        "model.pt",
+        "states",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "models"]  # nothing beside these
 
 
@@ -84,7 +88,11 @@ def test_training_in_two_processes(
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     said = run(*launcher, "-m", "monai.bundle", "run", "training", *configs, cwd=tmp_path)
     assert said.count("is the best so far: saved") == 1  # by the first process alone
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.json", "model.pt", "states"]
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
+        "model.json",
+        "model.pt",
+        "states",
+    ]
     steps: list[int] = []
     for file in (tmp_path / "logs").glob("events.out.tfevents.*"):
         events = EventAccumulator(str(file)).Reload()

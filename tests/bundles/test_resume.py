@@ -107,7 +107,9 @@ def test_killed_training_ends_as_one_that_was_left_alone(make_training: Callable
 
     killed.kill_when(lambda: bool(list(killed.states.glob("epoch_00001-*.pt"))))  # between two states
     assert not list(killed.states.glob("epoch_00002-*.pt"))
-    killed.kill_when(lambda: any(path.stat().st_size for path in killed.states.glob(".partial-*/epoch_00002*")))
+    killed.kill_when(
+        lambda: any(path.stat().st_size for path in killed.states.glob(".partial-*/epoch_00002*"))
+    )
     assert list(killed.states.glob(".partial-*")), "it was killed after the writing, not during it"
     assert not list(killed.states.glob("epoch_00002-*.pt"))
     killed.kill_when(lambda: bool(list(killed.states.glob("epoch_00003-*.pt"))))
@@ -118,7 +120,9 @@ def test_killed_training_ends_as_one_that_was_left_alone(make_training: Callable
     said = killed.finish()
     assert f"{newest}: cut short or changed" in said
     goes_on = [line for line in said.splitlines() if "going on from" in line]
-    assert [f"epoch {epoch} is done" in line for epoch, line in zip((1, 1, 2), goes_on, strict=True)] == [True] * 3
+    assert [f"epoch {epoch} is done" in line for epoch, line in zip((1, 1, 2), goes_on, strict=True)] == [
+        True
+    ] * 3
     assert killed.losses() == whole.losses()
     assert killed.newest().name == whole.newest().name  # the name holds the SHA-256 of all that was kept
     assert_same(killed.newest(), whole.newest())

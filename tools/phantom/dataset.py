@@ -114,7 +114,8 @@ def write_case(folder: Path, *, seed: int, case: int, size: Size) -> dict[str, o
     for file, nifti in zip(files, (grid.to_nifti(image, code), grid.to_nifti(labels, code)), strict=True):
         with atomic_path(folder / file) as path:
             nibabel.save(nifti, path)
-    return {"image": files[0], "label": files[1], "patient": name, "targets": list(LABELS)}
+    of_case = {"patient": name, "targets": list(LABELS), "absent": list(NEVER_THERE)}
+    return {"image": files[0], "label": files[1], **of_case}
 
 
 def write_set(
@@ -137,8 +138,7 @@ def write_set(
         raise InputError(f"--seed: found {seed}, expected 0 or more; give another number.")
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
     total, case = sum(parts.values()), 0
-    labels = {str(value): name for name, value in LABELS.items()}
-    datalist: dict[str, object] = {"labels": labels, "absent": list(NEVER_THERE)}
+    datalist: dict[str, object] = {"labels": {str(value): name for name, value in LABELS.items()}}
     for part, count in parts.items():
         items = []
         for _ in range(count):

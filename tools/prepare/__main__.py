@@ -1,65 +1,170 @@
-"""Command line of `python -m tools.prepare`."""
+"""Command line of `python -m tools.prepare`. Modules are imported when they work: --help answers at once."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from common.errors import InputError
+
+
+class DataSet(NamedTuple):
+    """A module of this folder with `prepare(source, out, ...)`: one line of help, and what --source is."""
+
+    help: str
+    source: str
+
+
+DATA_SETS = {
+    "flare22": DataSet("abdominal CT, 13 organs (FLARE22 challenge)", "the folder with images/ and labels/"),
+    "mosmed": DataSet(
+        "lung CT slices with infections and sentences (MosMedData+)", "the folder with Train_Folder"
+    ),
+    "msd": DataSet("a task of the Medical Segmentation Decathlon", "a folder such as Task09_Spleen"),
+    "openkbp": DataSet(
+        "CT of the head and neck, 7 organs at risk (github.com/ababier/open-kbp)",
+        "the repository's provided-data, or a part of it",
+    ),
+    "pancreas_slices": DataSet(
+        "single CT slices with the pancreas (NIH Pancreas-CT, as pictures)",
+        "the folder with images/ and masks/",
+    ),
+    "qata": DataSet(
+        "chest X-rays with infections and sentences (QaTa-COV19)", "the folder with annotation.json"
+    ),
+    "segthor": DataSet(
+        "thoracic CT, 4 organs at risk (SegTHOR challenge)", "the folder with train/Patient_01"
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.prepare",
-        description="Turn a public data set into images, label maps and a datalist split by patient.",
+        description="Turn a public data set, or your own images and label maps, into a datalist split by patient. "
+        "Nothing is downloaded; a folder that lacks files is refused, with a list and where to get the data.",
     )
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    openkbp = names.add_parser(
-        "openkbp",
-        help="CT of the head and neck, 7 organs at risk (github.com/ababier/open-kbp)",
-        description="CT of the head and neck with 7 organs at risk. Cases that are done are skipped.",
+    parsers = {}
+    for name, data in DATA_SETS.items():
+        parsers[name] = _add(names, name, data.help, data.source)
+        parsers[name].set_defaults(run=_prepare)
+    parsers["msd"].add_argument(
+        "--sequence", help="of the MR sequences in 4D files, by its name in dataset.json"
     )
-    openkbp.add_argument(
-        "--source",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the repository's provided-data, or a part of it",
+    parsers["mosmed"].add_argument(
+        "--published",
+        action="store_true",
+        help="keep the published split, which has patients in several parts",
     )
-    openkbp.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="images, labels and datalist.json"
-    )
-    openkbp.set_defaults(prepare=_openkbp)
-    qata = names.add_parser(
-        "qata",
-        help="chest X-rays with COVID-19 infections and a sentence each (QaTa-COV19, LViT's captions)",
-        description="Chest X-rays with COVID-19 infections and a sentence each. Pictures stay where they are.",
-    )
-    qata.add_argument(
-        "--source", type=Path, required=True, metavar="DIR", help="annotation.json, train/, valid/"
-    )
-    qata.add_argument("--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written")
-    qata.set_defaults(prepare=_qata)
+    _add_folder(names)
+    _add_join(names)
     options = parser.parse_args(arguments)
     try:
-        options.prepare(options.source, options.out)
+        return int(options.run(options))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _add(
+    names: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, source: str
+) -> argparse.ArgumentParser:
+    parser = names.add_parser(name, help=text, description=text)
+    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help=source)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
+    )
+    return parser
+
+
+def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _add(names, "folder", "your own images and label maps (NIfTI)", "the folder that holds both")
+    add = parser.add_argument
+    add(
+        "--images",
+        default="images/*.nii.gz",
+        metavar="PATTERN",
+        help="one * for the case (default: %(default)s)",
+    )
+    add("--labels", default="labels/*.nii.gz", metavar="PATTERN", help="the same * (default: %(default)s)")
+    add("--name", action="append", required=True, metavar="NUMBER=NAME", help="of a label; give it for each")
+    add(
+        "--ignore",
+        action="append",
+        type=int,
+        default=[],
+        metavar="NUMBER",
+        help="a label that becomes background",
+    )
+    add(
+        "--patient",
+        metavar="REGEX",
+        help="its first group in a case's name is the patient (default: the case)",
+    )
+    add(
+        "--validation", type=_share, default=Fraction(15, 100), metavar="SHARE", help="of the patients (0.15)"
+    )
+    add("--test", type=_share, default=Fraction(15, 100), metavar="SHARE", help="of the patients (0.15)")
+    add("--seed", type=int, default=0, help="of the split (default 0)")
+    parser.set_defaults(run=_folder)
+
+
+def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "several datalists as one, for training on all of them"
+    parser = names.add_parser("join", help=text, description=text)
+    parser.add_argument("datalists", type=Path, nargs="+", metavar="JSON", help="datalists to join")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
+    )
+    parser.set_defaults(run=_join)
+
+
+def _join(options: argparse.Namespace) -> int:
+    from .join import join
+
+    join(options.datalists, options.out)
     return 0
 
 
-def _openkbp(source: Path, out: Path) -> None:
-    from .openkbp import prepare  # numpy and nibabel: too slow to load for --help
+def _share(text: str) -> Fraction:
+    share = Fraction(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a share from 0 to below 1")
+    return share
 
-    prepare(source, out)
+
+def _prepare(options: argparse.Namespace) -> int:
+    prepare: Callable[..., None] = import_module(f"tools.prepare.{options.name}").prepare
+    own = {name: getattr(options, name) for name in ("sequence", "published") if hasattr(options, name)}
+    prepare(options.source, options.out, **own)
+    return 0
 
 
-def _qata(source: Path, out: Path) -> None:
-    from .qata import prepare
+def _folder(options: argparse.Namespace) -> int:
+    from .folder import Options, parse_names, prepare
 
-    prepare(source, out)
+    faults = prepare(
+        options.source,
+        options.out,
+        Options(
+            names=parse_names(options.name),
+            images=options.images,
+            labels=options.labels,
+            ignore=frozenset(options.ignore),
+            patient=options.patient,
+            validation=options.validation,
+            test=options.test,
+            seed=options.seed,
+        ),
+    )
+    for fault in faults:
+        print(f"left out: {fault}", file=sys.stderr)
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

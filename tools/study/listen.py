@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.datalist import Case, load_absent_names, load_datalist, load_label_names
+from common.data.datalist import Case, load_datalist, load_label_names
 from common.data.volumes import Volume, check_same_grid, read_labels
 from common.errors import InputError
 from common.files import atomic_path
@@ -61,7 +61,7 @@ def run(
     cases = [case for case in load_datalist(datalist, section) if case.label is not None]
     if not cases:
         raise InputError(f"{datalist}: no case of {section} has a label map; name another section.")
-    asked = questions(list(names.values()), load_absent_names(datalist))
+    asked = questions(list(names.values()), sorted({name for case in cases for name in case.absent}))
     rows: list[dict[str, Any]] = []
     for part in range(0, len(asked), MAX_LABEL):
         some = asked[part : part + MAX_LABEL]
@@ -154,11 +154,9 @@ def _measure(
     truth = {name: reference.slices == number for number, name in names.items() if name in case.targets}
     there = {name for name, mask in truth.items() if mask.any()}
     for question, file in zip(asked, files, strict=True):
-        is_there = question.organ in there
-        if (question.kind == "absent") == is_there or (question.organ in names.values()) > (
-            question.organ in truth
-        ):
-            continue  # an absent organ is asked for only where it is absent; one that was not annotated, never
+        missing = set(case.absent) | (truth.keys() - there)
+        if question.organ not in (missing if question.kind == "absent" else there):
+            continue
         found = read_labels(folder / file)
         check_same_grid(found, reference)
         row = {"case": case.case, "kind": question.kind, "organ": question.organ, "text": question.text}

@@ -87,7 +87,9 @@ def test_a_damaged_newest_state_gives_way_to_the_one_before(
     assert found[1]["epoch"] == 2
     assert f"{newest}: cut short or changed" in caplog.text
     before.write_bytes(b"")
-    with pytest.raises(InputError, match="none of the 2 training states is whole .* remove them to train from"):
+    with pytest.raises(
+        InputError, match=r"none of the 2 training states is whole .* remove them to train from"
+    ):
         newest_sound_state(tmp_path)
 
 
@@ -116,7 +118,9 @@ def test_a_full_disk_leaves_the_older_states_usable(tmp_path: Path) -> None:
     kept = states(tmp_path)
     with (
         no_file_larger_than(2000),
-        pytest.raises(InputError, match="cannot be written .* make room on the disk, then start the same") as caught,
+        pytest.raises(
+            InputError, match=r"cannot be written .* make room on the disk, then start the same"
+        ) as caught,
     ):
         Run(tmp_path).until(4)
     assert f"Older states are whole: {kept[0].name}, {kept[1].name}." in str(caught.value)
@@ -126,13 +130,17 @@ def test_a_full_disk_leaves_the_older_states_usable(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     Run(tmp_path, learning_rate=0.1, epochs=6).until(1)
-    with pytest.raises(InputError, match=r"\(learning_rate was 0\.1 and is 0\.2\); give the same settings to go on"):
+    with pytest.raises(
+        InputError, match=r"\(learning_rate was 0\.1 and is 0\.2\); give the same settings to go on"
+    ):
         Run(tmp_path, learning_rate=0.2, epochs=6).until(2)
     with pytest.raises(InputError, match="preset was not set and is paper"):
         Run(tmp_path, learning_rate=0.1, epochs=6, preset="paper").until(2)
 
 
-def test_a_finished_run_says_that_there_is_nothing_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_says_that_there_is_nothing_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     Run(tmp_path).until(2)
     again = Run(tmp_path).until(2)

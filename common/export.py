@@ -1,0 +1,70 @@
+"""A network with everything in one folder: adapters folded in where they can be, base encoders beside them."""
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from .checkpoints import save_checkpoint, write_model_json
+from .errors import InputError
+from .networks.base import TextSegmenter
+from .weights import FrozenBase, frozen_base
+
+_log = logging.getLogger(__name__)
+
+
+def fold_adapters(network: nn.Module) -> int:
+    """Add every LoRA's B A to the weights beside it and take the adapter away, in place; returns how many.
+
+    W x + B A x = (W + B A) x. A `LowRankBypass` stays: it runs beside a whole encoder, from its embedding to its
+    output, and no weight inside a nonlinear encoder can stand for that.
+    """
+    parents = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, LoraLayer)
+    ]
+    for parent, name, layer in parents:
+        layer.merge(safe_merge=True)
+        setattr(parent, name, layer.get_base_layer())
+    return len(parents)
+
+
+def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
+    """Write `folder`: a transformers folder for each base encoder, and the rest as `model.pt` with its record.
+
+    The network itself is changed (`fold_adapters`). To use it: give the folders as the encoders' models, adapter
+    "none" if it was "qv", and `model.pt` as checkpoint; no hub is asked.
+
+    Raises:
+        InputError: `folder` exists or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise InputError(f"{folder}: exists already; give another folder, or remove it.")
+    folded = fold_adapters(network)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as name:
+        partial = Path(name) / "full"
+        partial.mkdir()
+        bases = {
+            part: _save_encoder(getattr(network, part), partial / part) for part in network.frozen_bases()
+        }
+        save_checkpoint(network, partial / "model.pt", half=False)
+        write_model_json(partial / "model.pt", bases, image_size=network.image_size)
+        shutil.move(partial, folder)
+    _log.info("%s: %d adapters folded in; encoders: %s", folder, folded, ", ".join(bases) or "none frozen")
+
+
+def _save_encoder(encoder: Any, folder: Path) -> FrozenBase:
+    """Its transformers model, and tokenizer if it has one; returns the record of what was written."""
+    encoder.model.save_pretrained(folder)
+    if getattr(encoder, "tokenizer", None) is not None:
+        encoder.tokenizer.save_pretrained(folder)
+    return frozen_base(str(folder))

@@ -1,0 +1,104 @@
+"""The exported folder, built anew from its files alone, against the network that it came from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common.checkpoints import load_trained
+from common.errors import InputError
+from common.export import export_full, fold_adapters
+from common.layers.vision_towers import VisionTower, load_tower, random_tower
+from common.networks import MedVLM
+from common.text.encoders import TextEncoder
+
+PROMPTS = ["left kidney", "the liver"]
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocabulary": ["liver", "left", "right", "kidney", "the"],
+}
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 64,
+    "patch_size": 16,
+}
+
+
+def build(image: str, text: str, adapter: str) -> MedVLM:
+    return MedVLM(
+        image_encoder=VisionTower(load_tower(image), image_size=64, source=image),
+        text_encoder=TextEncoder(text, max_tokens=16),
+        image_size=64,
+        adapter=adapter,
+        width=16,
+        heads=2,
+        mlp_width=32,
+        mixers=1,
+        decoder_channels=(8, 8),
+    ).eval()
+
+
+@pytest.fixture(params=["vit", "clip_vision_model"])
+def network(request: pytest.FixtureRequest, tmp_path: Path) -> MedVLM:
+    """With base encoders in folders, as a user has them."""
+    torch.manual_seed(0)
+    random_tower(request.param, **SIZES, intermediate_size=64).save_pretrained(tmp_path / "tower")
+    text = TextEncoder(None, config=BERT, max_tokens=16)
+    text.model.save_pretrained(tmp_path / "bert")
+    text.tokenizer.save_pretrained(tmp_path / "bert")
+    return build(str(tmp_path / "tower"), str(tmp_path / "bert"), "none")
+
+
+def trained(network: MedVLM, adapter: str) -> MedVLM:
+    """The same bases with adapters that do something."""
+    sources = [str(encoder.source) for encoder in (network.image_encoder, network.text_encoder)]
+    torch.manual_seed(1)
+    adapted = build(*sources, adapter)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name or name.endswith("adapter.b"):
+            nn.init.normal_(parameter, std=0.2)
+    return adapted
+
+
+@pytest.mark.parametrize("adapter", ["qv", "bypass", "none"])
+def test_export_gives_the_same_logits(network: MedVLM, adapter: str, tmp_path: Path) -> None:
+    adapted = trained(network, adapter)
+    image = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = adapted(image, PROMPTS)
+        features = adapted.encode_text(PROMPTS).tokens
+        plain = trained(network, "none").encode_text(PROMPTS).tokens
+    if adapter != "none":
+        assert (features - plain).abs().max() > 1e-2  # the adapters matter
+    out = tmp_path / "full"
+    export_full(adapted, out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "image_encoder",
+        "model.json",
+        "model.pt",
+        "text_encoder",
+    ]
+    again = build(
+        str(out / "image_encoder"), str(out / "text_encoder"), "none" if adapter == "qv" else adapter
+    )
+    load_trained(again, out / "model.pt")
+    with torch.no_grad():
+        torch.testing.assert_close(again(image, PROMPTS), expected, rtol=0, atol=1e-5)
+    assert not [name for name, _ in again.named_modules() if "lora" in name]
+
+
+def test_folding_counts_the_adapters(network: MedVLM) -> None:
+    assert fold_adapters(trained(network, "qv")) == 2 * 2 * 2  # two encoders, two layers, query and value
+    assert fold_adapters(trained(network, "bypass")) == 0
+
+
+def test_an_existing_folder_is_left_alone(network: MedVLM, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="exists already; give another folder, or remove it"):
+        export_full(network, tmp_path)

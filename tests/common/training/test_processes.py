@@ -1,0 +1,157 @@
+"""Two processes on this machine (gloo) against one, and what happens to one when the other is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from common.errors import InputError
+from common.training import start_processes
+
+REPOSITORY = Path(__file__).parents[3]
+WORKER = "tests.common.training.worker"
+SECONDS = 500
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def group(rank: int, port: int) -> dict[str, str]:
+    """What torchrun, or a cluster, tells each of two processes."""
+    values = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": 2,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def datalist(tmp_path: Path) -> Path:
+    """Two cases for training and three for validation (an odd number for two processes)."""
+    rng = np.random.default_rng(0)
+    items = []
+    for name in ("a1", "a2", "v1", "v2", "v3"):
+        labels = np.zeros((32, 32, 6), np.uint8)
+        labels[4:14, 5:20, 1:5], labels[18:28, 8:20, 2:6] = 1, 2
+        image = (labels * 50 + rng.normal(0, 20, labels.shape)).astype(np.int16)
+        for kind, array in (("image", image), ("label", labels)):
+            nib.save(
+                nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / f"{name}_{kind}.nii.gz"
+            )
+        items.append({"case": name, "image": f"{name}_image.nii.gz", "label": f"{name}_label.nii.gz"})
+    content = {"labels": {"1": "liver", "2": "spleen"}, "training": items[:2], "validation": items[2:]}
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_double_batch(
+    datalist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients, validation score and evaluation tables."""
+    from tests.common.training.worker import evaluation, gradients
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        WORKER,
+    ]
+    done = subprocess.run(
+        [*command, "compare", str(two), str(datalist)],
+        env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    gradients(datalist, one)
+    evaluation(datalist, one)
+
+    expected, found = (torch.load(folder / "gradients.pt", weights_only=True) for folder in (one, two))
+    assert expected.keys() == found.keys()
+    assert len(expected) > 50
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
+    metrics = json.loads((one / "metrics-0.json").read_text())
+    assert metrics.keys() == {"dice", "dice/liver", "dice/spleen"}
+    assert 0.5 < metrics["dice"] < 1.0
+    for rank in (0, 1):
+        assert json.loads((two / f"metrics-{rank}.json").read_text()) == metrics
+    rows = [(folder / "report" / "volumes.csv").read_text().splitlines() for folder in (one, two)]
+    assert len(rows[0]) == 1 + 3 * 2
+    assert sorted(rows[0]) == sorted(rows[1])
+
+
+@pytest.mark.slow
+def test_torchrun_ends_all_when_one_is_killed(datalist: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        WORKER,
+    ]
+    done = subprocess.run(
+        [*command, "SIGKILL", str(tmp_path), str(datalist)],
+        env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Signal 9 (SIGKILL)" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["SIGKILL", "SIGSTOP"])
+def test_without_torchrun_the_other_one_ends_by_itself(
+    datalist: Path, tmp_path: Path, port: int, kind: str
+) -> None:
+    """As on two nodes: the other process is gone at once, or it answers no more."""
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", WORKER, kind, str(tmp_path), str(datalist)],
+            env=environment(**group(rank, port)), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        _, said = both[0].communicate(timeout=SECONDS)
+    finally:
+        both[1].send_signal(signal.SIGKILL)
+        both[1].wait()
+        both[0].kill()
+    assert both[0].returncode == 1
+    assert "process 0 of 2: another process ended or did not answer in epoch 1" in said
+    assert "start the same command again: training goes on from the newest state" in said
+
+
+def test_without_a_launcher_it_is_said_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(
+        InputError, match=r"RANK is not in the environment, .* start with torchrun --nproc_per_node=N"
+    ):
+        start_processes(timeout_minutes=1)

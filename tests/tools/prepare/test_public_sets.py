@@ -1,0 +1,247 @@
+"""The preparers on miniatures of each data set's published layout (sources in the modules' docstrings)."""
+
+import json
+import zipfile
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from common.data.datalist import SECTIONS, load_datalist, load_label_names
+from tools.prepare.__main__ import main
+from tools.prepare.mosmed import patient_of, read_sentences
+
+HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "mr_msd_hippocampus"
+
+
+def volume(path: Path, shape: tuple[int, ...] = (3, 3, 2)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.eye(4)), path)
+
+
+def prepared(out: Path) -> dict[str, list[str]]:
+    """Cases by section, through the project's own reader, which also refuses a patient in two of them."""
+    return {
+        section: [case.case for case in load_datalist(out / "datalist.json", section)] for section in SECTIONS
+    }
+
+
+@pytest.fixture
+def flare(tmp_path: Path) -> Path:
+    for number in range(1, 51):
+        volume(tmp_path / "flare" / "images" / f"FLARE22_Tr_{number:04d}_0000.nii.gz")
+        volume(tmp_path / "flare" / "labels" / f"FLARE22_Tr_{number:04d}.nii.gz")
+    return tmp_path / "flare"
+
+
+def test_flare22(flare: Path, tmp_path: Path) -> None:
+    assert main(["flare22", "--source", str(flare), "--out", str(tmp_path / "out")]) == 0
+    sections = prepared(tmp_path / "out")
+    assert {name: len(cases) for name, cases in sections.items()} == {
+        "training": 35,
+        "validation": 5,
+        "test": 10,
+    }
+    names = load_label_names(tmp_path / "out" / "datalist.json")
+    assert len(names) == 13
+    # The numbers in the challenge's own description.
+    assert (names[1], names[2], names[3], names[13]) == ("liver", "right kidney", "spleen", "left kidney")
+
+
+def test_flare22_with_its_tuning_set_tests_on_that(flare: Path, tmp_path: Path) -> None:
+    for number in range(1, 51):
+        volume(flare / "tuning" / "images" / f"FLARETs_{number:04d}_0000.nii.gz")
+        volume(flare / "tuning" / "labels" / f"FLARETs_{number:04d}.nii.gz")
+    assert main(["flare22", "--source", str(flare), "--out", str(tmp_path / "out")]) == 0
+    sections = prepared(tmp_path / "out")
+    assert sections["test"] == [f"FLARETs_{number:04d}" for number in range(1, 51)]
+    assert (len(sections["training"]), len(sections["validation"])) == (40, 10)
+
+
+def test_half_a_download_is_refused_with_what_is_missing_and_where_to_get_it(
+    flare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (flare / "labels" / "FLARE22_Tr_0007.nii.gz").unlink()
+    for number in range(40, 51):
+        (flare / "images" / f"FLARE22_Tr_{number:04d}_0000.nii.gz").unlink()
+    assert main(["flare22", "--source", str(flare), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "12 of 100 files are missing (labels/FLARE22_Tr_0007.nii.gz, images/FLARE22_Tr_0040_0000.nii.gz"
+        in said
+    )
+    assert "and 2 more), expected FLARE22 as its authors give it" in said
+    assert "Get it: join https://flare22.grand-challenge.org and accept its rules. Licence:" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_segthor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "segthor", tmp_path / "out"
+    for number in range(1, 41):
+        folder = source / "train" / f"Patient_{number:02d}"
+        volume(folder / f"Patient_{number:02d}.nii.gz")
+        volume(folder / "GT.nii.gz")
+    assert main(["segthor", "--source", str(source), "--out", str(out)]) == 0
+    assert [len(cases) for cases in prepared(out).values()] == [28, 4, 8]
+    assert load_label_names(out / "datalist.json") == {1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}
+    (source / "train" / "Patient_40" / "GT.nii.gz").unlink()
+    assert main(["segthor", "--source", str(source), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 80 files are missing (train/Patient_40/GT.nii.gz)" in said
+    assert "sign its data usage agreement" in said
+
+
+def msd(folder: Path, *, modality: dict[str, str], labels: dict[str, str], shape: tuple[int, ...]) -> Path:
+    """A task as medicaldecathlon.com packs one, with the files that macOS leaves in its archives."""
+    names = [f"case_{number:03d}" for number in range(1, 11)]
+    for name in names:
+        volume(folder / "imagesTr" / f"{name}.nii.gz", shape)
+        volume(folder / "labelsTr" / f"{name}.nii.gz", shape[:3])
+        (folder / "imagesTr" / f"._{name}.nii.gz").write_bytes(b"\0")
+    pairs = [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
+    content = {"name": "Spleen", "modality": modality, "labels": labels, "training": pairs, "test": []}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_msd_task_with_one_modality(tmp_path: Path) -> None:
+    labels = {"0": "background", "1": "liver", "2": "cancer"}
+    source = msd(tmp_path / "Task03_Liver", modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    assert [len(cases) for cases in prepared(tmp_path / "out").values()] == [7, 1, 2]
+    assert load_label_names(tmp_path / "out" / "datalist.json") == {1: "liver", 2: "liver tumour"}
+
+
+def test_msd_task_with_several_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = msd(
+        tmp_path / "Task05_Prostate",
+        modality={"0": "T2", "1": "ADC"},
+        labels={"0": "background", "1": "PZ", "2": "TZ"},
+        shape=(3, 4, 2, 2),
+    )
+    options = ["msd", "--source", str(source), "--out", str(tmp_path / "out")]
+    assert main(options) == 1
+    assert "--sequence: found none, but Task05_Prostate has T2, ADC" in capsys.readouterr().err
+    assert main([*options, "--sequence", "ADC"]) == 0
+    written = nib.load(tmp_path / "out" / "images" / "case_004.nii.gz")
+    original = nib.load(source / "imagesTr" / "case_004.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, np.asarray(original.dataobj)[..., 1])
+    assert written.shape == (3, 4, 2)
+    prepared(tmp_path / "out")
+
+
+def test_msd_on_real_images(tmp_path: Path) -> None:
+    if not HIPPOCAMPUS.is_dir():
+        pytest.skip(f"no {HIPPOCAMPUS}: the real hippocampus images are not beside this clone")
+    source = tmp_path / "Task04_Hippocampus"
+    source.mkdir()
+    for kind in ("images", "labels"):
+        (source / f"{kind}Tr").symlink_to(HIPPOCAMPUS / kind)
+    names = sorted(path.name for path in (HIPPOCAMPUS / "images").glob("*.nii.gz"))
+    pairs = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
+    labels = {"0": "background", "1": "Anterior", "2": "Posterior"}
+    content = {"name": "Hippocampus", "modality": {"0": "MRI"}, "labels": labels, "training": pairs}
+    (source / "dataset.json").write_text(json.dumps(content))
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    assert sum(len(cases) for cases in prepared(tmp_path / "out").values()) == len(names) > 50
+
+
+def xlsx(path: Path, rows: list[tuple[str, ...]], *, shared: bool) -> None:
+    """The parts of an Office Open XML workbook (ECMA-376) that hold a sheet's cells."""
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    texts = [text for row in rows for text in row]
+    lines, count = [], 0
+    for number, row in enumerate(rows, start=1):
+        cells = []
+        for letter, text in zip("ABC", row, strict=False):
+            place = f'r="{letter}{number}"'
+            plain = f'<c {place} t="inlineStr"><is><t>{escape(text)}</t></is></c>'
+            cells.append(f'<c {place} t="s"><v>{count}</v></c>' if shared else plain)
+            count += 1
+        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "xl/worksheets/sheet1.xml",
+            f"<worksheet {space}><sheetData>{''.join(lines)}</sheetData></worksheet>",
+        )
+        if shared:
+            items = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
+            archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{items}</sst>")
+
+
+@pytest.fixture
+def mosmed(tmp_path: Path) -> Path:
+    """Ten volumes with slices in all three parts, as in the published split."""
+    source = tmp_path / "mosmed"
+    slices = [f"Morozov_study_{volume:04d}_{index}" for volume in range(250, 260) for index in range(10)]
+    for part, chosen in (("Train", range(8)), ("Val", (8,)), ("Test", (9,))):
+        folder = source / f"{part}_Folder"
+        rows = [("Image", "Description")]
+        for name in (name for name in slices if int(name[-1]) in chosen):
+            for kind in ("img", "labelcol"):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                (folder / kind / f"{name}.png").touch()
+            rows.append((f"{name}.png", f"Bilateral <infection> & two areas, {name}."))
+        xlsx(folder / f"{part}_text.xlsx", rows, shared=part == "Train")
+    return source
+
+
+def test_mosmed_is_split_by_patient_and_its_own_split_is_said_to_leak(
+    mosmed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mosmed", "--source", str(mosmed), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "warning: the published split has slices of 10 patients in more than one part" in said
+    assert "Morozov_study_0250 in training and validation and test" in said
+    sections = prepared(tmp_path / "out")
+    patients = {name: {patient_of(case) for case in cases} for name, cases in sections.items()}
+    assert {name: len(found) for name, found in patients.items()} == {
+        "training": 8,
+        "validation": 1,
+        "test": 1,
+    }
+    assert len(set().union(*patients.values())) == 10
+    item = json.loads((tmp_path / "out" / "datalist.json").read_text())["test"][0]
+    assert item["prompts"] == [f"Bilateral <infection> & two areas, {item['case']}."]
+
+
+def test_mosmed_as_published_says_so_in_the_file(mosmed: Path, tmp_path: Path) -> None:
+    assert main(["mosmed", "--source", str(mosmed), "--out", str(tmp_path / "out"), "--published"]) == 0
+    sections = prepared(tmp_path / "out")
+    assert {name: len(cases) for name, cases in sections.items()} == {
+        "training": 80,
+        "validation": 10,
+        "test": 10,
+    }
+    head = json.loads((tmp_path / "out" / "datalist.json").read_text())
+    assert head["split"].startswith("published, by slice: the published split has slices of 10 patients")
+
+
+def test_mosmed_refuses_missing_masks_and_other_sheets(
+    mosmed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mosmed / "Val_Folder" / "labelcol" / "Morozov_study_0250_8.png").unlink()
+    assert main(["mosmed", "--source", str(mosmed), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        "1 of 200 files are missing (Val_Folder/labelcol/Morozov_study_0250_8.png)" in capsys.readouterr().err
+    )
+    xlsx(mosmed / "Val_Folder" / "Val_text.xlsx", [("Name", "Text")], shared=True)
+    assert main(["mosmed", "--source", str(mosmed), "--out", str(tmp_path / "out")]) == 1
+    assert "Val_text.xlsx: not a sheet with the columns Image and Description" in capsys.readouterr().err
+    assert read_sentences(mosmed / "Test_Folder" / "Test_text.xlsx").keys() == {
+        f"Morozov_study_{volume:04d}_9.png" for volume in range(250, 260)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("Morozov_study_0255_13", "Morozov_study_0255"),
+        ("Jun_coronacases_case5_100", "Jun_coronacases_case5"),
+        ("bjorke_37", "bjorke"),
+    ],
+)
+def test_patients_of_mosmed_names(name: str, patient: str) -> None:
+    assert patient_of(name) == patient

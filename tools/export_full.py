@@ -1,0 +1,81 @@
+"""A checkpoint and the base encoders that it needs, in one folder: adapters folded in where that can be."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common.errors import InputError
+
+ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
+
+EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder cannot be and
+stays an adapter. Use the result with --image_model OUT/image_encoder --text_model OUT/text_encoder --checkpoint
+OUT/model.pt of the bundle's configs, and --adapter none where LoRA was folded in; no hub is asked then."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the bundle's own code in a process of its own; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.export_full", description=__doc__, epilog=EPILOG)
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/medvlm_organ")
+    add("--out", type=Path, required=True, help="folder to make")
+    add("--checkpoint", type=Path, help="model.pt of a training (default: the bundle's own)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of inference.json, such as preset=paper_qv",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        return _launch(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _launch(options: argparse.Namespace) -> int:
+    config = options.bundle / "configs" / "inference.json"
+    if not config.is_file():
+        raise InputError(
+            f"{options.bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one "
+            "such as bundles/medvlm_organ."
+        )
+    bundle = str(options.bundle.resolve())
+    export = {
+        "_target_": "scripts.common.export.export_full",
+        "network": "@network",
+        "folder": str(options.out.absolute()),
+    }
+    overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set), "run": [export]}
+    if options.checkpoint is not None:
+        overrides["checkpoint"] = str(options.checkpoint.absolute())
+    with tempfile.TemporaryDirectory(prefix="export-") as name:
+        job = Path(name) / "job.json"
+        job.write_text(json.dumps({"config": str(config.resolve()), "overrides": overrides}), "utf-8")
+        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", ENGINE, str(job)]
+        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
+
+
+def _settings(entries: list[str]) -> dict[str, object]:
+    """["preset=paper"] as overrides; a value is JSON if it can be read so, else text."""
+    settings: dict[str, object] = {}
+    for entry in entries:
+        key, equals, text = entry.partition("=")
+        if not equals or not key.isidentifier() or text.startswith(("$", "@", "%")):
+            raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as preset=paper_qv.")
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings
+
+
+if __name__ == "__main__":
+    sys.exit(main())
