@@ -1,4 +1,4 @@
-"""Referring data: its datalist, which lesion an item means, and that left in the text is left in the picture."""
+"""Referring data: which lesion an item means, and that left in the text is left in the picture."""
 
 import json
 from collections.abc import Callable
@@ -43,9 +43,7 @@ def make_volume(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
     """A volume stored in some axis order, with a bright lesion on the patient's left and a dark one right."""
 
     def make(axes: str) -> dict[str, Any]:
-        labels = np.zeros(
-            (16, 12, 3), np.uint8
-        )  # stored right to left, posterior to anterior, up: RAS+ is +x right
+        labels = np.zeros((16, 12, 3), np.uint8)  # RAS: x runs from left to right
         labels[2:5, 4:8, SLICE], labels[11:14, 4:8, SLICE] = LEFT_LESION, RIGHT_LESION  # small x: left
         hu = np.where(labels == LEFT_LESION, 200, np.where(labels == RIGHT_LESION, -100, 40)).astype(np.int16)
         for name, voxels in (("image", hu), ("label", labels)):
@@ -138,7 +136,7 @@ def test_a_slice_that_is_not_there_is_refused(tmp_path: Path, make_volume: Any) 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA", "PIR"])
 def test_left_in_the_text_is_left_in_the_picture(tmp_path: Path, make_volume: Any, axes: str) -> None:
-    """The patient's left lesion lies in the left half of what the network sees, however the file is stored."""
+    """The patient's left lesion lies in the left half of the field, however the file is stored."""
     left, right = items(
         tmp_path,
         make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
