@@ -29,8 +29,8 @@ _NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
 class TrainingStates:
     """Handler of the trainer that goes on from the newest sound state and saves a new one after each epoch.
 
-    Attach it after what an epoch's end changes (learning rate, validation). Of several processes the first one
-    writes; all of them read, so `folder` has to be one that all of them see.
+    Attach it after what an epoch's end changes (learning rate, validation). Of several processes the first
+    one writes; all of them read, so `folder` has to be one that all of them see.
 
     Args:
         folder: where the states are kept; one folder a run.
@@ -140,8 +140,8 @@ def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         )
     if broken:
         raise InputError(
-            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove them to "
-            "train from the beginning, or restore one from a backup."
+            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove "
+            f"them to train from the beginning, or restore one from a backup."
         )
     return None
 
@@ -154,6 +154,6 @@ def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str])
     ]
     if different:
         raise InputError(
-            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same settings "
-            "to go on with it, or another ckpt_dir (or remove the states) to train anew."
+            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same "
+            f"settings to go on with it, or another ckpt_dir (or remove the states) to train anew."
         )
