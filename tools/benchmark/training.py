@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark training",
-       
-        description="Slices a second of the loader alone, of the step alone
-        on random tensors, and of both together; " "the time to read one slice in each way there is; on a GPU, model FLOP utilisation. Weights are random: " "speed depends on sizes alone.",
+        description="Slices a second of the loader alone, of the step alone on random tensors, and of "
+        "both together; the time to read one slice in each way there is; on a GPU, model FLOP utilisation. Weights "
+        "are random: speed depends on sizes alone.",
     )
     add = parser.add_argument
     add("--preset", choices=("compact", "paper"), default="compact", help="of Med-VLM")
@@ -152,7 +152,7 @@ def _speeds(
     """Median slices a second; the three ways take turns, so that other load meets all of them."""
     batches: Iterator[Batch] = (batch for epoch in cycle([loader]) for batch in epoch)
     next(batches)
-    prompts = given["prompt"]  # the same words in every step: what a text costs the first time is no matter here
+    prompts = given["prompt"]  # the same words in every step: what a text costs once is no matter here
 
     def load() -> None:
         for _ in islice(batches, options.steps):
@@ -244,7 +244,9 @@ def _write_cases(folder: Path) -> Path:
         labels = np.zeros((side, side, slices), np.uint8)
         for label in range(1, len(ORGANS) + 1):
             row, column = divmod(label, 4)
-            labels[60 + 30 * row : 80 + 30 * row, 60 + 30 * column : 80 + 30 * column, number + 2 : 20] = label
+            labels[60 + 30 * row : 80 + 30 * row, 60 + 30 * column : 80 + 30 * column, number + 2 : 20] = (
+                label
+            )
         nib.save(nib.Nifti1Image(labels, nib.load(image).affine), folder / f"case{number}_label.nii.gz")
         items.append({"image": image.name, "label": f"case{number}_label.nii.gz"})
     names = {str(label): name for label, name in enumerate(ORGANS, start=1)}
@@ -258,8 +260,9 @@ def table(results: dict[str, Any]) -> str:
     speeds = results["slices_per_s"]
     slower = min(speeds["loader"], speeds["step"])
     lines = [
-        f"Med-VLM {results['preset']}, {results['image_size']} pixels, batches of {results['batch_size']} slices with "
-        f"{results['prompts']} prompts each, {results['workers']} loader processes, {results['device']}, "
+        f"Med-VLM {results['preset']}, {results['image_size']} pixels, batches of {results['batch_size']} "
+        f"slices with {results['prompts']} prompts each, {results['workers']} loader processes, "
+        f"{results['device']}, "
         f"{results['threads']} threads, bfloat16 {'on' if results['amp'] else 'off'}\n",
         "| | slices/s |",
         "|---|---|",
@@ -268,11 +271,12 @@ def table(results: dict[str, Any]) -> str:
         f"| both together | {speeds['together']:.1f} |",
         "",
         f"Together: {speeds['together'] / slower:.0%} of the slower one alone.",
-        f"A step takes {results['tflop_a_step']:.3g} TFLOP: {results['tflops']:.3g} TFLOP/s in the step alone.",
+        f"A step takes {results['tflop_a_step']:.3g} TFLOP: {results['tflops']:.3g} TFLOP/s alone.",
     ]
     peak = next((value for name, value in PEAK_TFLOPS.items() if name in results["device"]), None)
     if peak is not None:
-        lines.append(f"Model FLOP utilisation: {results['tflops'] / peak:.1%} of {peak:g} TFLOP/s (bfloat16, dense).")
+        share = results["tflops"] / peak
+        lines.append(f"Model FLOP utilisation: {share:.1%} of {peak:g} TFLOP/s (bfloat16, dense).")
     lines += ["", "| a slice and its labels from | ms |", "|---|---|"]
     lines += [f"| {name} | {milliseconds:.2f} |" for name, milliseconds in results["ms_a_slice"].items()]
     return "\n".join(lines)
