@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark training",
-        description="Slices a second of the loader alone, of the step alone on random tensors, and of "
-        "both together; the time to read one slice in each way there is; on a GPU, model FLOP utilisation. Weights "
-        "are random: speed depends on sizes alone.",
+        description="Slices a second of the loader alone, of the step alone on random tensors, and of both "
+        "together; milliseconds to read one slice in each way there is; on a GPU, model FLOP utilisation. "
+        "Weights are random: speed depends on sizes alone.",
     )
     add = parser.add_argument
     add("--preset", choices=("compact", "paper"), default="compact", help="of Med-VLM")
