@@ -29,9 +29,9 @@ def test_mlflow_keeps_parameters_curves_and_pictures(
     experiment = client.get_experiment_by_name("medvlm_organ")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
-    curves = {"epoch_loss/dice", "epoch_loss/bce", "learning_rate", "slices_per_s", "val_mean_dice",
-    "train_loss"}
-    assert curves <= run.data.metrics.keys() history = client.get_metric_history(run.info.run_id, "val_mean_dice")
+    curves = {"train_loss", "epoch_loss/dice", "epoch_loss/bce", "learning_rate", "val_mean_dice"}
+    assert curves <= run.data.metrics.keys()
+    history = client.get_metric_history(run.info.run_id, "val_mean_dice")
     assert [point.step for point in history] == [1, 2]
     kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"run.json", "config.json"} <= kept
