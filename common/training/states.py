@@ -106,7 +106,10 @@ class TrainingStates:
         except InputError as error:
             kept = [old.name for old in states(self.folder)]
             raise InputError(f"{error} Older states are whole: {', '.join(kept) or 'none yet'}.") from error
-        for old in states(self.folder)[self.keep :]:
+        others = [old for old in states(self.folder) if old != path]
+        damaged = [old for old in others if _epoch(old) >= engine.state.epoch]  # this run passed them over
+        sound = [old for old in others if old not in damaged]
+        for old in (*damaged, *sound[self.keep - 1 :]):
             old.unlink()
 
     def _targets(self, engine: Engine) -> dict[str, Any]:
@@ -119,8 +122,15 @@ class TrainingStates:
 
 def states(folder: Path) -> list[Path]:
     """State files in `folder`, the newest first."""
-    found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return sorted(
+        (path for path in folder.glob("*.pt") if _NAME.fullmatch(path.name)), key=_epoch, reverse=True
+    )
+
+
+def _epoch(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
 
 
 def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
