@@ -165,8 +165,8 @@ def _read_record(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
             FrozenBase(**entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); "
-            f"fetch it again together with {Path(checkpoint).name}."
+            f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); fetch it "
+            f"again together with {Path(checkpoint).name}."
         ) from error
     return content
 

@@ -1,4 +1,4 @@
-"""A network with everything in one folder: adapters folded in where they can be, base encoders beside them."""
+"""A network in one folder, base encoders included: adapters are folded in where they can be."""
 
 import logging
 import os
@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 def fold_adapters(network: nn.Module) -> int:
     """Add every LoRA's B A to the weights beside it and take the adapter away, in place; returns how many.
 
-    W x + B A x = (W + B A) x. A `LowRankBypass` stays: it runs beside a whole encoder, from its embedding to its
-    output, and no weight inside a nonlinear encoder can stand for that.
+    W x + B A x = (W + B A) x. A `LowRankBypass` stays: it runs beside a whole encoder, from its embedding to
+    its output, and no weight inside a nonlinear encoder can stand for that.
     """
     parents = [
         (parent, name, child)
@@ -37,10 +37,11 @@ def fold_adapters(network: nn.Module) -> int:
 
 
 def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
-    """Write `folder`: a transformers folder for each base encoder, and the rest as `model.pt` with its record.
+    """Write `folder`: a transformers folder for each base encoder, and the rest as `model.pt` with its
+    record.
 
-    The network itself is changed (`fold_adapters`). To use it: give the folders as the encoders' models, adapter
-    "none" if it was "qv", and `model.pt` as checkpoint; no hub is asked.
+    The network itself is changed (`fold_adapters`). To use it: give the folders as the encoders' models,
+    adapter "none" if it was "qv", and `model.pt` as checkpoint; no hub is asked.
 
     Raises:
         InputError: `folder` exists or cannot be written.

@@ -38,7 +38,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_synced(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `content` to `path` so that a power cut, a killed process or a full disk leaves an older file whole.
+    """Write `content` to `path` so that a power cut, a killed process or a full disk leaves an older file
+    whole.
 
     Raises:
         InputError: the disk is full or broken, or the folder cannot be written to.
@@ -52,8 +53,8 @@ def write_synced(path: str | os.PathLike[str], content: bytes) -> None:
                 os.fsync(file.fileno())
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be written ({error.strerror}, {len(content) / 2**20:.1f} MiB); make room on the "
-                "disk, then start the same command again."
+                f"{path}: cannot be written ({error.strerror}, {len(content) / 2**20:.1f} MiB); make room "
+                f"on the disk, then start the same command again."
             ) from error
     if os.name == "posix":  # the renaming is on the disk only when the folder is
         folder = os.open(path.parent, os.O_RDONLY)

@@ -12,9 +12,10 @@ from common.errors import InputError
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 
-EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder cannot be and
-stays an adapter. Use the result with --image_model OUT/image_encoder --text_model OUT/text_encoder --checkpoint
-OUT/model.pt of the bundle's configs, and --adapter none where LoRA was folded in; no hub is asked then."""
+EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder
+cannot be and stays an adapter. Use the result with --image_model OUT/image_encoder --text_model
+OUT/text_encoder --checkpoint OUT/model.pt of the bundle's configs, and --adapter none where LoRA was folded
+in; no hub is asked then."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,8 +44,8 @@ def _launch(options: argparse.Namespace) -> int:
     config = options.bundle / "configs" / "inference.json"
     if not config.is_file():
         raise InputError(
-            f"{options.bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one "
-            "such as bundles/medvlm_organ."
+            f"{options.bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
+            f"name one such as bundles/medvlm_organ."
         )
     bundle = str(options.bundle.resolve())
     export = {

@@ -47,7 +47,7 @@ class SliceSource(Protocol):
 
 @dataclass(frozen=True)
 class FramedCase:
-    """A `SliceSource` in memory: images (D, S, S) float16, labels (D, S, S) uint8; 48 KiB a slice at S = 128."""
+    """A `SliceSource` in memory: images (D, S, S) float16 and labels (D, S, S) uint8."""
 
     images: Tensor
     labels: Tensor
@@ -84,18 +84,16 @@ def frame_case(case: Case, *, size: int, window_hu: tuple[float, float] = ABDOME
 
 def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
     counts = np.stack([np.bincount(slice_.ravel(), minlength=256) for slice_ in labels])
-    return {
-        int(number): np.flatnonzero(counts[:, number])
-        for number in np.flatnonzero(counts.any(axis=0))
-        if number
-    }
+    numbers = np.flatnonzero(counts[:, 1:].any(axis=0)) + 1
+    return {int(number): np.flatnonzero(counts[:, number]) for number in numbers}
 
 
 class StoredCase:
     """A `SliceSource` in a file of a store, mapped into memory; every slice is checked as it is read.
 
-    The file is a row of records, one a slice: image (S, S) float16, labels (S, S) uint8. The JSON beside it has
-    the rest, with a CRC-32 for each record. It is written last, so that a case without one is not there yet.
+    The file is a row of records, one a slice: image (S, S) float16, labels (S, S) uint8. The JSON beside it
+    has the rest, with a CRC-32 for each record. It is written last, so that a case without one is not there
+    yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,7 +120,8 @@ class StoredCase:
         record = np.array(_mapped(self.path, self.size)[index])
         if zlib.crc32(record.tobytes()) != self.crc32[index]:
             raise InputError(
-                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); remove the "
+                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); "
+                f"remove the "
                 "file, then start again to have it built anew."
             )
         return torch.from_numpy(record["image"].copy()), torch.from_numpy(record["label"].copy())
@@ -139,7 +138,8 @@ def open_store(
 ) -> list[StoredCase]:
     """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
 
-    A case is built anew when its files (path, size, time), `size` or `window_hu` change. Several processes may
+    A case is built anew when its files (path, size, time), `size` or `window_hu` change. Several processes
+    may
     build at once: each file appears by renaming, and with different `start`s they share the work.
 
     Args:

@@ -159,8 +159,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             having[number], lacking[number] = np.concatenate(present), np.concatenate(absent)
             if not len(having[number]):
                 raise InputError(
-                    f"labels: no training case has a voxel of '{organ.name}' (label {number}); "
-                    "remove it from 'labels' or add a case that has it."
+                    f"labels: no training case has a voxel of '{organ.name}' (label {number}); remove it "
+                    f"from 'labels' or add a case that has it."
                 )
         return having, lacking
 
@@ -187,10 +187,11 @@ def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Draw numbers, epoch after epoch: epoch e (from 1) gives (e - 1) * n to e * n - 1, shared by the processes.
+    """Draw numbers, epoch after epoch: epoch e (from 1) gives (e - 1) * n to e * n - 1, shared by the
+    processes.
 
-    With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else. MONAI's
-    trainer sets the epoch; a plain loop over the loader goes on by itself.
+    With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else.
+    MONAI's trainer sets the epoch; a plain loop over the loader goes on by itself.
 
     Args:
         dataset: whose length makes an epoch.

@@ -135,8 +135,8 @@ class TextEncoder(nn.Module):
         known = [(prompt, self._remembered.pop(prompt, None)) for prompt in wanted]
         rows = {prompt: row for prompt, row in known if row is not None}
         new = [prompt for prompt in wanted if prompt not in rows]
-        # The autocast of one call may not show in the features that later calls reuse. Nor may the company of a
-        # prompt: its features would differ in the last bits, and with them a training that was resumed.
+        # The autocast of one call may not show in the features that later calls reuse. Nor may the company
+        # of a prompt: its features would differ in the last bits, and with them a training that was resumed.
         device = next(self.parameters()).device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for prompt in new:
@@ -285,8 +285,8 @@ def _check(network: PreTrainedModel, name: str, max_tokens: int) -> None:
     embedded = embedding.weight.shape[1]
     if embedded != config.hidden_size:
         raise InputError(
-            f"{name}: its embeddings are {embedded} wide and its states {config.hidden_size}; give a "
-            "model where both are the same."
+            f"{name}: its embeddings are {embedded} wide and its states {config.hidden_size}; give a model "
+            f"where both are the same."
         )
     positions = getattr(config, "max_position_embeddings", max_tokens)
     if not 3 <= max_tokens <= positions:

@@ -56,9 +56,9 @@ class LostNeighbour:
             raise error
         rank, count = distributed.get_rank(), distributed.get_world_size()
         message = (
-            f"process {rank} of {count}: another process ended or did not answer in epoch {engine.state.epoch} "
-            f"({str(error).splitlines()[0][:200]}); look for its own error above, then start the same command again: "
-            "training goes on from the newest state."
+            f"process {rank} of {count}: another process ended or did not answer in epoch "
+            f"{engine.state.epoch} ({str(error).splitlines()[0][:200]}); look for its own error above, "
+            f"then start the same command again: training goes on from the newest state."
         )
         _log.error(message)
         raise InputError(message) from error

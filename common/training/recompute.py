@@ -1,4 +1,4 @@
-"""Activation checkpointing: a transformer's layers compute again in the backward pass instead of remembering."""
+"""Activation checkpointing: layers compute again in the backward pass instead of remembering."""
 
 import logging
 from collections.abc import Callable

@@ -28,9 +28,9 @@ class RunRecord:
     """Handler that writes `run.json` and `config.json` to the run's folder when its engine starts.
 
     `config.json` is the configuration as it was after all files and overrides; it runs by itself:
-    `python -m monai.bundle run training --config_file config.json`. `run.json` says when, where and with what:
-    versions, commit, SHA-256 of the datalist, the cases and patients of each split, the number of processes.
-    A run that goes on adds an entry to `run.json`; earlier ones stay.
+    `python -m monai.bundle run training --config_file config.json`. `run.json` says when, where and with
+    what: versions, commit, SHA-256 of the datalist, the cases and patients of each split, the number of
+    processes. A run that goes on adds an entry to `run.json`; earlier ones stay.
 
     Args:
         output_dir: the run's folder.
@@ -113,8 +113,8 @@ def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def _config_being_parsed() -> dict[str, Any] | None:
     """The content of the parser that is building the caller; None when it is built by plain code.
 
-    A MONAI config has no way to refer to itself as a whole, so it is read off the parser that waits further up
-    the stack.
+    A MONAI config has no way to refer to itself as a whole, so it is read off the parser that waits further
+    up the stack.
     """
     frame: FrameType | None = sys._getframe()
     while frame is not None:

@@ -29,8 +29,8 @@ _NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
 class TrainingStates:
     """Handler of the trainer that goes on from the newest sound state and saves a new one after each epoch.
 
-    Attach it after what an epoch's end changes (learning rate, validation). Of several processes the first one
-    writes; all of them read, so `folder` has to be one that all of them see.
+    Attach it after what an epoch's end changes (learning rate, validation). Of several processes the first
+    one writes; all of them read, so `folder` has to be one that all of them see.
 
     Args:
         folder: where the states are kept; one folder a run.
@@ -106,7 +106,10 @@ class TrainingStates:
         except InputError as error:
             kept = [old.name for old in states(self.folder)]
             raise InputError(f"{error} Older states are whole: {', '.join(kept) or 'none yet'}.") from error
-        for old in states(self.folder)[self.keep :]:
+        others = [old for old in states(self.folder) if old != path]
+        damaged = [old for old in others if _epoch(old) >= engine.state.epoch]  # this run passed them over
+        sound = [old for old in others if old not in damaged]
+        for old in (*damaged, *sound[self.keep - 1 :]):
             old.unlink()
 
     def _targets(self, engine: Engine) -> dict[str, Any]:
@@ -119,8 +122,15 @@ class TrainingStates:
 
 def states(folder: Path) -> list[Path]:
     """State files in `folder`, the newest first."""
-    found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return sorted(
+        (path for path in folder.glob("*.pt") if _NAME.fullmatch(path.name)), key=_epoch, reverse=True
+    )
+
+
+def _epoch(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
 
 
 def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -140,8 +150,8 @@ def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         )
     if broken:
         raise InputError(
-            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove them to "
-            "train from the beginning, or restore one from a backup."
+            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove "
+            f"them to train from the beginning, or restore one from a backup."
         )
     return None
 
@@ -154,6 +164,6 @@ def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str])
     ]
     if different:
         raise InputError(
-            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same settings "
-            "to go on with it, or another ckpt_dir (or remove the states) to train anew."
+            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same "
+            f"settings to go on with it, or another ckpt_dir (or remove the states) to train anew."
         )

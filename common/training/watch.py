@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import defaultdict
 from typing import Any
 
 import ignite.distributed as idist

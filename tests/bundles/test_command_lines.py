@@ -58,6 +58,29 @@ def test_evaluating(bundle: Path, trained: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_evaluating_in_two_processes_gives_the_tables_of_one(
+    bundle: Path, trained: Any, phantoms: Path, tmp_path: Path
+) -> None:
+    """On three cases, so that one process has one more than the other."""
+    datalist = json.loads((phantoms / "datalist.json").read_text())
+    datalist["test"], datalist["training"] = datalist["training"] + datalist["test"], []
+    for item in datalist["test"]:
+        item |= {kind: str(phantoms / item[kind]) for kind in ("image", "label")}
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist))
+    changes = {**trained.overrides, "datalist": tmp_path / "datalist.json"}
+    one = options(bundle, "train.json", "evaluate.json", **{**changes, "output_dir": tmp_path / "one"})
+    run("-m", "monai.bundle", "run", "evaluating", *one, cwd=tmp_path)
+    configs = ("train.json", "evaluate.json", "multi_gpu_evaluate.json")
+    two = options(bundle, *configs, **{**changes, "output_dir": tmp_path / "two"})
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run(*launcher, "-m", "monai.bundle", "run", "evaluating", *two, cwd=tmp_path)
+    for name in ("volumes.csv", "slices.csv"):
+        first, second = (sorted((tmp_path / part / name).read_text().splitlines()) for part in ("one", "two"))
+        assert first == second
+        assert len(first) > 3
+
+
+@pytest.mark.slow
 def test_inferring(bundle: Path, trained: Any, phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("the liver\n# a comment\nspleen\n")
     image = json.loads((phantoms / "datalist.json").read_text())["test"][0]["image"]

@@ -1,6 +1,7 @@
 """medvlm_organ's configs, really run in this process on phantoms, and what they write."""
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -111,9 +112,26 @@ def test_training_draws_its_curves(trained: Any) -> None:
         scalars |= {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
     epochs, batches = trained.overrides["epochs"], 64 // trained.overrides["batch_size"]
     assert [event.step for event in scalars["val_mean_dice"]] == list(range(1, epochs + 1))
+    assert {"epoch_loss", "epoch_loss/dice", "epoch_loss/bce", "slices_per_s"} < scalars.keys()
+    assert {"val_mean_dice/liver", "val_mean_dice/spleen"} & scalars.keys()
+    rates = [event.value for event in scalars["learning_rate"]]
+    assert rates == pytest.approx([0.001, 0.0005])  # a cosine over two epochs
     losses = [event.value for event in scalars["train_loss"]]
     assert len(losses) == epochs * batches
     assert np.mean(losses[-batches:]) < np.mean(losses[:batches])  # it learns
+
+
+def test_training_leaves_pictures_and_its_record(trained: Any, phantoms: Path) -> None:
+    pictures = [path.name for path in (trained.logs / "pictures").iterdir()]
+    assert sorted(name[-9:] for name in pictures) == ["00001.png", "00002.png"]  # one case, two epochs
+    (entry,) = json.loads((trained.logs / "run.json").read_text())
+    content = (phantoms / "datalist.json").read_bytes()
+    assert entry["datalist"]["sha256"] == hashlib.sha256(content).hexdigest()
+    split = {name: len(json.loads(content)[name]) for name in ("training", "validation", "test")}
+    assert {name: len(cases) for name, cases in entry["split"].items()} == split
+    config = json.loads((trained.logs / "config.json").read_text())
+    assert all(config[name] == value for name, value in trained.overrides.items())
+    assert config["train"]["trainer"]["_target_"] == "SupervisedTrainer"
 
 
 def test_label_map_lies_in_the_inputs_own_grid(inferred: Inference) -> None:

@@ -163,8 +163,10 @@ def test_config_names_what_there_is_and_nobodys_folders(
 def test_other_ranks_leave_out_nothing_but_what_they_would_say_twice(config: Path) -> None:
     parser = ConfigParser()
     parser.read_config([str(config.parent / "train.json"), str(config)])
-    handlers = [*parser["train#handlers"], *parser["validate#handlers"]]
-    left_out = {handler["_target_"] for handler in handlers if "_disabled_" in handler}
-    assert left_out <= {"StatsHandler", "TensorBoardStatsHandler", "ignite.handlers.ProgressBar"}
-    kept = {handler["_target_"] for handler in handlers if "_disabled_" not in handler}
-    assert not kept & {"StatsHandler", "TensorBoardStatsHandler", "ignite.handlers.ProgressBar"}
+    names = [*parser["train#handlers"], *parser["validate#handlers"]]
+    handlers = [parser[name[1:]] if isinstance(name, str) else name for name in names]
+    left_out = {h["_target_"] for h in handlers if h.get("_disabled_") == "$not @first_process"}
+    once = {"StatsHandler", "TensorBoardStatsHandler", "ignite.handlers.ProgressBar", "MLFlowHandler"}
+    assert left_out <= once
+    kept = {h["_target_"] for h in handlers if h.get("_disabled_") != "$not @first_process"}
+    assert not kept & once

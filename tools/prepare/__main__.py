@@ -45,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.prepare",
-        description="Turn a public data set, or your own images and label maps, into a datalist split by patient. "
-        "Nothing is downloaded; a folder that lacks files is refused, with a list and where to get the data.",
+        description="Turn a public data set, or your own images and label maps, into a datalist split by "
+        "patient. Nothing is downloaded; a folder that lacks files is refused, with a list and where to "
+        "get the data.",
     )
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
     parsers = {}

@@ -1,9 +1,9 @@
 """FLARE22: abdominal CT with 13 organs.
 
-J. Ma et al., "Unleashing the strengths of unlabelled data in deep learning-assisted pan-cancer abdominal organ
-quantification: the FLARE22 challenge", Lancet Digital Health 6, e815-e826 (2024). The challenge's training set
-has 50 labelled cases, FLARE22_Tr_0001 to 0050; 50 more (FLARETs_0001 to 0050) served for tuning and were given
-out with labels later. Layout and numbers: https://flare22.grand-challenge.org/Dataset/.
+J. Ma et al., "Unleashing the strengths of unlabelled data in deep learning-assisted pan-cancer abdominal
+organ quantification: the FLARE22 challenge", Lancet Digital Health 6, e815-e826 (2024). The challenge's
+training set has 50 labelled cases, FLARE22_Tr_0001 to 0050; 50 more (FLARETs_0001 to 0050) served for tuning
+and were given out with labels later. Layout and numbers: https://flare22.grand-challenge.org/Dataset/.
 
     images/FLARE22_Tr_0001_0000.nii.gz    labels/FLARE22_Tr_0001.nii.gz
 """
@@ -21,8 +21,8 @@ SOURCE = Source(
     reference="J. Ma et al., Lancet Digital Health 6, e815-e826 (2024)",
     licence="research use under the challenge's rules; images come from several public sets with their own",
     where="join https://flare22.grand-challenge.org and accept its rules.",
-    layout="images/FLARE22_Tr_NNNN_0000.nii.gz and labels/FLARE22_Tr_NNNN.nii.gz (or .nii) for 50 cases, and, "
-    "where you have it, the tuning set as tuning/images/FLARETs_NNNN_0000.nii.gz and tuning/labels",
+    layout="images/FLARE22_Tr_NNNN_0000.nii.gz and labels/FLARE22_Tr_NNNN.nii.gz (or .nii) for 50 cases, "
+    "and, where you have it, the tuning set as tuning/images/FLARETs_NNNN_0000.nii.gz and tuning/labels",
 )
 ORGANS = (
     *("liver", "right kidney", "spleen", "pancreas", "aorta", "inferior vena cava", "right adrenal gland"),
@@ -34,7 +34,8 @@ SPLIT_SEED = 0
 
 
 def prepare(source: Path, out: Path) -> None:
-    """Write `out`/datalist.json. With the tuning set that is the test section, else a fifth of the 50 cases is.
+    """Write `out`/datalist.json. With the tuning set that is the test section, else a fifth of the 50 cases
+    is.
 
     Raises:
         InputError: files are missing, or `out` cannot be written.

@@ -74,8 +74,8 @@ def prepare(source: Path, out: Path, options: Options) -> list[str]:
     if empty:
         patients = len({case.patient for case in sound})
         raise InputError(
-            f"{source}: {patients} patients are too few for a share in {', '.join(empty)}; add patients or change "
-            "--validation and --test."
+            f"{source}: {patients} patients are too few for a share in {', '.join(empty)}; add patients or "
+            f"change --validation and --test."
         )
     write_datalist(out, {"name": source.resolve().name}, options.names, sections)
     return faults
@@ -97,8 +97,9 @@ def find_pairs(source: Path, options: Options) -> list[Case]:
         without = f"; without a partner: {', '.join(alone[:10])}" if alone else ""
         more = f" and {len(alone) - 10} more" if len(alone) > 10 else ""
         raise InputError(
-            f"{source}: found {found}{without}{more}; expected one label map for each image: give patterns in which "
-            "the * stands for the same text, such as --images 'images/*_0000.nii.gz' --labels 'labels/*.nii.gz'."
+            f"{source}: found {found}{without}{more}; expected one label map for each image: give patterns "
+            f"in which the * stands for the same text, such as --images 'images/*_0000.nii.gz' --labels "
+            "'labels/*.nii.gz'."
         )
     names = tuple(options.names.values())
     return [
@@ -111,15 +112,13 @@ def check(case: Case, options: Options) -> list[str]:
     """Read a case and return what is odd about it.
 
     Raises:
-        InputError: unreadable files, image and labels on different grids, voxels that are no numbers, label
-            numbers without a name, or voxel sizes that cannot be.
+        InputError: unreadable files, image and labels on different grids, no finite voxel, label numbers
+            without a name, or voxel sizes that cannot be.
     """
     assert case.label is not None
     image, labels = read_volume(case.image), read_labels(case.label)
     check_same_grid(labels, image)
     _check_spacing(case, image)
-    if not np.isfinite(image.slices).all():
-        raise InputError(f"{case.image}: some voxels are no numbers (NaN or infinite); repair the file.")
     present = set(np.unique(labels.slices).tolist()) - {0}
     if unnamed := sorted(present - options.names.keys() - options.ignore):
         raise InputError(
@@ -140,8 +139,8 @@ def _check_spacing(case: Case, image: Volume) -> None:
     if not all(lowest <= size <= highest for size in image.spacing_mm):
         sizes = " x ".join(f"{size:g}" for size in image.spacing_mm)
         raise InputError(
-            f"{case.image}: voxels of {sizes} mm (slices, rows, columns), expected {lowest:g} to {highest:g} mm each; "
-            "correct the header's spacing or unit."
+            f"{case.image}: voxels of {sizes} mm (slices, rows, columns), expected {lowest:g} to "
+            f"{highest:g} mm each; correct the header's spacing or unit."
         )
 
 
@@ -149,7 +148,8 @@ def _matches(source: Path, pattern: str, flag: str) -> dict[str, Path]:
     """{what the "*" stands for: file}."""
     if pattern.count("*") != 1 or pattern.startswith("/") or ".." in pattern:
         raise InputError(
-            f"{flag}: found '{pattern}', expected a pattern below --source with one *, such as images/*.nii.gz."
+            f"{flag}: found '{pattern}', expected a pattern below --source with one *, such as "
+            f"images/*.nii.gz."
         )
     before, after = (re.escape(part) for part in pattern.split("*"))
     files = (path for path in source.glob(pattern) if path.is_file())
@@ -165,7 +165,8 @@ def _patient(key: str, pattern: str | None) -> str:
     match = re.search(pattern, key)
     if match is None or not match.groups() or not match[1]:
         raise InputError(
-            f"--patient: '{pattern}' has no group that matches in the case '{key}'; give one such as '^([^_]+)_'."
+            f"--patient: '{pattern}' has no group that matches in the case '{key}'; give one such as "
+            f"'^([^_]+)_'."
         )
     return _identifier(match[1])
 

@@ -1,7 +1,7 @@
 """MosMedData+: lung CT slices with COVID-19 infections and a sentence each.
 
-Z. Li et al., "LViT: Language meets Vision Transformer in Medical Image Segmentation", IEEE TMI 43, 96-107 (2024),
-in the layout of https://github.com/HUANGLIZI/LViT (README, "Format Preparation"):
+Z. Li et al., "LViT: Language meets Vision Transformer in Medical Image Segmentation", IEEE TMI 43, 96-107
+(2024), in the layout of https://github.com/HUANGLIZI/LViT (README, "Format Preparation"):
 
     Train_Folder/Train_text.xlsx (columns Image, Description)   Train_Folder/img   Train_Folder/labelcol
     Val_Folder/Val_text.xlsx ...                                Test_Folder/Test_text.xlsx ...
@@ -44,7 +44,8 @@ def prepare(source: Path, out: Path, *, published: bool = False) -> None:
     Args:
         source: the folder with Train_Folder, Val_Folder, Test_Folder.
         out: folder to write to.
-        published: keep the published split; then each slice counts as a patient of its own and the file says so.
+        published: keep the published split; then each slice counts as a patient of its own and the file says
+        so.
 
     Raises:
         InputError: files are missing or unreadable, or `out` cannot be written.

@@ -48,7 +48,8 @@ NAMES = {
 
 
 def prepare(source: Path, out: Path, *, sequence: str | None = None) -> None:
-    """Write `out`/datalist.json, split by case (the Decathlon says of no two cases that they are one patient).
+    """Write `out`/datalist.json, split by case (the Decathlon says of no two cases that they are one
+    patient).
 
     Args:
         source: a task's folder.
@@ -103,7 +104,8 @@ def _channel(source: Path, modality: dict[str, str], sequence: str | None) -> in
     if sequence not in names:
         found = "none" if sequence is None else f"'{sequence}'"
         raise InputError(
-            f"--sequence: found {found}, but {source.name} has {', '.join(names)} in its files and one is used; name it."
+            f"--sequence: found {found}, but {source.name} has {', '.join(names)} in its files and one is "
+            f"used; name it."
         )
     return names[sequence] if len(names) > 1 else None
 
@@ -114,10 +116,12 @@ def _one_sequence(case: Case, channel: int, out: Path) -> Case:
         image = nib.load(case.image)
         if len(image.shape) != 4 or image.shape[3] <= channel:
             raise InputError(
-                f"{case.image}: an array of {image.shape}, expected four axes with the sequences on the last; fetch "
-                "the task again."
+                f"{case.image}: an array of {image.shape}, expected four axes with the sequences on the "
+                f"last; fetch the task again."
             )
         array = np.asarray(image.dataobj[..., channel], dtype=np.float32)
+        taken = nib.Nifti1Image(array, image.affine, image.header)
+        taken.set_data_dtype(np.float32)  # in the file's own integers it would be rescaled and rounded
         with atomic_path(path) as temporary:
-            nib.save(nib.Nifti1Image(array, image.affine, image.header), temporary)
+            nib.save(taken, temporary)
     return Case(case.case, path, case.label, case.patient, case.targets)

@@ -19,7 +19,8 @@ SOURCE = Source(
     description="Thoracic CT, HU, four organs at risk",
     reference="Z. Lambert et al., IPTA (2020)",
     licence="by a data usage agreement with the organisers, research only",
-    where="register at https://competitions.codalab.org/competitions/21145 and sign its data usage agreement.",
+    where="register at https://competitions.codalab.org/competitions/21145 and sign its data usage "
+    "agreement.",
     layout="train/Patient_NN/Patient_NN.nii.gz and train/Patient_NN/GT.nii.gz for 40 patients",
 )
 LABELS = {1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}

@@ -113,6 +113,26 @@ def test_checkpoint_is_loaded_when_the_engine_starts(tmp_path: Path) -> None:
     assert network.weight.dtype == torch.float32
 
 
+def test_without_a_path_the_network_stays_as_it_is() -> None:
+    network = OneNumber(2.0)
+    started(LoadCheckpoint(network=network, path=None))
+    assert network.weight.item() == 2.0
+
+
+def test_a_training_that_goes_on_keeps_a_better_checkpoint_of_before(
+    tmp_path: Path, validate: Callable[..., None]
+) -> None:
+    path = tmp_path / "model.pt"
+    first = BestCheckpoint(network=OneNumber(1.0), path=path)
+    validate(first, 0.8)
+    second = BestCheckpoint(network=OneNumber(2.0), path=path)
+    second.load_state_dict(first.state_dict())
+    validate(second, 0.7)
+    assert torch.load(path, weights_only=True)["weight"].item() == 1.0
+    validate(second, 0.9)
+    assert torch.load(path, weights_only=True)["weight"].item() == 2.0
+
+
 def test_missing_checkpoint_and_other_base_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with pytest.raises(

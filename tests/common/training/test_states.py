@@ -93,6 +93,18 @@ def test_a_damaged_newest_state_gives_way_to_the_one_before(
         newest_sound_state(tmp_path)
 
 
+def test_a_damaged_state_does_not_take_the_place_of_a_sound_one(tmp_path: Path) -> None:
+    Run(tmp_path, keep=2).until(3)
+    newest = states(tmp_path)[0]
+    newest.write_bytes(b"")
+    newest.rename(tmp_path / "epoch_00003-ffffffffffffffff.pt")  # sorts after whatever comes in its place
+    Run(tmp_path, keep=2).until(3)
+    assert [path.name[:11] for path in states(tmp_path)] == ["epoch_00003", "epoch_00002"]
+    found = newest_sound_state(tmp_path)
+    assert found is not None
+    assert found[0] == states(tmp_path)[0]
+
+
 def test_half_written_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     Run(tmp_path).until(1)
     left = tmp_path / ".partial-abc"

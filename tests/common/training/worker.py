@@ -70,7 +70,7 @@ def gradients(datalist: Path, out: Path) -> None:
 
 
 def evaluation(datalist: Path, out: Path) -> None:
-    """Scores of wrong answers that depend on the case alone: the reference, moved by the digit in its name."""
+    """Scores of wrong answers: the reference, moved by as many pixels as the digit in the case's name."""
     cases = VolumeCases(load_datalist(datalist, "validation"), label_names=load_label_names(datalist))
     loader = DataLoader(cases, sampler=CaseSampler(cases), collate_fn=only_item)
 

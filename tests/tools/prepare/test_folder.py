@@ -88,8 +88,9 @@ def test_bad_pairs_are_left_out_and_named(
         [
             "p0_a.nii.gz: ",
             "p1_a.nii.gz: has the label numbers 3 without a name; add --name 3=NAME, or --ignore 3.",
-            "p2_a.nii.gz: some voxels are no numbers (NaN or infinite); repair the file.",
-            "p3_a.nii.gz: voxels of 2 x 0.001 x 0.001 mm (slices, rows, columns), expected 0.05 to 20 mm each",
+            "p2_a.nii.gz: no voxel holds a finite number",
+            "p3_a.nii.gz: voxels of 2 x 0.001 x 0.001 mm (slices, rows, columns), expected 0.05 to 20 mm "
+            "each",
             "p4_a.nii.gz: ",
         ],
         strict=True,

@@ -1,0 +1,38 @@
+"""MLflow by one override: what a training leaves in its local store."""
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_parameters_curves_and_pictures(
+    make_workflow: Callable[..., ConfigWorkflow], tiny: dict[str, Any], phantoms: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("mlflow") is None:
+        pytest.skip("mlflow is not installed: pip install '.[tracking]' to have its store tested")
+    from mlflow import MlflowClient
+
+    output = tmp_path / "logs"
+    places = {"dataset_dir": str(phantoms), "ckpt_dir": str(tmp_path / "m"), "output_dir": str(output)}
+    with chdir(tmp_path):
+        workflow = make_workflow("train.json", "mlflow.json", **{**tiny, **places, "draws_per_epoch": 8})
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    client = MlflowClient(f"sqlite:///{output}/mlflow.db")
+    experiment = client.get_experiment_by_name("medvlm_organ")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    curves = {"train_loss", "epoch_loss/dice", "epoch_loss/bce", "learning_rate", "val_mean_dice"}
+    assert curves <= run.data.metrics.keys()
+    history = client.get_metric_history(run.info.run_id, "val_mean_dice")
+    assert [point.step for point in history] == [1, 2]
+    kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"run.json", "config.json"} <= kept
+    assert any(name.endswith("_epoch_00002.png") for name in kept)
