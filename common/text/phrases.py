@@ -8,7 +8,7 @@ from ..errors import InputError
 from .noise import add_typos, change_case
 from .vocabulary import Organ, Vocabulary
 
-# What people write around a name. The two lists share no sentence: the second one is for tests of what was learnt.
+# What people write around a name. The lists share no sentence: the held-out ones test what was learnt.
 CARRIERS = (
     *("{}", "the {}", "segment the {}", "show the {}", "{} on CT", "outline the {}", "find the {}"),
     *("the whole {}", "mark the {} in this scan", "a mask of the {}"),
@@ -24,6 +24,7 @@ RELATIONS = (
     "beside the {neighbour} lies the {organ}: segment the {organ}",
 )
 HELD_OUT_RELATIONS = ("the {organ} near the {neighbour}", "the {organ} but not the {neighbour}")
+LEVELS = ("none", "simple", "sentence", "complex")
 TYPO_RATE = 0.4  # of the words of a prompt that is misspelt
 
 
@@ -32,8 +33,8 @@ class Phrasing:
     """How the texts of an organ are drawn.
 
     Attributes:
-        level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence, half
-            of them with a neighbour) or "complex" (a description).
+        level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
+            half of them with a neighbour) or "complex" (a description).
         noise: share of the texts with other capitals, and of those with misspelt words, each 0 to 1.
     """
 
@@ -41,9 +42,9 @@ class Phrasing:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.level not in ("none", "simple", "sentence", "complex"):
+        if self.level not in LEVELS:
             raise InputError(
-                f"text level: found {self.level!r}, expected one of none, simple, sentence, complex; choose one."
+                f"text level: found {self.level!r}, expected one of {', '.join(LEVELS)}; choose one."
             )
         if not 0.0 <= self.noise <= 1.0:
             raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1; correct it.")
@@ -52,11 +53,10 @@ class Phrasing:
         """A text for `organ`."""
         if self.level == "none":
             return ""
-        text = (
-            _sentence(organ, vocabulary, rng)
-            if self.level == "sentence"
-            else _one(organ.texts(self.level), rng)
-        )
+        if self.level == "sentence":
+            text = _sentence(organ, vocabulary, rng)
+        else:
+            text = _one(organ.texts(self.level), rng)
         if rng.random() < self.noise:
             text = change_case(text, rng)
         if rng.random() < self.noise:
