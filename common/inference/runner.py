@@ -23,7 +23,7 @@ from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of
 from .run_report import RunReport
-from .staging import check_writable, scratch_array, staged
+from .staging import check_writable, clear, scratch_array, staged
 from .writers import write_case
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class CaseRunner:
 
     def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
         if loaded.volume is None:
+            clear(case)
             outcomes.add(case, "skipped")
             return
         volume, inferer = loaded.volume, self.inferer

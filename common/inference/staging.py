@@ -48,24 +48,34 @@ def _cannot_write(folder: Path, reason: str) -> InputError:
 def staged(case: Case) -> Iterator[Path]:
     """Yield a hidden folder beside the case's outputs, which is removed at the end.
 
-    A run that was killed could not remove its own; the next one for the case does. A folder in use is
-    locked, so that runs side by side do not disturb each other.
-
     Raises:
         InputError: the output folder cannot be written to, or the disk is full.
     """
     try:
         case.stem.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".partial-{case.stem.name}-"
-        for left in case.stem.parent.glob(f"{glob.escape(prefix)}*"):
-            _remove_unless_locked(left)
+        clear(case)
         with (
-            tempfile.TemporaryDirectory(prefix=prefix, dir=case.stem.parent) as name,
+            tempfile.TemporaryDirectory(prefix=_prefix(case), dir=case.stem.parent) as name,
             _locked(Path(name)),
         ):
             yield Path(name)
     except OSError as error:
         raise _cannot_write(case.stem.parent, error.strerror or str(error)) from error
+
+
+def clear(case: Case) -> None:
+    """Remove what runs left behind that were killed at this case.
+
+    A folder in use is locked, so that runs side by side do not disturb each other.
+    """
+    for folder in case.stem.parent.glob(f"{glob.escape(_prefix(case))}*"):
+        with suppress(FileNotFoundError), _locked(folder) as free:  # another run may remove it first
+            if free:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(case: Case) -> str:
+    return f".partial-{case.stem.name}-"
 
 
 @contextmanager
@@ -84,12 +94,6 @@ def _locked(folder: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(handle)
-
-
-def _remove_unless_locked(folder: Path) -> None:
-    with suppress(FileNotFoundError), _locked(folder) as free:  # another run may remove it first
-        if free:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(folder: Path, names: Sequence[str], *, to: Path) -> None:
