@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="do words cost accuracy? Med-VLM compact beside an image-only UNet on real head-and-neck CT",
         description="Train Med-VLM compact without words, with names and with descriptions, and MONAI's "
         "image-only UNet, each for the same time in turns, on the same slices of OpenKBP; segment the test "
-        "patients through the NIfTI path that users take; print Dice and distances in mm with bootstrap intervals.",
+        "patients through the NIfTI path that users take; print Dice and distances in mm with bootstrap "
+        "intervals.",
     )
     _add_comparison(
         studies,
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source="annotation.json, train/, valid/",
         minutes=10.0,
         help="does LSMS gain by its sentences? Beside no text, wrong text and an image-only UNet",
-        description="Train LSMS (on a CPU compact, on a GPU paper_t) with its sentences, without text and with "
-        "shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest X-rays of "
-        "QaTa-COV19; print Dice and IoU of the test pictures with bootstrap intervals.",
+        description="Train LSMS (on a CPU compact, on a GPU paper_t) with its sentences, without text and "
+        "with shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest "
+        "X-rays of QaTa-COV19; print Dice and IoU of the test pictures with bootstrap intervals.",
     )
     _add_listen(studies)
     _add_words(studies)
@@ -87,8 +88,8 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = studies.add_parser(
         "listen",
         help="does a bundle do what its prompts say? Synonyms, paraphrases, typos, swapped and absent organs",
-        description="Segment the volumes of a datalist with a bundle, asking for every organ in many ways, and "
-        "print how often the right organ came back. The bundle's engine runs through tools.infer.",
+        description="Segment the volumes of a datalist with a bundle, asking for every organ in many ways, "
+        "and print how often the right organ came back. The bundle's engine runs through tools.infer.",
     )
     add = parser.add_argument
     add("--bundle", type=Path, required=True, metavar="DIR", help="folder of the bundle")
