@@ -8,8 +8,8 @@
 Paths are absolute or relative to the JSON file. `case` (default: the image's file name), `patient`
 (default: the case), `targets` (organs annotated in this case; default: all labels) and `label` are
 optional, and an item may be the image path alone. `absent` lists structures that are surely not in the
-image, such as the prostate in a scan of the head: their words then mean an empty mask. Label 0 is
-background and need not be named.
+image, such as the prostate in a scan of the head: their words then mean an empty mask. Label 0 is background
+and need not be named.
 """
 
 import hashlib

@@ -19,7 +19,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class DilatedUpscaler(nn.Module):
-    """Doubles a map once per entry of `channels`: bilinear x2, 3 x 3 convolution of dilation 2 (eq 8)."""
+    """Doubles a map once per entry of `channels`: bilinear x2, a 3 x 3 convolution of dilation 2 (eq 8)."""
 
     def __init__(self, width: int, channels: Sequence[int]) -> None:
         super().__init__()

@@ -94,7 +94,9 @@ class TextSegmenter(nn.Module, ABC):
     def frozen_keys(self, prefix: str = "") -> set[str]:
         """State-dict keys of the pretrained encoders, but for adapters inside them."""
         prefixes = tuple(f"{name}." for name, _ in self._pretrained())
-        names = [name for name, _ in self.named_parameters()] + [name for name, _ in self.named_buffers()]
+        # Under every name: peft's prefix model has the word embeddings twice.
+        tensors = (self.named_parameters(remove_duplicate=False), self.named_buffers(remove_duplicate=False))
+        names = [name for named in tensors for name, _ in named]
         return {prefix + name for name in names if name.startswith(prefixes) and not is_adapter(name)}
 
     def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:

@@ -8,7 +8,7 @@ from ..errors import InputError
 from .noise import add_typos, change_case
 from .vocabulary import Organ, Vocabulary
 
-# What people write around a name. The lists share no sentence: the held-out ones test what was learnt.
+# What people write around a name. No sentence is in both lists: the second one tests what was learnt.
 CARRIERS = (
     *("{}", "the {}", "segment the {}", "show the {}", "{} on CT", "outline the {}", "find the {}"),
     *("the whole {}", "mark the {} in this scan", "a mask of the {}"),
@@ -35,7 +35,8 @@ class Phrasing:
     Attributes:
         level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
             half of them with a neighbour) or "complex" (a description).
-        noise: share of the texts with other capitals, and of those with misspelt words, each 0 to 1.
+        noise: share of the texts whose capitals are drawn anew (lower, upper or capitalised, so that a name
+            in lower case changes two times of three), and of those with misspelt words (two of five).
     """
 
     level: str
@@ -44,7 +45,8 @@ class Phrasing:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise InputError(
-                f"text level: found {self.level!r}, expected one of {', '.join(LEVELS)}; choose one."
+                f"text level: found {self.level!r}, expected one of none, simple, sentence, complex; "
+                "choose one."
             )
         if not 0.0 <= self.noise <= 1.0:
             raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1; correct it.")

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="do words cost accuracy? Med-VLM compact beside an image-only UNet on real head-and-neck CT",
         description="Train Med-VLM compact without words, with names and with descriptions, and MONAI's "
         "image-only UNet, each for the same time in turns, on the same slices of OpenKBP; segment the test "
-        "patients through the NIfTI path that users take; print Dice and distances in mm with intervals.",
+        "patients through the NIfTI path that users take; print Dice and distances in mm with bootstrap "
+        "intervals.",
     )
     _add_comparison(
         studies,

@@ -1,4 +1,4 @@
-"""Does a bundle do what its prompts say? Every organ in many words, and organs that are not there."""
+"""Does a bundle do what its prompts say? Organs asked for in many ways, and organs that are not there."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,7 @@ def run(
 
 
 def questions(labels: Sequence[str], absent: Sequence[str]) -> list[Question]:
-    """What is asked of every volume; slips of the finger are drawn with a seed for each organ."""
+    """What is asked of every volume; slips of the finger are drawn with each organ's own seed."""
     vocabulary = Vocabulary.load()
     asked: list[Question] = []
     for name in labels:
@@ -177,7 +177,10 @@ def _scores(
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
-    """For each kind: n, the share that gave the right organ, mean Dice and its share of the plain name's."""
+    """For each kind how many, the share that gave the right organ, mean Dice and its share of the plain name's.
+
+    The plain names' Dice is that of the same cases and organs.
+    """
     plain = {(row["case"], row["organ"]): row["dice"] for row in rows if row["kind"] == "name"}
     kinds: dict[str, dict[str, float | int]] = {}
     for kind in KINDS:

@@ -1,11 +1,21 @@
-"""Low-rank adapters: nothing at the start, of the stated rank and size."""
+"""Adapters: nothing at the start, of the stated rank and size; prefixes are virtual words."""
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModel
 
 from common.errors import InputError
-from common.layers.lora import LowRankBypass, add_query_value_lora
+from common.layers.adapters import (
+    Bottleneck,
+    LowRankBypass,
+    add_bottlenecks,
+    add_query_value_lora,
+    is_adapter,
+    with_prefix,
+)
 from common.layers.vision_towers import VisionTower, random_tower
 from common.text.encoders import TextEncoder
 
@@ -26,6 +36,39 @@ TINY_VIT = {
     "image_size": 32,
     "patch_size": 16,
 }
+TOWERS: dict[str, dict[str, Any]] = {
+    "vit": TINY_VIT,
+    "clip_vision_model": TINY_VIT,
+    "sam_vision_model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "mlp_dim": 64,
+        "output_channels": 16,
+        "image_size": 32,
+        "global_attn_indexes": [2],
+        "window_size": 2,
+    },
+}
+SIZES = {"vocab_size": 60, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3}
+LANGUAGE: dict[str, dict[str, Any]] = {
+    "bert": SIZES | {"intermediate_size": 64},
+    "gpt2": {"vocab_size": 60, "n_embd": 32, "n_head": 4, "n_layer": 3},
+    "biogpt": SIZES | {"intermediate_size": 64},
+    "llama": SIZES | {"intermediate_size": 64},
+    "glm": SIZES | {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0},
+}
+
+
+def language_model(family: str) -> Any:
+    torch.manual_seed(0)
+    return (
+        AutoModel.from_config(AutoConfig.for_model(family, **LANGUAGE[family])).eval().requires_grad_(False)
+    )
+
+
+def states(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    return model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
 
 
 def trainable(module: nn.Module) -> int:
@@ -99,5 +142,131 @@ def test_lora_is_nothing_at_the_start_and_adds_a_b_later() -> None:
 
 
 def test_encoder_without_queries_and_values_is_refused() -> None:
-    with pytest.raises(InputError, match="adapter 'qv': Linear has no separate query and value projections"):
+    with pytest.raises(InputError, match="tuning 'lora': Linear has no separate query and value projections"):
         add_query_value_lora(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("family", LANGUAGE)
+def test_query_value_lora_goes_into_every_layer_of_a_language_model(family: str) -> None:
+    model, ids = language_model(family), torch.tensor([[5, 6, 7]])
+    before = states(model, ids)
+    add_query_value_lora(model, rank=2)
+    torch.testing.assert_close(states(model, ids), before, rtol=0, atol=0)
+    # (32 -> 2 -> 32) for queries and for values; GPT-2's fused (32 -> 2 -> 96); GLM's values have 2 of 4 heads.
+    of_layer = {"gpt2": 2 * (32 + 96), "glm": 2 * (32 + 32) + 2 * (32 + 16)}.get(family, 4 * (32 + 32))
+    assert trainable(model) == 3 * of_layer
+    states(model, ids).square().sum().backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(is_adapter(name) for name in grads)
+    assert all(grad.any() for name, grad in grads.items() if ".lora_B." in name)
+
+
+def test_bottleneck_is_the_identity_at_the_start_and_of_the_stated_size() -> None:
+    bottleneck = Bottleneck(48, rank=8)
+    x = torch.randn(2, 5, 48)
+    torch.testing.assert_close(bottleneck(x), x, rtol=0, atol=0)
+    assert trainable(bottleneck) == 48 * 8 + 8 + 8 * 48 + 48  # Houlsby et al.: 2md + d + m
+    nn.init.normal_(bottleneck.up.weight)
+    hidden = torch.nn.functional.gelu(x @ bottleneck.down.weight.T + bottleneck.down.bias)
+    torch.testing.assert_close(bottleneck(x), x + hidden @ bottleneck.up.weight.T)
+
+
+@pytest.mark.parametrize("family", TOWERS)
+def test_bottlenecks_stand_behind_every_layer_of_a_tower(family: str) -> None:
+    torch.manual_seed(0)
+    tower = VisionTower(random_tower(family, **TOWERS[family]), image_size=32)
+    image = torch.rand(2, 1, 32, 32)
+    before = tower(image).features
+    add_bottlenecks(tower.model, width=tower.embed_width, rank=4)
+    torch.testing.assert_close(tower(image).features, before, rtol=0, atol=0)
+    assert trainable(tower) == 3 * (2 * 32 * 4 + 4 + 32)
+    tower(image).features.square().sum().backward()
+    ups = [p.grad for name, p in tower.named_parameters() if name.endswith("bottleneck.up.weight")]
+    assert len(ups) == 3
+    assert all(grad.any() for grad in ups)
+
+
+@pytest.mark.parametrize("family", LANGUAGE)
+def test_bottlenecks_change_what_every_layer_gives_and_learn(family: str) -> None:
+    """With up = 0 and a bias b, layer by layer: the last layer's output moves by b, as the formula says."""
+    model, ids = language_model(family), torch.tensor([[5, 6, 7]])
+    before = states(model, ids)
+    add_bottlenecks(model, width=32, rank=4)
+    torch.testing.assert_close(states(model, ids), before, rtol=0, atol=0)
+    outputs: list[torch.Tensor] = []
+    layers = [m for m in model.modules() if isinstance(getattr(m, "bottleneck", None), Bottleneck)]
+    assert len(layers) == 3
+    with torch.no_grad():
+        layers[-1].bottleneck.up.bias.fill_(0.5)
+    layers[-1].bottleneck.register_forward_hook(lambda _, given, output: outputs.extend([given[0], output]))
+    after = states(model, ids)
+    torch.testing.assert_close(outputs[1], outputs[0] + 0.5)
+    assert (
+        not torch.allclose(after, before) or family == "biogpt"
+    )  # BioGPT's last norm takes a shift of all away
+    after.square().sum().backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(is_adapter(name) for name in grads)
+    assert all(grad.any() for name, grad in grads.items() if name.endswith("bottleneck.up.weight"))
+
+
+def test_bottlenecks_need_layers() -> None:
+    with pytest.raises(InputError, match="tuning 'bottleneck': Linear has no list of layers, expected a tr"):
+        add_bottlenecks(nn.Linear(2, 2), width=2)
+
+
+@pytest.mark.parametrize("family", LANGUAGE)
+def test_only_a_prefix_learns_and_the_frozen_model_stays(family: str) -> None:
+    model, ids = language_model(family), torch.tensor([[5, 6, 7], [8, 9, 10]])
+    frozen = {name: value.clone() for name, value in model.state_dict().items()}
+    prefixed = with_prefix(model, tokens=4)
+    heads = 2 if family == "glm" else 4  # GLM shares its keys and values among heads
+    # Li and Liang: a key and a value for every virtual word and layer.
+    assert trainable(prefixed) == 4 * 2 * 3 * heads * 8
+    learns = {name for name, p in prefixed.named_parameters() if p.requires_grad}
+    assert learns == {name for name, _ in prefixed.named_parameters() if is_adapter(name)}
+    optimizer = torch.optim.Adam([p for p in prefixed.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = (states(prefixed, ids) - 1).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    after = prefixed.get_base_model().state_dict()
+    assert after.keys() == frozen.keys()
+    for name, value in frozen.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_prefix_of_real_words_keys_and_values_is_those_words(family: str) -> None:
+    """The keys and values that a decoder keeps of three words, as the prefix: what follows sees the words."""
+    model, ids = language_model(family), torch.tensor([[11, 12, 13, 5, 6]])
+    with torch.no_grad():
+        whole = states(model, ids)
+        cache = model(input_ids=ids[:, :3], use_cache=True).past_key_values
+        kept = [
+            part for layer in cache.layers for part in (layer.keys, layer.values)
+        ]  # (1, heads, 3, 8) each
+        prefixed = with_prefix(model, tokens=3)
+        rows = torch.stack([part[0].transpose(0, 1) for part in kept], dim=1)  # (3, 2 * layers, heads, 8)
+        prefixed.prompt_encoder["default"].embedding.weight.copy_(rows.flatten(1))
+        torch.testing.assert_close(states(prefixed, ids[:, 3:]), whole[:, 3:])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("image_encoder.model.layers.0.attention.q_proj.lora_A.default.weight", True),
+        ("text_encoder.model.encoder.layer.1.bottleneck.up.bias", True),
+        ("text_encoder.model.prompt_encoder.default.embedding.weight", True),
+        ("prompt_encoder.default.embedding.weight", True),
+        ("text_encoder.model.encoder.layer.1.attention.self.query.weight", False),
+        ("text_encoder.model.h.0.attn.c_attn.base_layer.weight", False),
+        ("text_encoder.model.word_embeddings.weight", False),
+    ],
+)
+def test_adapters_are_known_by_their_names(name: str, is_one: bool) -> None:
+    assert is_adapter(name) is is_one
