@@ -3,8 +3,7 @@
 Training and inference both go through this file, so that a network sees at work what it saw in training.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .volumes import Volume
 
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)  # soft-tissue window: width 400, level 40
 BODY_HU = -500.0  # half-way between air (-1000) and water (0)
-LUMA = [[[0.299]], [[0.587]], [[0.114]]]  # grey of red, green and blue (ITU-R BT.601)
 OUTSIDE_LOGIT = -20.0  # probability 2e-9: what lies outside the body's box belongs to no organ
 
 
@@ -71,6 +70,7 @@ class SliceFrame:
         box: the part of the slice that the field shows.
         inner_height, inner_width: pixels of the scaled box inside the field.
         size: pixels of a side of the field.
+        mirrored: whether the field shows the columns in the opposite order.
     """
 
     height: int
@@ -79,6 +79,7 @@ class SliceFrame:
     inner_height: int
     inner_width: int
     size: int
+    mirrored: bool = False
 
     @classmethod
     def stretched(cls, height: int, width: int, size: int) -> "SliceFrame":
@@ -110,6 +111,8 @@ class SliceFrame:
         inner_shape = (self.inner_height, self.inner_width)
         if image.shape[-2:] != inner_shape:
             image = F.interpolate(image, inner_shape, mode=mode, antialias=mode == "bilinear")
+        if self.mirrored:
+            image = image.flip(-1)
         top, left = self._offset
         bottom, right = self.size - self.inner_height - top, self.size - self.inner_width - left
         return F.pad(image, (left, right, top, bottom))
@@ -117,7 +120,8 @@ class SliceFrame:
     def inner(self, field: Tensor) -> Tensor:
         """(..., size, size) -> (..., inner_height, inner_width), the part of the field that shows the box."""
         top, left = self._offset
-        return field[..., top : top + self.inner_height, left : left + self.inner_width]
+        inner = field[..., top : top + self.inner_height, left : left + self.inner_width]
+        return inner.flip(-1) if self.mirrored else inner
 
     def to_box(self, inner: Tensor) -> Tensor:
         """(B, C, inner_height, inner_width) -> (B, C, box height, box width), bilinear."""
@@ -147,6 +151,8 @@ class Framing:
             stretched to the field.
         window: (low, high) of intensities, in HU for CT. Pictures (PNG, JPEG) bring their own range.
         channels: 1, or 3 for a network that takes colours; grey images then have three equal channels.
+        mirrored: columns of volumes run from the patient's left to the right, so that what words call left
+            is left in the field; pictures stay as they are.
 
     Raises:
         InputError: another crop, an empty window or another number of channels.
@@ -155,6 +161,7 @@ class Framing:
     crop: str = "body"
     window: tuple[float, float] = ABDOMEN_WINDOW_HU
     channels: int = 1
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
@@ -167,11 +174,14 @@ class Framing:
             raise InputError(f"channels: found {self.channels}, expected 1 or 3 (colours); choose one.")
         object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
 
-    def frame(self, slices: np.ndarray, spacing_mm: Sequence[float], size: int) -> SliceFrame:
-        """The frame of slices (D, H, W) in a field of `size` pixels; `spacing_mm` is (D, H, W) too."""
+    def frame(self, volume: Volume, size: int) -> SliceFrame:
+        """How a volume's slices lie in a field of `size` x `size` pixels."""
         if self.crop == "whole":
-            return SliceFrame.stretched(slices.shape[1], slices.shape[2], size)
-        return SliceFrame.fit(slices, (spacing_mm[1], spacing_mm[2]), size)
+            _, height, width = volume.slices.shape
+            frame = SliceFrame.stretched(height, width, size)
+        else:
+            frame = SliceFrame.fit(volume.slices, volume.spacing_mm[1:], size)
+        return replace(frame, mirrored=self.mirrored and volume.in_mm)
 
     def field(
         self, planes: Tensor, frame: SliceFrame, value_range: tuple[float, float] | None = None
@@ -183,8 +193,6 @@ class Framing:
             frame: where they lie in the field.
             value_range: of pictures, instead of the window.
         """
-        planes = frame.crop(planes)  # first: what lies outside needs no arithmetic
-        if planes.shape[1] == 3 and self.channels == 1:
-            planes = (planes * planes.new_tensor(LUMA, dtype=torch.float32)).sum(1, keepdim=True)
-        field = frame.place(window(planes, value_range or self.window))
+        boxed = frame.crop(planes)  # first: what lies outside needs no arithmetic
+        field = frame.place(window(boxed, value_range or self.window))
         return field.expand(-1, self.channels, -1, -1)

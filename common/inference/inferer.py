@@ -150,7 +150,7 @@ class VolumeInferer(Inferer):
                 with clock("text"):
                     text = self.encode(network, [prompt.text for prompt in prompts])
             text = type(text)(*(part.to(device) for part in text))
-            frame = self.framing.frame(inputs.slices, inputs.spacing_mm, network.image_size)
+            frame = self.framing.frame(inputs, network.image_size)
             numbers = [prompt.label for prompt in prompts]
             passes = self._prepared(network)
             job = _Job(inputs, passes, text, numbers, frame, device, clock, probabilities)
@@ -262,7 +262,9 @@ class VolumeInferer(Inferer):
         """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
         frame = job.frame
         with job.clock("preprocess"):
-            planes = torch.from_numpy(job.volume.planes(chosen)).to(job.device)
+            planes = torch.from_numpy(job.volume.planes(chosen, channels=self.framing.channels)).to(
+                job.device
+            )
             image = self.framing.field(planes, frame, job.volume.value_range)
         with job.clock("encode"):
             features = job.passes.encode(image)
