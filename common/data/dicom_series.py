@@ -24,7 +24,7 @@ from .dicom_frames import frame_headers
 
 SLICE_CLASSES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage)
-UNDEFINED = 0xFFFFFFFF  # length of what ends with a delimiter
+UNDEFINED = b"\xff" * 4  # length of compressed pixels, which end with a delimiter
 PREAMBLE = 128  # bytes before the letters DICM
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 EVEN_STEPS = 0.05  # of the usual step between slices: tables round positions to some micrometres
@@ -140,21 +140,21 @@ def _read_header(path: Path) -> pydicom.Dataset:
             if not {"MediaStorageSOPClassUID", "TransferSyntaxUID"} <= set(header.file_meta.dir()):
                 raise EOFError("it does not say what it is")
             held = path.stat().st_size - file.tell()
-            length = int.from_bytes(file.read(12)[-4:], "little")  # of compressed pixels, which have a type
+            start = file.read(12)  # of the pixels: tag, type (but in implicit VR) and length
     except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read as DICOM ({error}), so the file is broken or cut off; copy it again."
         ) from error
     if "Rows" in header:
-        _check_pixels(path, header, length, held)
+        _check_pixels(path, header, start, held)
     return header
 
 
-def _check_pixels(path: Path, header: pydicom.Dataset, length: int, held: int) -> None:
+def _check_pixels(path: Path, header: pydicom.Dataset, start: bytes, held: int) -> None:
     """Refuse pixels that are cut off, or stored in another way than the transfer syntax says.
 
     Args:
-        length: of the pixels as the file says, UNDEFINED for compressed ones.
+        start: the 12 bytes with the pixels' tag and length.
         held: bytes from the pixels' tag to the end of the file.
     """
     syntax = header.file_meta.TransferSyntaxUID
@@ -165,22 +165,26 @@ def _check_pixels(path: Path, header: pydicom.Dataset, length: int, held: int) -
         )
     if syntax.is_deflated:
         return
-    if syntax.is_compressed != (length == UNDEFINED):
-        state = "compressed" if length == UNDEFINED else "uncompressed"
+    encapsulated = start[4:8] == UNDEFINED if syntax.is_implicit_VR else start[8:] == UNDEFINED
+    if syntax.is_compressed != encapsulated and held > 12:
+        state = "compressed" if encapsulated else "uncompressed"
         raise InputError(
             f"{path}: found {state} pixels, expected those of its transfer syntax {syntax.name}; export the "
             "series again."
         )
-    if not syntax.is_compressed:
-        held -= 8 if syntax.is_implicit_VR else 12  # tag, type and length of the pixels
-        expected = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
-        if header.file_meta.MediaStorageSOPClassUID in MULTI_FRAME_CLASSES:
-            expected *= int(header.get("NumberOfFrames") or 1)
-        if held < expected:
-            raise InputError(
-                f"{path}: found {held} bytes after the header, expected {expected} for its pixels, so it "
-                "is cut off; copy it again."
-            )
+    held -= 8 if syntax.is_implicit_VR else 12
+    expected = 1 if syntax.is_compressed else _bytes_of_pixels(header)
+    if held < expected:
+        raise InputError(
+            f"{path}: found {max(held, 0)} bytes after the header, expected {expected} for its pixels, so it "
+            "is cut off; copy it again."
+        )
+
+
+def _bytes_of_pixels(header: pydicom.Dataset) -> int:
+    one = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
+    multi_frame = header.file_meta.MediaStorageSOPClassUID in MULTI_FRAME_CLASSES
+    return one * int(header.get("NumberOfFrames") or 1) if multi_frame else one
 
 
 def _choice(folder: Path, found: dict[str, list[Member]], series: str | None) -> str:

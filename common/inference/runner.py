@@ -129,6 +129,7 @@ class CaseRunner:
                         self._do(case, loading.result(), run, outcomes)
                     except Exception as error:  # one bad case must not end a long run, whatever is wrong
                         outcomes.add(case, "failed", _sentence(case, error))
+                    bar.set_postfix_str(outcomes.speed)
                     bar.update()
         finally:
             if self.report is not None:
@@ -187,6 +188,7 @@ class CaseRunner:
                 file_format=self.file_format,
             )
             write_case(finished, report, kinds=self.outputs, folder=folder)
+        outcomes.slices += len(volume.slices)
         outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
 

@@ -145,7 +145,7 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
     [
         (
             pydicom.uid.JPEG2000Lossless,
-            "found uncompressed pixels, expected those of its transfer syntax JPEG",
+            "found uncompressed pixels, expected those of its transfer syntax",
         ),
         (pydicom.uid.UID("1.2.3.4.5"), r"found the transfer syntax 1\.2\.3\.4\.5, expected one that DICOM"),
     ],
@@ -174,9 +174,7 @@ def test_compressed_pixels_that_claim_to_be_plain_are_said(make_dicom, tmp_path)
     content = path.read_bytes()
     assert content.count(rle) == 1
     path.write_bytes(content.replace(rle, plain.ljust(len(rle), b"\0")))
-    with pytest.raises(
-        InputError, match="found compressed pixels, expected those of its transfer syntax Exp"
-    ):
+    with pytest.raises(InputError, match="found compressed pixels, expected those of its transfer syntax"):
         read_dicom(tmp_path)
 
 
