@@ -65,7 +65,7 @@ def _add_comparison(
         "--minutes",
         type=float,
         default=minutes,
-        help=f"training time of each network and seed (default {minutes:g}; CPU time on a CPU)",
+        help=f"training time of each network and seed (default {minutes:g})",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
     add("--device", default="cpu", help="cpu (default) or cuda")
