@@ -6,15 +6,20 @@ The names below are what the bundles' configs point at.
 from .datalist import load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
+from .referring import load_referring
+from .referring_samples import ReferringCases, ReferringPictures
 from .volume_cases import VolumeCases, only_item
 
 __all__ = [
     "EpochSampler",
     "OrganSlices",
     "RandLeftRightFlipd",
+    "ReferringCases",
+    "ReferringPictures",
     "VolumeCases",
     "collate_slices",
     "load_datalist",
     "load_label_names",
+    "load_referring",
     "only_item",
 ]

@@ -13,11 +13,11 @@ optional, and an item may be the image path alone. Label 0 is background and nee
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
 
@@ -52,9 +52,31 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
             not exist, two cases of the section share an id, or a patient is in two sections.
     """
     path = Path(path)
-    content = _load_json(path)
+    content = load_json(path)
     names = tuple(_label_names(path, content).values())
-    sections = {name: _parse(path, content, name, names) for name in SECTIONS if name in content}
+    return read_section(
+        path, content, section, lambda place, item: parse_item(path, place, item, names=names)
+    )
+
+
+AnyCase = TypeVar("AnyCase", bound=Case)
+
+
+def read_section(
+    path: Path, content: Mapping[str, Any], section: str, parse: Callable[[str, Any], AnyCase]
+) -> list[AnyCase]:
+    """Cases of one section of a datalist's content, whatever kind of item it has.
+
+    Args:
+        path: of the datalist, for messages.
+        content: of the datalist.
+        section: "training", "validation" or "test".
+        parse: makes a case of an item's place, such as "training[0]", and the item.
+
+    Raises:
+        InputError: see `load_datalist`, or from `parse`.
+    """
+    sections = {name: _parse(path, content, name, parse) for name in SECTIONS if name in content}
     if section not in sections:
         found = ", ".join(sections) or "none"
         raise InputError(
@@ -77,7 +99,7 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
     Raises:
         InputError: the file is missing, its "labels" are malformed, or they have no such organ.
     """
-    names = _label_names(Path(path), _load_json(Path(path)))
+    names = _label_names(Path(path), load_json(Path(path)))
     for organ in organs or ():
         if organ not in names.values():
             raise InputError(
@@ -147,7 +169,8 @@ def _counts(total: int, fractions: Mapping[str, float | Fraction]) -> dict[str, 
     return counts
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """The content of a datalist; InputError when it is missing or no JSON object."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a datalist (JSON).")
     try:
@@ -181,15 +204,17 @@ def _label_names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     return names
 
 
-def _parse(path: Path, content: dict[str, Any], section: str, names: tuple[str, ...]) -> list[Case]:
+def _parse(
+    path: Path, content: Mapping[str, Any], section: str, parse: Callable[[str, Any], AnyCase]
+) -> list[AnyCase]:
     items = content[section]
     if not isinstance(items, list):
         raise InputError(
             f'{path}: "{section}" is a JSON {type(items).__name__}, expected a list of items; correct it.'
         )
-    cases: dict[str, Case] = {}
+    cases: dict[str, AnyCase] = {}
     for index, item in enumerate(items):
-        case = _parse_item(path, f"{section}[{index}]", item, names)
+        case = parse(f"{section}[{index}]", item)
         if case.case in cases:
             raise InputError(
                 f'{path}: {section}[{index}] has the case id "{case.case}" of an earlier item '
@@ -199,7 +224,12 @@ def _parse(path: Path, content: dict[str, Any], section: str, names: tuple[str, 
     return list(cases.values())
 
 
-def _parse_item(path: Path, place: str, item: Any, names: tuple[str, ...]) -> Case:
+def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) -> Case:
+    """Make a case of an item of the datalist at `path`; `names` are those of its labels.
+
+    Raises:
+        InputError: a field is missing or malformed; the message says `place`.
+    """
     if isinstance(item, str):
         item = {"image": item}
     image = item.get("image") if isinstance(item, dict) else None
@@ -220,7 +250,7 @@ def _parse_item(path: Path, place: str, item: Any, names: tuple[str, ...]) -> Ca
     )
 
 
-def _targets(path: Path, place: str, targets: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in targets if name not in names] if isinstance(targets, list) else [targets]
     if unknown:
         raise InputError(
@@ -241,7 +271,9 @@ def _identifier(path: Path, place: str, field: str, value: Any) -> str:
 
 def _stem(image: str) -> str:
     name = Path(image).name
-    return name.removesuffix(".gz").removesuffix(".nii")
+    for ending in (".gz", ".nii", ".png", ".jpg", ".jpeg"):
+        name = name.removesuffix(ending)
+    return name
 
 
 def _check_files(path: Path, section: str, case: Case) -> None:

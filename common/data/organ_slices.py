@@ -1,6 +1,6 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,7 +217,7 @@ class EpochSampler(Sampler[int]):
     With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else.
     """
 
-    def __init__(self, dataset: OrganSlices, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, dataset: Sized, *, rank: int = 0, world_size: int = 1) -> None:
         self.length = len(dataset)
         self.rank = rank
         self.world_size = world_size

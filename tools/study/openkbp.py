@@ -1,19 +1,11 @@
 """Do words cost accuracy? Med-VLM compact beside MONAI's image-only UNet on real CT, at equal time."""
 
 import json
-import platform
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-)
 
 from common.checkpoints import save_trained
 from common.data.datalist import Case, load_datalist, load_label_names
@@ -27,7 +19,7 @@ from common.text.prompts import Prompt
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
-from .training import Training, train_in_turns
+from .training import Training, augmentation, machine, train_in_turns
 from .words import dice
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
@@ -100,26 +92,6 @@ def slices_of(cases: list[Case], *, names: dict[int, str], seed: int) -> OrganSl
     )
 
 
-def augmentation() -> Compose:
-    """Turns, shifts, zooms and intensity changes as CT shows them; no flips, since prompts have sides."""
-    return Compose(
-        [
-            RandAffined(
-                keys=("image", "label"),
-                prob=0.5,
-                rotate_range=0.17,  # rad: 10 degrees
-                translate_range=(8, 8),
-                scale_range=(0.1, 0.1),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandScaleIntensityd(keys="image", prob=0.3, factors=0.1),
-            RandAdjustContrastd(keys="image", prob=0.2, gamma=(0.8, 1.25)),
-            RandGaussianNoised(keys="image", prob=0.2, std=0.03),
-        ]
-    )
-
-
 def evaluate(
     network: TextSegmenter, cases: list[Case], *, names: dict[int, str], folder: Path
 ) -> dict[str, float]:
@@ -143,13 +115,6 @@ def evaluate(
             if name in case.targets:
                 scores[name].append(dice(predicted == number, reference == number))
     return {name: float(np.mean(values)) for name, values in scores.items()}
-
-
-def machine(device: str) -> str:
-    """What the numbers were measured on."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} cores, {platform.machine()}, no GPU"
 
 
 def print_table(scores: dict[str, dict[str, float]], facts: dict[str, dict[str, float]]) -> None:

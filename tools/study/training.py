@@ -1,21 +1,33 @@
 """A plain training loop with a time budget, the same for every network of a study."""
 
 import math
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+)
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices
+from common.data.referring_samples import ReferringPictures
 from common.networks.base import TextSegmenter
 
 TURN_S = (
     60.0  # networks take turns of this length, so that a machine that is busy for a while slows all alike
 )
+
+
+Samples = OrganSlices | ReferringPictures
 
 
 class Training:
@@ -25,8 +37,8 @@ class Training:
 
     Args:
         network: moved to `device`.
-        dataset: where slices are drawn from.
-        words: key of a batch whose strings are the text: "prompt", or "target" for bare organ names.
+        dataset: where slices or pictures are drawn from.
+        words: key of a batch whose strings are the text: "prompt", or "target" for bare names.
         minutes: of training, wall clock, the turns of others left out.
         batch_size: slices a step.
     """
@@ -34,7 +46,7 @@ class Training:
     def __init__(
         self,
         network: TextSegmenter,
-        dataset: OrganSlices,
+        dataset: Samples,
         *,
         words: str,
         minutes: float,
@@ -87,6 +99,33 @@ class Training:
         return {"steps": len(self.losses), "slices_per_s": speed, "loss": sum(last) / len(last)}
 
 
+def augmentation() -> Compose:
+    """Turns, shifts, zooms and intensity changes as CT shows them; no flips, since prompts have sides."""
+    return Compose(
+        [
+            RandAffined(
+                keys=("image", "label"),
+                prob=0.5,
+                rotate_range=0.17,  # rad: 10 degrees
+                translate_range=(8, 8),
+                scale_range=(0.1, 0.1),
+                mode=("bilinear", "nearest"),
+                padding_mode="zeros",
+            ),
+            RandScaleIntensityd(keys="image", prob=0.3, factors=0.1),
+            RandAdjustContrastd(keys="image", prob=0.2, gamma=(0.8, 1.25)),
+            RandGaussianNoised(keys="image", prob=0.2, std=0.03),
+        ]
+    )
+
+
+def machine(device: str) -> str:
+    """What the numbers were measured on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} cores, {platform.machine()}, no GPU"
+
+
 def train_in_turns(trainings: Sequence[Training]) -> None:
     """Give every training its budget, one turn after the other."""
     with tqdm(total=sum(training.budget_s for training in trainings), unit="s") as bar:
@@ -95,7 +134,7 @@ def train_in_turns(trainings: Sequence[Training]) -> None:
                 training.take_turn(bar)
 
 
-def _endless(dataset: OrganSlices, batch_size: int) -> Iterator[dict[str, Any]]:
+def _endless(dataset: Samples, batch_size: int) -> Iterator[dict[str, Any]]:
     loader = DataLoader(
         dataset, batch_size, sampler=EpochSampler(dataset), collate_fn=collate_slices, drop_last=True
     )
