@@ -7,11 +7,12 @@ from .datalist import load_datalist, load_label_names
 from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .referring import load_referring
-from .referring_samples import ReferringCases, ReferringPictures
+from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
 from .volume_cases import VolumeCases, only_item
 
 __all__ = [
     "EpochSampler",
+    "MaskInOwnGridd",
     "OrganSlices",
     "RandLeftRightFlipd",
     "ReferringCases",

@@ -196,6 +196,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
 def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """B samples of K prompts -> `image` (B, 1, S, S), `label` (B * K, 1, S, S), lists of B * K and of B.
 
+    `spacing_mm` becomes one tensor (B, axes), since MONAI's engines would take lists apart the other way.
+
     The tensors are plain ones: MONAI's transforms give MetaTensors, whose bookkeeping made a training step
     of Med-VLM compact 8 % slower (0.447 s instead of 0.413 s, one CPU thread).
     """
@@ -207,7 +209,8 @@ def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "label": torch.cat(labels)[:, None],
         "prompt": [prompt for sample in samples for prompt in sample["prompt"]],
         "target": [target for sample in samples for target in sample["target"]],
-        **{key: [sample[key] for sample in samples] for key in ("case", "slice_index", "spacing_mm")},
+        **{key: [sample[key] for sample in samples] for key in ("case", "slice_index")},
+        "spacing_mm": torch.tensor([sample["spacing_mm"] for sample in samples], dtype=torch.float64),
     }
 
 

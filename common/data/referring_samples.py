@@ -1,17 +1,19 @@
 """Samples of referring data: a picture, sentences and the masks of the lesions that they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import InputError
 from .referring import ReferringItem
-from .referring_pictures import PictureReader
+from .referring_pictures import PictureFrame, PictureReader
 from .slices import ABDOMEN_WINDOW_HU
 
 TARGET = "lesion"  # the name of what any sentence means, for tables and networks without words
@@ -157,6 +159,22 @@ class ReferringCases(Dataset[dict[str, Any]]):
             "target": [TARGET],
             **_origin(item, picture.spacing_mm or PIXEL_MM),
         }
+
+
+class MaskInOwnGridd(Transform):
+    """Bring a prediction for an item of `ReferringCases` into the file's own grid, as a mask.
+
+    `pred`, logits (1, S, S), becomes (1, H, W) float32 of 0 and 1; `label` becomes a MetaTensor whose affine
+    holds `spacing_mm`, where MONAI's metrics look for it.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        sample = dict(data)
+        logits, label = sample["pred"], sample["label"]
+        frame = PictureFrame(label.shape[-2], label.shape[-1], logits.shape[-1])
+        sample["pred"] = (frame.from_field(logits[None].float())[0] > 0).float()
+        sample["label"] = MetaTensor(label, affine=torch.diag(torch.tensor([*sample["spacing_mm"], 1.0, 1.0])))
+        return sample
 
 
 def _picture(item: ReferringItem) -> tuple[Any, ...]:
