@@ -11,9 +11,9 @@ from .shapes import Ellipsoid, Everywhere, Point, Rounded, Shape, Union
 FLUID_HU = (0.0, 12.0)
 LEAST_CONTRAST_HU = 25.0  # about twice the noise; less is a guess in one slice
 BLUR_MM = 9.0  # width of a blurred border
-SHELLS = 6  # steps of density that make it up: 1.5 mm each, below a pixel
+SHELLS = 6  # steps of density that make it up: 1.5 mm each, less than a pixel
 RIM_MM, RIM_HU = 3.5, 45.0  # an enhancing rim, and how much denser than the liver it is
-SMALLEST_MM = {"round": 10.0, "oval": 14.0, "lobulated": 24.0}  # below, pixels of 2.5 mm hide the shape
+SMALLEST_MM = {"round": 10.0, "oval": 13.0, "lobulated": 22.0}  # below, pixels of 2 mm hide the shape
 SMALLEST_RIM_MM, SMALLEST_BLURRED_MM = 22.0, 18.0
 LARGEST_MM = 46.0
 

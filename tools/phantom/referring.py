@@ -33,7 +33,9 @@ from .shapes import Point
 PICTURES_A_PATIENT = 4
 SLICES, MIDDLE = 3, 1
 COUNT_SHARES = {2: 0.4, 3: 0.35, 4: 0.25}  # lesions in a picture
+LIVER_MM = (40.0, 12.0)  # x and y of the liver's middle in the template
 LEVELS_MM = (2.0, 82.0)  # z in the template between which the liver is large
+FIELD_MM = 240.0  # side of the picture: all of the liver, the spine, a part of the stomach and kidneys
 APART_MM, WITHIN_MM = 5.0, 4.0  # between two lesions, and below the liver's surface
 FIRST_LABEL = len(LABELS) + 1  # of lesions while they are rendered with the organs
 TRIES = 200
@@ -149,11 +151,17 @@ def sentences(lesion: Lesion, others: list[Lesion], rng: Generator, *, training:
 
 
 def _scan(rng: Generator, scene: Scene, size: Size) -> VoxelGrid:
-    """Three slices through the liver, of the resolution of a whole scan."""
+    """Three slices of a field of view that is targeted at the liver, with the matrix of a whole scan."""
     whole = draw_grid(rng, scene, size)
-    x, y, z = scene.patient.origin
-    center = (x, y, z + scene.patient.scale[2] * float(rng.uniform(*LEVELS_MM)))
-    return VoxelGrid.around(center, (*whole.shape[:2], SLICES), whole.spacing_mm)
+    height = float(rng.uniform(*LEVELS_MM))
+    x, y, z = (
+        origin + scale * place
+        for origin, scale, place in zip(
+            scene.patient.origin, scene.patient.scale, (*LIVER_MM, height), strict=True
+        )
+    )
+    matrix, step = whole.shape[0], FIELD_MM / whole.shape[0]
+    return VoxelGrid.around((x, y, z), (matrix, matrix, SLICES), (step, step, whole.spacing_mm[2]))
 
 
 def _place(
