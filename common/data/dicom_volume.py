@@ -1,6 +1,5 @@
 """A DICOM series as a volume that remembers the headers of its slices."""
 
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,6 @@ from ..errors import InputError
 from .dicom_series import Series, find_series
 from .itk_reader import RAS_FROM_LPS, volume_from_array
 from .volumes import Volume
-
-TILT_DEGREES = 0.1  # smaller angles between the stack and the slices' normal are rounding
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,6 @@ def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> 
     """
     found = find_series(folder, series=series)
     affine = RAS_FROM_LPS @ _affine(found)
-    _say_tilt(Path(folder), affine)
     volume = volume_from_array(folder, _pixels(Path(folder), found), affine)
     return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, found.headers)
 
@@ -65,20 +59,6 @@ def _affine(series: Series) -> np.ndarray:
     affine[:3, 2] = step
     affine[:3, 3] = origin
     return affine
-
-
-def _say_tilt(folder: Path, affine: np.ndarray) -> None:
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    step = affine[:3, 2]
-    cosine = abs(normal @ step) / (np.linalg.norm(normal) * np.linalg.norm(step))
-    degrees = np.degrees(np.arccos(min(cosine, 1.0)))
-    if degrees > TILT_DEGREES:
-        _log.warning(
-            "%s: the gantry is tilted by %.1f degrees; slices are segmented as they are, and masks keep the "
-            "tilt in their affine, which some viewers ignore.",
-            folder,
-            degrees,
-        )
 
 
 def _pixels(folder: Path, series: Series) -> np.ndarray:

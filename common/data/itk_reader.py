@@ -9,6 +9,7 @@ import numpy as np
 from nibabel import orientations
 
 from ..errors import InputError
+from .affines import check_affine
 from .volumes import Grid, Volume
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -65,12 +66,7 @@ def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: 
     """
     path = Path(path)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    # The determinant of unit columns is the volume that they span: 0 where they lie in a plane.
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * spacing.prod():
-        raise InputError(
-            f"{path}: the axes are singular ({affine[:3, :3].tolist()}), so voxels have no place in space; "
-            "export the image again."
-        )
+    check_affine(path, affine)
     finite = np.isfinite(stored)
     if not finite.any():
         raise InputError(

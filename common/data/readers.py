@@ -1,8 +1,9 @@
-"""One door to volumes in any format."""
+"""One door to images in any format."""
 
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -10,32 +11,64 @@ from .dicom_series import holds_dicom
 from .dicom_volume import read_dicom
 from .itk_reader import ENDINGS as ITK_ENDINGS
 from .itk_reader import read_itk
+from .pictures import ENDINGS as PICTURE_ENDINGS
+from .pictures import read_picture
 from .volumes import Volume, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".zip")
-EXPECTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, or a DICOM series as a folder or .zip"
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".zip")
+
+
+def endings(*, pictures: bool) -> tuple[str, ...]:
+    """Endings of files that can be read, in lower case; a file's name may have capitals."""
+    return (*VOLUME_ENDINGS, *(PICTURE_ENDINGS if pictures else ()))
+
+
+def expected(*, pictures: bool) -> str:
+    """The formats in words."""
+    volumes = "NIfTI (.nii, .nii.gz), NRRD, MHA, or a DICOM series as a folder or .zip"
+    return f"PNG, JPEG, {volumes}" if pictures else volumes
+
+
+def ending_of(path: Path, among: Sequence[str]) -> str | None:
+    """The ending that the path's name has, as it is written there; None for another one."""
+    found = next((ending for ending in among if path.name.lower().endswith(ending)), None)
+    return None if found is None else path.name[-len(found) :]
 
 
 def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:
-    """Read a scalar volume, float32, from a file, or from a folder or zip with a DICOM series.
+    """Read an image to segment, float32, from a file, or from a folder or zip with a DICOM series.
 
     Args:
         series: SeriesInstanceUID or SeriesNumber, where a folder has several.
 
     Raises:
-        InputError: as the format's reader, or an unknown format.
+        InputError: as the format's reader, an unknown format, or the same value in every voxel.
     """
     path = Path(path)
-    if path.name.endswith(NIFTI_ENDINGS):
+    volume = _read(path, series)
+    lowest = volume.slices.min()
+    if volume.slices.size > 1 and lowest == volume.slices.max():
+        raise InputError(
+            f"{path}: every voxel is {lowest:g}, expected an image with some contrast; export it again."
+        )
+    return volume
+
+
+def _read(path: Path, series: str | None) -> Volume:
+    if ending_of(path, NIFTI_ENDINGS):
         return read_volume(path)
-    if path.name.endswith(ITK_ENDINGS):
+    if ending_of(path, ITK_ENDINGS):
         return read_itk(path)
-    if path.name.endswith(".zip"):
+    if ending_of(path, PICTURE_ENDINGS):
+        return read_picture(path)
+    if ending_of(path, (".zip",)):
         return _read_zip(path, series)
     if path.is_dir():
         return read_dicom(path, series=series)
-    raise InputError(f"{path}: found the ending '{path.suffix}', expected {EXPECTED}; convert it to NIfTI.")
+    raise InputError(
+        f"{path}: found the ending '{path.suffix}', expected {expected(pictures=True)}; convert it to NIfTI."
+    )
 
 
 def _read_zip(path: Path, series: str | None) -> Volume:
@@ -52,4 +85,7 @@ def _read_zip(path: Path, series: str | None) -> Volume:
                 f"{path}: found DICOM files in {len(folders)} folders of this archive, expected one; "
                 "unpack it and name one folder."
             )
-        return read_dicom(folders[0], series=series)
+        try:
+            return read_dicom(folders[0], series=series)
+        except InputError as error:
+            raise InputError(str(error).replace(name, str(path))) from error  # the folder will be gone

@@ -1,8 +1,9 @@
-"""From an axial CT slice in Hounsfield units to a network's input, and from its logits back.
+"""From a slice to a network's input, and from its logits back.
 
 Training and inference both go through this file, so that a network sees at work what it saw in training.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
+
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)  # soft-tissue window: width 400, level 40
 BODY_HU = -500.0  # half-way between air (-1000) and water (0)
+LUMA = [[[0.299]], [[0.587]], [[0.114]]]  # grey of red, green and blue (ITU-R BT.601)
 OUTSIDE_LOGIT = -20.0  # probability 2e-9: what lies outside the body's box belongs to no organ
 
 
 def window(image_hu: Tensor, window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU) -> Tensor:
     """Clip `image_hu` to `window_hu` = (low, high) and scale it to [0, 1], float32, same shape."""
     low, high = window_hu
-    return ((image_hu.float() - low) / (high - low)).clamp_(0.0, 1.0)
+    return image_hu.float().sub(low).div_(high - low).clamp_(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,16 @@ class Box:
     bottom: int
     left: int
     right: int
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """What to index (H, W) with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
 
     @classmethod
     def around_body(cls, slices_hu: np.ndarray) -> "Box":
@@ -48,9 +62,9 @@ class Box:
 class SliceFrame:
     """How a box of a slice lies in the square field that a network takes.
 
-    The box keeps its shape in millimetres: it is scaled so that its longer side (in mm) fills the field,
+    `fit` keeps the box's shape in millimetres: it is scaled so that its longer side (in mm) fills the field,
     and the rest is padded with 0 (air) in equal parts. In a field of 128 pixels, a box of 100 x 50 pixels
-    of 1 mm x 2 mm therefore fills everything.
+    of 1 mm x 2 mm therefore fills everything. `stretched` keeps no shape.
 
     Attributes:
         height, width: pixels of the slice, H along anterior-posterior and W along right-left.
@@ -67,10 +81,15 @@ class SliceFrame:
     size: int
 
     @classmethod
+    def stretched(cls, height: int, width: int, size: int) -> "SliceFrame":
+        """Frame that fills the field with the whole slice, whatever its shape."""
+        return cls(height, width, Box(0, height, 0, width), size, size, size)
+
+    @classmethod
     def fit(cls, slices_hu: np.ndarray, spacing_mm: tuple[float, float], size: int) -> "SliceFrame":
         """Frame for the body in slices (D, H, W), whose pixels are `spacing_mm` = (row, column) apart."""
         box = Box.around_body(slices_hu)
-        extent_mm = ((box.bottom - box.top) * spacing_mm[0], (box.right - box.left) * spacing_mm[1])
+        extent_mm = (box.shape[0] * spacing_mm[0], box.shape[1] * spacing_mm[1])
         inner = [max(1, round(size * side / max(extent_mm))) for side in extent_mm]
         return cls(slices_hu.shape[1], slices_hu.shape[2], box, inner[0], inner[1], size)
 
@@ -78,9 +97,16 @@ class SliceFrame:
     def _offset(self) -> tuple[int, int]:
         return (self.size - self.inner_height) // 2, (self.size - self.inner_width) // 2
 
+    def crop(self, image: Tensor) -> Tensor:
+        """(..., H, W) -> (..., box height, box width), a view."""
+        return image[..., *self.box.pixels]
+
     def to_field(self, image: Tensor, mode: str = "bilinear") -> Tensor:
         """(B, C, H, W) -> (B, C, size, size); anti-aliased "bilinear", or "nearest-exact" for labels."""
-        image = image[..., self.box.top : self.box.bottom, self.box.left : self.box.right]
+        return self.place(self.crop(image), mode)
+
+    def place(self, image: Tensor, mode: str = "bilinear") -> Tensor:
+        """As `to_field`, of a box that was cut out already."""
         inner_shape = (self.inner_height, self.inner_width)
         if image.shape[-2:] != inner_shape:
             image = F.interpolate(image, inner_shape, mode=mode, antialias=mode == "bilinear")
@@ -93,14 +119,72 @@ class SliceFrame:
         top, left = self._offset
         return field[..., top : top + self.inner_height, left : left + self.inner_width]
 
+    def to_box(self, inner: Tensor) -> Tensor:
+        """(B, C, inner_height, inner_width) -> (B, C, box height, box width), bilinear."""
+        if inner.shape[-2:] == self.box.shape:
+            return inner
+        return F.interpolate(inner, self.box.shape, mode="bilinear", align_corners=False)
+
     def from_field(self, logits: Tensor) -> Tensor:
         """(B, C, size, size) -> (B, C, H, W), bilinear; OUTSIDE_LOGIT outside the box."""
-        inner, box = self.inner(logits), self.box
-        box_shape = (box.bottom - box.top, box.right - box.left)
-        if inner.shape[-2:] != box_shape:
-            inner = F.interpolate(inner, box_shape, mode="bilinear", align_corners=False)
-        if box_shape == (self.height, self.width):
-            return inner
-        whole = torch.full((*inner.shape[:-2], self.height, self.width), OUTSIDE_LOGIT).to(inner)
-        whole[..., box.top : box.bottom, box.left : box.right] = inner
+        boxed = self.to_box(self.inner(logits))
+        if boxed.shape[-2:] == (self.height, self.width):
+            return boxed
+        whole = torch.full((*boxed.shape[:-2], self.height, self.width), OUTSIDE_LOGIT).to(boxed)
+        self.crop(whole).copy_(boxed)
         return whole
+
+
+CROPS = ("body", "whole")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a network sees of a slice: said by its bundle, once for training and inference.
+
+    Attributes:
+        crop: "body" is the box around the patient, which keeps its shape in mm; "whole" is the whole slice,
+            stretched to the field.
+        window: (low, high) of intensities, in HU for CT. Pictures (PNG, JPEG) bring their own range.
+        channels: 1, or 3 for a network that takes colours; grey images then have three equal channels.
+
+    Raises:
+        InputError: another crop, an empty window or another number of channels.
+    """
+
+    crop: str = "body"
+    window: tuple[float, float] = ABDOMEN_WINDOW_HU
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise InputError(f"crop: found {self.crop!r}, expected {' or '.join(CROPS)}; choose one.")
+        if len(self.window) != 2 or not self.window[0] < self.window[1]:
+            raise InputError(
+                f"window: found {list(self.window)}, expected the lower and the upper intensity; correct it."
+            )
+        if self.channels not in (1, 3):
+            raise InputError(f"channels: found {self.channels}, expected 1 or 3 (colours); choose one.")
+        object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
+
+    def frame(self, slices: np.ndarray, spacing_mm: Sequence[float], size: int) -> SliceFrame:
+        """The frame of slices (D, H, W) in a field of `size` pixels; `spacing_mm` is (D, H, W) too."""
+        if self.crop == "whole":
+            return SliceFrame.stretched(slices.shape[1], slices.shape[2], size)
+        return SliceFrame.fit(slices, (spacing_mm[1], spacing_mm[2]), size)
+
+    def field(
+        self, planes: Tensor, frame: SliceFrame, value_range: tuple[float, float] | None = None
+    ) -> Tensor:
+        """A network's input (B, channels, size, size) in [0, 1] of slices (B, 1 or 3, H, W).
+
+        Args:
+            planes: intensities of any type.
+            frame: where they lie in the field.
+            value_range: of pictures, instead of the window.
+        """
+        planes = frame.crop(planes)  # first: what lies outside needs no arithmetic
+        if planes.shape[1] == 3 and self.channels == 1:
+            planes = (planes * planes.new_tensor(LUMA, dtype=torch.float32)).sum(1, keepdim=True)
+        field = frame.place(window(planes, value_range or self.window))
+        return field.expand(-1, self.channels, -1, -1)

@@ -3,7 +3,7 @@
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
+from .affines import check_affine
 
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
 GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
@@ -87,6 +88,20 @@ class Volume:
     slices: np.ndarray
     spacing_mm: tuple[float, float, float]
     grid: Grid
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Intensities from black to white of what has been windowed before it was stored (pictures)."""
+        return None
+
+    @property
+    def in_mm(self) -> bool:
+        """Whether `spacing_mm` is known: pictures have pixels alone."""
+        return True
+
+    def planes(self, indices: Sequence[int]) -> np.ndarray:
+        """(B, C, H, W) of some slices, C = 3 for a picture in colours, else 1."""
+        return np.stack([self.slices[index] for index in indices])[:, None]
 
     @property
     def affine(self) -> np.ndarray:
@@ -267,15 +282,7 @@ def _world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
             "(nibabel: image.set_sform(affine, 1))."
         )
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    axes = affine[:3, :3]
-    # The determinant of unit columns is the volume that they span: 1 if orthogonal, 0 if they lie in a plane.
-    if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) <= 1e-6 * np.prod(
-        np.linalg.norm(axes, axis=0)
-    ):
-        raise InputError(
-            f"{path}: the affine is singular ({axes.tolist()}), so voxels have no place in space; "
-            "convert the series again from DICOM."
-        )
+    check_affine(path, affine)
     unit = header.get_xyzt_units()[0]
     return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
 

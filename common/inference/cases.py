@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dicom_series import holds_dicom
-from ..data.readers import ENDINGS, EXPECTED
+from ..data.readers import ending_of, endings, expected
 from ..errors import InputError
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import read_list
@@ -31,10 +31,10 @@ class Case:
         return self.stem.with_name(f"{self.stem.name}_seg{ending}")
 
 
-def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str]) -> list[Case]:
+def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str], *, pictures: bool = False) -> list[Case]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
-    A list may also be a file, see `lists`.
+    A list may also be a file, see `lists`. Without `pictures`, PNG and JPEG files in folders are left out.
 
     Raises:
         InputError: nothing there, another kind of file, or two inputs with the same output.
@@ -45,69 +45,69 @@ def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str]) -> list[Case]
             "input: found an empty list, expected at least one file; name a NIfTI file or folder."
         )
     output = Path(output_dir)
-    cases = [case for one in several for case in _cases_of(Path(one), output)]
+    cases = [case for one in several for case in _cases_of(Path(one), output, pictures)]
     _check_distinct(cases)
     return cases
 
 
-def _cases_of(path: Path, output: Path) -> list[Case]:
+def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
     if path.is_dir():
         if _same(path, output):
             raise InputError(
                 f"{path}: input and output are one folder, so that masks would be taken for images; "
                 "choose another output folder."
             )
-        cases = _cases_in(path, output)
+        cases = _cases_in(path, output, pictures)
         if not cases:
-            raise InputError(f"{path}: found no image here, expected {EXPECTED}; name another folder.")
+            raise InputError(
+                f"{path}: found no image here, expected {expected(pictures=pictures)}; name another folder."
+            )
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
     if path.name.endswith(LIST_ENDINGS):
-        return _cases_listed(path, output)
-    if not path.name.endswith(ENDINGS):
+        return _cases_listed(path, output, pictures)
+    ending = ending_of(path, endings(pictures=pictures))
+    if ending is None:
         raise InputError(
-            f"{path}: found the ending '{path.suffix}', expected {EXPECTED}; convert it to NIfTI."
+            f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
         )
-    return [Case(path, output / _name(path))]
+    return [Case(path, output / path.name.removesuffix(ending))]
 
 
-def _cases_in(root: Path, output: Path) -> list[Case]:
+def _cases_in(root: Path, output: Path, pictures: bool) -> list[Case]:
     """Image files, and folders of DICOM files, in a folder and its subfolders.
 
     Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
     """
     cases = []
-    for name, folders, files in os.walk(root):
-        folder = Path(name)
+    for where, folders, files in os.walk(root):
+        folder = Path(where)
         folders[:] = sorted(
             one for one in folders if not one.startswith(".") and not _same(folder / one, output)
         )
         place = output / folder.relative_to(root)
-        images = [folder / file for file in sorted(files) if not file.startswith(".")]
-        cases += [Case(file, place / _name(file)) for file in images if file.name.endswith(ENDINGS)]
+        for name in sorted(files):
+            ending = ending_of(Path(name), endings(pictures=pictures))
+            if ending and not name.startswith("."):
+                cases.append(Case(folder / name, place / name.removesuffix(ending)))
         if holds_dicom(folder):
             cases.append(Case(folder, output / folder.name if folder == root else place))
     return cases
 
 
-def _cases_listed(path: Path, output: Path) -> list[Case]:
+def _cases_listed(path: Path, output: Path, pictures: bool) -> list[Case]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
     for name in read_list(path):
         source, place = path.parent / name, Path(name).parent
         inside = not place.is_absolute() and ".." not in place.parts
-        cases += _cases_of(source, output / place if inside else output)
+        cases += _cases_of(source, output / place if inside else output, pictures)
     return cases
 
 
 def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
-
-
-def _name(file: Path) -> str:
-    ending = next(ending for ending in ENDINGS if file.name.endswith(ending))
-    return file.name.removesuffix(ending)
 
 
 def _check_distinct(cases: Sequence[Case]) -> None:

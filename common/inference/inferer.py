@@ -1,28 +1,30 @@
-"""Segment a volume slice by slice with any number of prompts.
+"""Segment a volume, or a picture as a volume of one slice, slice by slice with any number of prompts.
 
-Every slice is windowed, framed and encoded once, then decoded for the prompts in groups. Nothing
+Every slice is framed, windowed and encoded once, then decoded for the prompts in groups. Nothing
 but the label map and a few numbers per (prompt, slice) is kept, so memory depends neither on the
 number of prompts nor, apart from the volume itself, on the number of slices.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
+from torch import Tensor
 from tqdm import tqdm
 
-from ..data.slices import ABDOMEN_WINDOW_HU, SliceFrame, window
+from ..data.slices import Framing, SliceFrame
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .asked import check_label_numbers
+from .claims import Claims, scaled_probability, top_mean
 from .cleaning import keep_largest_components, smooth_across_slices
 from .clock import Clock
-from .network_use import rows_of, scaled_probability, top_mean, working
+from .network_use import Passes, rows_of, working
 from .segmentation import Segmentation, summarise
 from .tally import Tally
 
@@ -37,7 +39,7 @@ class _Job:
     """Everything that stays the same from slice to slice."""
 
     volume: Volume
-    network: "TextSegmenter"
+    passes: Passes
     text: "TextFeatures"  # a row a prompt
     labels: list[int]  # (P,) label numbers
     frame: SliceFrame
@@ -56,12 +58,15 @@ class VolumeInferer(Inferer):
         slice_batch: slices encoded at once.
         prompt_batch: prompts decoded at once for each of these slices. When the GPU's memory does not
             suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
-        window_hu: (low, high) window of intensities, as in training.
+        framing: what the network sees of a slice, as in training; None is the abdomen's window and the
+            box around the body.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
         smooth: majority of every voxel and its neighbours in the slices above and below.
         keep_largest: only the largest connected part of every prompt's mask.
         device: where to work; None = where the network is.
         amp: mixed precision (float16 on a GPU, bfloat16 on a CPU).
+        channels_last: memory format of weights and images.
+        compiled: `torch.compile` the network's passes. The first slices then take a minute.
     """
 
     def __init__(
@@ -69,12 +74,14 @@ class VolumeInferer(Inferer):
         *,
         slice_batch: int = 8,
         prompt_batch: int = 4,
-        window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+        framing: Framing | None = None,
         presence_threshold: float = 0.0,
         smooth: bool = False,
         keep_largest: bool = False,
         device: str | torch.device | None = None,
         amp: bool = False,
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         if slice_batch < 1 or prompt_batch < 1:
             raise InputError(
@@ -88,22 +95,27 @@ class VolumeInferer(Inferer):
             )
         self.slice_batch = slice_batch
         self.prompt_batch = prompt_batch
-        self.window_hu = (float(window_hu[0]), float(window_hu[1]))
+        self.framing = framing or Framing()
         self.presence_threshold = presence_threshold
         self.smooth = smooth
         self.keep_largest = keep_largest
         self.device = None if device is None else torch.device(device)
         self.amp = amp
+        self.channels_last = channels_last
+        self.compiled = compiled
+        self._passes: Passes | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides a result, for reports; batch sizes do not."""
         return {
-            "window_hu": list(self.window_hu),
+            "framing": asdict(self.framing),
             "presence_threshold": self.presence_threshold,
             "smooth": self.smooth,
             "keep_largest": self.keep_largest,
             "amp": self.amp,
+            "channels_last": self.channels_last,
+            "compiled": self.compiled,
         }
 
     def __call__(  # type: ignore[override]
@@ -119,7 +131,7 @@ class VolumeInferer(Inferer):
         """Segment `inputs`.
 
         Args:
-            inputs: the volume, slices (D, H, W) in Hounsfield units.
+            inputs: the volume, slices (D, H, W) in Hounsfield units, or a picture.
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
             text: what `encode` returned for the prompts' texts, to encode them once for many volumes.
@@ -138,8 +150,10 @@ class VolumeInferer(Inferer):
                 with clock("text"):
                     text = self.encode(network, [prompt.text for prompt in prompts])
             text = type(text)(*(part.to(device) for part in text))
-            frame = SliceFrame.fit(inputs.slices, inputs.spacing_mm[1:], network.image_size)
-            job = _Job(inputs, network, text, [p.label for p in prompts], frame, device, clock, probabilities)
+            frame = self.framing.frame(inputs.slices, inputs.spacing_mm, network.image_size)
+            numbers = [prompt.label for prompt in prompts]
+            passes = self._prepared(network)
+            job = _Job(inputs, passes, text, numbers, frame, device, clock, probabilities)
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             tally = self._sweep(job, rows, progress=progress)
@@ -176,6 +190,12 @@ class VolumeInferer(Inferer):
             return self.device
         first = next(network.parameters(), None)
         return torch.device("cpu") if first is None else first.device
+
+    def _prepared(self, network: "TextSegmenter") -> Passes:
+        """The network's passes; compiled ones are kept from volume to volume."""
+        if self._passes is None or self._passes.network is not network or not self.compiled:
+            self._passes = Passes.of(network, channels_last=self.channels_last, compiled=self.compiled)
+        return self._passes
 
     def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> Tally:
         """Segment all slices for all prompts."""
@@ -240,28 +260,47 @@ class VolumeInferer(Inferer):
 
     def _segment(self, job: _Job, chosen: Sequence[int], rows: Sequence[int], tally: Tally) -> None:
         """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
+        frame = job.frame
         with job.clock("preprocess"):
-            stack = torch.from_numpy(np.stack([job.volume.slices[index] for index in chosen]))
-            image = job.frame.to_field(window(stack.to(job.device), self.window_hu)[:, None])
+            planes = torch.from_numpy(job.volume.planes(chosen)).to(job.device)
+            image = self.framing.field(planes, frame, job.volume.value_range)
         with job.clock("encode"):
-            features = job.network.encode_image(image)
-        best = torch.zeros(len(chosen), *job.volume.slices.shape[1:], device=job.device)  # logit 0 = 0.5
-        labels = torch.zeros_like(best, dtype=torch.uint8)
+            features = job.passes.encode(image)
+        claims = Claims(len(chosen), frame.box.shape, job.device)
         for group in _chunks(rows, self.prompt_batch):
             with job.clock("decode"):
-                logits = job.network.decode(features, rows_of(job.text, group, len(chosen))).float()
+                logits = job.passes.decode(features, rows_of(job.text, group, len(chosen))).float()
             with job.clock("postprocess"):
-                pairs = np.ix_(group, chosen)
-                tally.scores[pairs] = top_mean(logits, job.frame).view(len(chosen), -1).T.cpu().numpy()
-                own_grid = job.frame.from_field(logits).view(len(chosen), len(group), *best.shape[1:])
-                tally.claimed[pairs] = (own_grid > 0).sum(dim=(2, 3)).T.cpu().numpy()
-                if job.probabilities is not None:
-                    job.probabilities[pairs] = scaled_probability(own_grid).transpose(0, 1).cpu().numpy()
-                for row, logit in zip(group, own_grid.unbind(1), strict=True):
-                    labels[logit > best] = job.labels[row]
-                    best = torch.maximum(best, logit)
+                inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
+                tally.scores[np.ix_(group, chosen)] = top_mean(inner).T.cpu().numpy()
+                tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims).T
         with job.clock("postprocess"):
-            tally.labels[list(chosen)] = labels.cpu().numpy()
+            for index, labels in zip(chosen, claims.labels, strict=True):
+                tally.labels[index][frame.box.pixels] = labels
+
+
+def _claim(
+    job: _Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims
+) -> np.ndarray:
+    """Enter the claims of prompts on slices; returns how many voxels each claims, (slices, prompts).
+
+    Args:
+        inner: (slices, prompts, h, w) logits inside the frame. Most pairs have none above 0, and neither has
+            what is interpolated from them: they are left out.
+    """
+    claimed = np.zeros(inner.shape[:2], np.int64)
+    highest = inner.amax(dim=(2, 3)).cpu().numpy()
+    for place, index in enumerate(chosen):
+        for column, row in enumerate(group):
+            if highest[place, column] <= 0 and job.probabilities is None:
+                continue
+            own = job.frame.to_box(inner[place, column][None, None])[0, 0]
+            claimed[place, column] = claims.add(place, own, job.labels[row])
+            if job.probabilities is not None:
+                probability = job.probabilities[row, index]
+                probability[...] = 0
+                probability[job.frame.box.pixels] = scaled_probability(own).cpu().numpy()
+    return claimed
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

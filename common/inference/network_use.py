@@ -1,20 +1,18 @@
-"""How a network is used at work: its mode, the rows of text that it takes, what is read off its logits."""
+"""How a network is used at work: its mode, how it is run, the rows of text that it takes."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
-from ..data.slices import SliceFrame
+from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures
-
-TOP_FRACTION = 0.01  # of a slice's pixels: those whose mean probability is the presence score
-HALF = 128  # scaled probabilities from here on are above 0.5
+    from ..networks.base import TextFeatures, TextSegmenter
 
 
 @contextmanager
@@ -39,13 +37,48 @@ def rows_of(text: "TextFeatures", group: Sequence[int], images: int) -> "TextFea
     return type(text)(*(part[list(group)].repeat(images, *(1,) * (part.ndim - 1)) for part in text))
 
 
-def top_mean(logits: Tensor, frame: SliceFrame) -> Tensor:
-    """(N, 1, S, S) logits of the field -> (N,) mean of the top 1 % of probabilities inside the frame."""
-    inner = frame.inner(logits).flatten(1)
-    return inner.topk(math.ceil(TOP_FRACTION * inner.shape[1])).values.sigmoid().mean(dim=1)
+@dataclass(frozen=True)
+class Passes:
+    """A network's two passes as they are run.
+
+    Attributes:
+        network: whose they are.
+        encode: (B, C, S, S) to what `decode` takes.
+        decode: see `TextSegmenter.decode`.
+    """
+
+    network: "TextSegmenter"
+    encode: Callable[[Tensor], Any]
+    decode: Callable[[Any, "TextFeatures"], Tensor]
+
+    @classmethod
+    def of(cls, network: "TextSegmenter", *, channels_last: bool, compiled: bool) -> "Passes":
+        """The passes, with weights and images in channels-last memory, or compiled, as asked."""
+        if channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        encode, decode = network.encode_image, network.decode
+        if compiled:
+            encode, decode = _compiled(encode), _compiled(decode)
+
+        def encode_as_asked(image: Tensor) -> Any:
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            return encode(image.contiguous(memory_format=layout))
+
+        return cls(network, encode_as_asked, decode)
 
 
-def scaled_probability(logits: Tensor) -> Tensor:
-    """Probabilities as uint8: 0 to 255 is 0 to 1, and 128 or more exactly where they exceed 0.5."""
-    scaled = (logits.sigmoid() * 255.0).round()
-    return torch.where(logits > 0, scaled.clamp(min=HALF), scaled.clamp(max=HALF - 1)).to(torch.uint8)
+def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compile` of it, whose failures say what to do."""
+    compiled = torch.compile(call)
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"compile: torch.compile failed ({reason}), expected a working C++ compiler or Triton; "
+                "switch it off."
+            ) from error
+
+    return run

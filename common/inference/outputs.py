@@ -9,12 +9,13 @@ import numpy as np
 
 from ..data.dicom_volume import DicomVolume
 from ..data.itk_writer import write_labels_itk
+from ..data.pictures import Picture, write_labels_png
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .cases import Case
+from .claims import HALF
 from .cleaning import Cleaning
-from .network_use import HALF
 from .preview import write_preview
 from .segmentation import Segmentation
 
@@ -31,8 +32,8 @@ class Finished:
     Attributes:
         probabilities: (prompts, D, H, W) uint8, for the kinds in `FROM_PROBABILITIES`.
         clean: what was done to the label map, for masks.
-        window_hu: for the picture.
-        file_format: of masks, one of `FORMATS`.
+        window: of intensities, for the preview.
+        file_format: of masks, one of `FORMATS`; those of a picture are PNG.
     """
 
     case: Case
@@ -40,7 +41,7 @@ class Finished:
     segmentation: Segmentation
     probabilities: np.ndarray | None
     clean: Cleaning
-    window_hu: tuple[float, float]
+    window: tuple[float, float]
     file_format: str
 
 
@@ -101,8 +102,9 @@ def _probabilities(finished: Finished, folder: Path) -> list[str]:
 
 
 def _preview(finished: Finished, folder: Path) -> list[str]:
-    path = folder / finished.case.output(".png").name
-    write_preview(path, finished.volume, finished.segmentation, window_hu=finished.window_hu)
+    ending = "_preview.png" if isinstance(finished.volume, Picture) else ".png"  # its label map is a PNG too
+    path = folder / finished.case.output(ending).name
+    write_preview(path, finished.volume, finished.segmentation, window=finished.window)
     return [path.name]
 
 
@@ -140,9 +142,13 @@ _WRITERS: Mapping[str, Callable[[Finished, Path], list[str]]] = {
 
 
 def _write(finished: Finished, folder: Path, suffix: str, slices: np.ndarray) -> str:
-    name = f"{finished.case.stem.name}_{suffix}.{finished.file_format}"
+    stem, volume, slices = f"{finished.case.stem.name}_{suffix}", finished.volume, slices.astype(np.uint8)
+    if isinstance(volume, Picture):
+        write_labels_png(folder / f"{stem}.png", slices, like=volume)
+        return f"{stem}.png"
+    name = f"{stem}.{finished.file_format}"
     write = write_labels if finished.file_format.startswith("nii") else write_labels_itk
-    write(folder / name, slices.astype(np.uint8), like=finished.volume)
+    write(folder / name, slices, like=volume)
     return name
 
 

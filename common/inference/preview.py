@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ..data.pictures import Picture
 from ..data.volumes import Volume
 from ..files import atomic_path
 from .segmentation import PromptResult, Segmentation
@@ -24,7 +25,7 @@ class View(NamedTuple):
     """A plane through the volume, row 0 on top, in radiological convention (patient's right on the left)."""
 
     title: str
-    image: np.ndarray  # (rows, columns) HU
+    image: np.ndarray  # (rows, columns) intensities, or (rows, columns, 3) uint8
     labels: np.ndarray  # (rows, columns) uint8
     pixel_mm: tuple[float, float]  # height and width of a pixel
     sides: tuple[str, str]  # what lies at the left and at the right edge
@@ -35,17 +36,26 @@ class View(NamedTuple):
         return self.image.shape[0] * self.pixel_mm[0], self.image.shape[1] * self.pixel_mm[1]
 
 
-def three_views(volume: Volume, labels: np.ndarray) -> list[View]:
-    """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones."""
+def views_of(volume: Volume, labels: np.ndarray) -> list[View]:
+    """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones.
+
+    A picture, and a volume of one slice, have one view.
+    """
     image, (deep, high, wide) = volume.slices, volume.spacing_mm
+    if isinstance(volume, Picture):
+        shown = image[0] if volume.colours is None else volume.colours[0]
+        return [View(volume.grid.path.name, shown, labels[0], (1.0, 1.0), ("", ""))]
     foreground = labels > 0
     d, h, w = (
         int(np.argmax(counts)) if counts.any() else len(counts) // 2
         for counts in (foreground.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
     )
+    axial = View(f"axial, slice {d}", image[d], labels[d], (high, wide), ("R", "L"))
+    if len(image) == 1:
+        return [axial]
     # D runs from inferior to superior, so that coronal and sagittal planes are turned upside down.
     return [
-        View(f"axial, slice {d}", image[d], labels[d], (high, wide), ("R", "L")),
+        axial,
         View(f"coronal, row {h}", image[::-1, h], labels[::-1, h], (deep, wide), ("R", "L")),
         View(f"sagittal, column {w}", image[::-1, :, w], labels[::-1, :, w], (deep, high), ("A", "P")),
     ]
@@ -56,22 +66,23 @@ def write_preview(
     volume: Volume,
     segmentation: Segmentation,
     *,
-    window_hu: tuple[float, float],
+    window: tuple[float, float],
 ) -> None:
-    """Write a PNG with three views, the masks in colours, and a legend with the prompts' names and ml.
+    """Write a PNG with the views, the masks in colours, and a legend with the prompts' names and ml.
 
     All views have the same scale in millimetres.
     """
-    views = three_views(volume, segmentation.labels)
+    views = views_of(volume, segmentation.labels)
     palette = colours(segmentation.results)
     widths = [view.extent_mm[1] for view in views]
     # 4 % of the width lies between the views; half an inch above for titles, one below for the legend
     height = 0.96 * WIDTH_INCHES * max(view.extent_mm[0] for view in views) / sum(widths)
     figure = Figure(figsize=(WIDTH_INCHES, min(height, WIDTH_INCHES) + 1.5), facecolor="black")
     FigureCanvasAgg(figure)
-    for axes, view in zip(figure.subplots(1, 3, width_ratios=widths), views, strict=True):
+    columns = figure.subplots(1, len(views), width_ratios=widths, squeeze=False)[0]
+    for axes, view in zip(columns, views, strict=True):
         aspect = view.pixel_mm[0] / view.pixel_mm[1]
-        low, high = window_hu
+        low, high = window
         axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
         axes.imshow(palette[view.labels], aspect=aspect, interpolation="nearest")
         axes.set_title(view.title, color="white")
@@ -79,7 +90,7 @@ def write_preview(
         for x, side in zip((0.02, 0.98), view.sides, strict=True):
             axes.text(x, 0.5, side, color="yellow", ha="center", va="center", transform=axes.transAxes)
     figure.subplots_adjust(left=0, right=1, wspace=0.04, top=0.93, bottom=0.12)
-    _legend(figure, segmentation.results, palette)
+    _legend(figure, segmentation.results, palette, in_mm=volume.in_mm)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, facecolor="black")
 
@@ -95,10 +106,11 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
     return palette
 
 
-def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray) -> None:
+def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray, *, in_mm: bool) -> None:
+    sizes = [f"{result.ml:.1f} ml" if in_mm else f"{result.voxels} pixels" for result in results]
     patches = [
-        Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {result.ml:.1f} ml")
-        for result in results
+        Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {size}")
+        for result, size in zip(results, sizes, strict=True)
     ]
     figure.legend(
         handles=patches, loc="lower center", ncols=min(len(patches), 6), labelcolor="white", frameon=False

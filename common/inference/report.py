@@ -16,6 +16,9 @@ from ..text.prompts import Prompt
 from .fingerprint import source_sha256, value_sha256
 from .segmentation import PromptResult, Segmentation
 
+AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
+PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
+
 
 def request_of(
     prompts: Sequence[Prompt],
@@ -59,22 +62,22 @@ def case_report(
         "input": os.fspath(source),
         "input_sha256": sha256,
         "shape": list(segmentation.labels.shape),
-        "spacing_mm": list(volume.spacing_mm),
-        "axes": "slices inferior to superior, rows anterior to posterior, columns right to left",
+        "spacing_mm": list(volume.spacing_mm) if volume.in_mm else None,
+        "axes": AXES if volume.in_mm else PICTURE_AXES,
         **request,
-        "prompts": [_prompt(result) for result in segmentation.results],
+        "prompts": [_prompt(result, in_mm=volume.in_mm) for result in segmentation.results],
         "fingerprint": value_sha256([sha256, request]),
         "seconds": {part: round(seconds, 4) for part, seconds in segmentation.seconds.items()},
     }
 
 
-def _prompt(result: PromptResult) -> dict[str, Any]:
+def _prompt(result: PromptResult, *, in_mm: bool) -> dict[str, Any]:
     return {
         "prompt": result.prompt.text,
         "name": result.prompt.name,
         "label": result.prompt.label,
         "voxels": result.voxels,
-        "ml": round(result.ml, 4),
+        "ml": round(result.ml, 4) if in_mm else None,
         "slices": asdict(result.slices),
         "presence_score": round(result.presence_score, 6),
         "present": result.present,
@@ -111,6 +114,7 @@ def prompt_table(results: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in results:
         where = f"{row['slices']['count']} slices" if row["slices"]["count"] else "not found"
-        lines.append(f"  {row['label']:3d} {row['name']}: {row['ml']:.1f} ml, {where}, ")
+        size = f"{row['voxels']} pixels" if row["ml"] is None else f"{row['ml']:.1f} ml"
+        lines.append(f"  {row['label']:3d} {row['name']}: {size}, {where}, ")
         lines[-1] += f"presence {row['presence_score']:.2f}"
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of
 from .run_report import RunReport
-from .staging import scratch_array, staged
+from .staging import check_writable, scratch_array, staged
 from .writers import write_case
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class CaseRunner:
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
         text_bank: an `.npz` of encoded texts: those in it need no language model, others are added.
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
+        pictures: take PNG and JPEG too; label maps of these are PNG in the same pixels.
         outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
             probabilities (one a prompt; 0 to 255 is 0 to 1), preview (PNG), dicom_seg, rtstruct (of DICOM).
         file_format: of label maps, masks and probabilities: nii.gz, nii, nrrd or mha.
@@ -87,6 +88,7 @@ class CaseRunner:
         prompts_file: str | os.PathLike[str] | None = None,
         text_bank: str | os.PathLike[str] | None = None,
         series: str | None = None,
+        pictures: bool = False,
         outputs: Sequence[str] = ("labels", "preview"),
         file_format: str = "nii.gz",
         skip_existing: bool = False,
@@ -102,6 +104,7 @@ class CaseRunner:
         self.prompts_file = prompts_file
         self.text_bank = text_bank
         self.series = series
+        self.pictures = pictures
         self.outputs = tuple(outputs)
         self.file_format = file_format
         self.skip_existing = skip_existing
@@ -118,7 +121,8 @@ class CaseRunner:
         """
         prompts = choose_prompts(self.prompts, self.prompts_file)
         check_outputs(self.outputs, self.file_format)
-        cases = find_cases(self.inputs, self.output_dir)
+        cases = find_cases(self.inputs, self.output_dir, pictures=self.pictures)
+        check_writable(self.output_dir)
         run = self._prepare(prompts)
         outcomes = RunReport(len(cases))
         try:
@@ -190,7 +194,7 @@ class CaseRunner:
                 segmentation,
                 probabilities,
                 clean=inferer.clean,
-                window_hu=inferer.window_hu,
+                window=volume.value_range or inferer.framing.window,
                 file_format=self.file_format,
             )
             write_case(finished, report, kinds=self.outputs, folder=folder)

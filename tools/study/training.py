@@ -22,10 +22,7 @@ from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices
 from common.data.referring_samples import ReferringPictures
 from common.networks.base import TextSegmenter
 
-TURN_S = (
-    60.0  # networks take turns of this length, so that a machine that is busy for a while slows all alike
-)
-
+TURNS = 30  # of each network, one after the other, so that a machine that is busy for a while slows all alike
 
 Samples = OrganSlices | ReferringPictures
 
@@ -68,10 +65,10 @@ class Training:
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=0.01)
 
     def take_turn(self, bar: tqdm) -> None:
-        """Train for TURN_S seconds, or what is left of the budget; the network is left in eval mode."""
+        """Train for one of TURNS parts of the budget; the network is left in eval mode."""
         self.network.train()
         begin, before = time.monotonic(), self.elapsed_s
-        end = min(before + TURN_S, self.budget_s)
+        end = min(before + self.budget_s / TURNS, self.budget_s)
         while self.elapsed_s < end:
             self._step()
             self.elapsed_s = before + time.monotonic() - begin

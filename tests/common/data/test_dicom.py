@@ -115,7 +115,7 @@ def test_a_tilted_gantry_is_said(make_dicom, tmp_path, caplog):
     orientation, step = ORIENTATIONS["tilted gantry"]
     make_dicom(tmp_path / "s", random_slices(3, 4, 4), orientation=orientation, step=step)
     read_dicom(tmp_path / "s")
-    assert "s: the gantry is tilted by 16.3 degrees; slices are segmented as they are" in caplog.text
+    assert "s: the gantry is tilted by 16.3 degrees, or the grid is sheared; slices are" in caplog.text
 
 
 def test_one_of_several_series_is_chosen_by_uid_or_number(make_dicom, tmp_path):

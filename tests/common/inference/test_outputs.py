@@ -145,7 +145,7 @@ def test_a_dicom_seg_read_back_equals_the_mask_in_every_source_image(kind, run, 
 
 
 def test_a_dicom_seg_without_any_foreground_can_be_read(run, scan):
-    folder = scan("axial", np.full((3, 8, 8), -100))
+    folder = scan("axial", np.where(np.indices((3, 8, 8))[0] == 1, -100, -102))
     out = run(folder, outputs=["dicom_seg", "rtstruct"])
     segmentation = highdicom.seg.segread(out / "scan_seg.dcm")
     assert segmentation.number_of_segments == 3
@@ -225,7 +225,7 @@ def test_errors_say_what_to_do(run, make_nifti, random_hu, scan, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     monkeypatch.delitem(sys.modules, "common.inference.dicom_seg", raising=False)
     with pytest.raises(CasesFailedError, match="dicom_seg: found no highdicom"):
-        run(scan("axial", np.zeros((2, 8, 8))), outputs=["dicom_seg"])
+        run(scan("axial", 2 * random_hu(2, 8, 8)), outputs=["dicom_seg"])
 
 
 def test_space_for_probabilities_is_asked_for_at_once(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from common.inference.preview import colours, three_views, write_preview
+from common.inference.preview import colours, views_of, write_preview
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
 
@@ -40,16 +40,14 @@ def blobs(mask):
 
 
 @pytest.mark.parametrize("spacing", [(5.0, 1.0, 1.0), (1.0, 2.0, 0.5), (2.0, 0.7, 1.4)])
-def test_a_ball_is_round_and_of_one_size_in_all_three_views(spacing, make_volume, tmp_path):
+def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, make_volume, tmp_path):
     shape = [round(80.0 / step) for step in spacing]
     centred = [(np.arange(n) + 0.5) * step - 40.0 for n, step in zip(shape, spacing, strict=True)]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*centred, indexing="ij")))
     labels = (radius < 20.0).astype(np.uint8)
     path = tmp_path / "ball.png"
 
-    write_preview(
-        path, make_volume(labels * 0, spacing), segmentation(labels, spacing), window_hu=(-160, 240)
-    )
+    write_preview(path, make_volume(labels * 0, spacing), segmentation(labels, spacing), window=(-160, 240))
 
     boxes = blobs(coloured(imread(path)))
     assert len(boxes) == 3
@@ -63,7 +61,7 @@ def test_views_are_radiological_and_go_through_the_foreground(make_volume):
     """A mark at the patient's upper right front: left on top of every view, in its fullest planes."""
     labels = np.zeros((6, 8, 10), np.uint8)
     labels[5, 1, 2] = labels[5, 1, 3] = labels[5, 2, 2] = labels[4, 1, 2] = 1
-    axial, coronal, sagittal = three_views(make_volume(labels * 100, (3.0, 1.0, 2.0)), labels)
+    axial, coronal, sagittal = views_of(make_volume(labels * 100, (3.0, 1.0, 2.0)), labels)
     for view in (axial, coronal, sagittal):
         np.testing.assert_array_equal(view.image, view.labels * 100)
     # rows: front to back (axial), head to foot (others); columns: right to left, or front to back
@@ -97,8 +95,8 @@ def test_without_foreground_the_middle_planes_are_shown(make_volume, tmp_path):
     slices[2], slices[:, 3], slices[:, :, 4] = 1, 2, 3
     labels = np.zeros(slices.shape, np.uint8)
     volume = make_volume(slices)
-    axial, coronal, sagittal = three_views(volume, labels)
+    axial, coronal, sagittal = views_of(volume, labels)
     assert (axial.image[0, 0], coronal.image[0, 0], sagittal.image[0, 0]) == (1, 2, 3)
     path = tmp_path / "nothing.png"
-    write_preview(path, volume, segmentation(labels, (1, 1, 1), ("liver", "spleen")), window_hu=(-160, 240))
+    write_preview(path, volume, segmentation(labels, (1, 1, 1), ("liver", "spleen")), window=(-160, 240))
     assert not coloured(imread(path)).any()

@@ -308,12 +308,15 @@ def test_two_inputs_with_one_output_are_refused(run, make_nifti):
         run([one, one])
 
 
-def test_an_output_folder_that_cannot_be_is_named(run, make_nifti, tmp_path):
+def test_an_output_folder_that_cannot_be_is_named_before_any_work(
+    run, network, make_nifti, random_hu, tmp_path
+):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(
-        InputError, match=r"out: cannot write there \(.*\), expected a folder with space and write"
-    ):
-        run(make_nifti(np.zeros((8, 8, 1))))
+    source = make_nifti(random_hu(8, 8, 1))
+    for output in (tmp_path / "out", tmp_path / "out/deeper/still"):
+        with pytest.raises(InputError, match=r"^.*/out: cannot write there \(not a folder\), expected a"):
+            run(source, output_dir=output)
+    assert network.images_encoded == 0
 
 
 def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path):

@@ -58,7 +58,7 @@ def test_networks_see_the_same_slices_and_get_the_same_time(
     datalist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.study.openkbp.IMAGE_SIZE", 32)
-    monkeypatch.setattr(training, "TURN_S", 0.2)
+    monkeypatch.setattr(training, "TURNS", 3)
     cases, names = load_datalist(datalist, "training"), load_label_names(datalist)
     datasets = [slices_of(cases, names=names, seed=3) for _ in range(2)]
     for index in (0, 1, 57):

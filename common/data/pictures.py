@@ -1,0 +1,126 @@
+"""Pictures (PNG, JPEG) as volumes of one slice, and label maps written back in the same pixels."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel import orientations
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from ..errors import InputError
+from ..files import atomic_path
+from .itk_reader import volume_from_array
+from .volumes import Volume
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # how Pillow calls grey pixels of more than 8 bits
+
+# EXIF: where the first row and the first column of the stored pixels belong in the upright picture.
+_FIRST_ROW_AND_COLUMN = {
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
+# Which way further rows or columns go from there, in RAS+: down is posterior, right is the patient's left.
+_AWAY_FROM = {"top": (0, -1, 0), "bottom": (0, 1, 0), "left": (-1, 0, 0), "right": (1, 0, 0)}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture(Volume):
+    """A picture: one slice, upright as its EXIF orientation says, without a size in mm.
+
+    Attributes:
+        colours: (1, H, W, 3) uint8, or None for a grey picture; `slices` holds its grey values.
+        black_and_white: the intensities that are shown black and white.
+        exif_orientation: 1 to 8, kept in label maps so that these are shown as the picture is.
+    """
+
+    colours: np.ndarray | None
+    black_and_white: tuple[float, float]
+    exif_orientation: int
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        return self.black_and_white
+
+    @property
+    def in_mm(self) -> bool:
+        return False
+
+    def planes(self, indices: object) -> np.ndarray:
+        """(1, C, H, W), C = 3 in colours; there is one slice to ask for."""
+        return self.slices[:, None] if self.colours is None else self.colours.transpose(0, 3, 1, 2)
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """Read a PNG or JPEG: grey of 8 or 16 bits, or colours of 8 bits.
+
+    16-bit pictures seldom use all of their range: black is their smallest value and white their largest.
+    Transparency is dropped.
+
+    Raises:
+        InputError: missing or broken file, or several frames.
+    """
+    path = Path(path)
+    pixels, orientation = _read(path)
+    colours = None
+    if pixels.ndim == 3:
+        colours = pixels
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    deep = pixels.dtype != np.uint8
+    black_and_white = (float(pixels.min()), float(pixels.max())) if deep else (0.0, 255.0)
+    affine = np.eye(4)
+    row, column = _FIRST_ROW_AND_COLUMN[orientation]
+    affine[:3, 0], affine[:3, 1] = _AWAY_FROM[column], _AWAY_FROM[row]
+    volume = volume_from_array(path, pixels.T[..., None].astype(np.float32), affine)
+    if colours is not None:
+        stored = colours.transpose(1, 0, 2)[:, :, None]
+        colours = np.ascontiguousarray(orientations.apply_orientation(stored, volume.grid.to_slices))
+    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, black_and_white, orientation)
+
+
+def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Picture) -> None:
+    """Write a label map (1, H, W) uint8 as a grey PNG in the stored pixels of `like`."""
+    image = Image.fromarray(np.ascontiguousarray(like.to_stored(slices.astype(np.uint8))[..., 0].T))
+    exif = Image.Exif()
+    if like.exif_orientation != 1:
+        exif[ExifTags.Base.Orientation] = like.exif_orientation
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG", exif=exif)
+
+
+def _read(path: Path) -> tuple[np.ndarray, int]:
+    """Stored pixels (rows, columns) or (rows, columns, 3), and the EXIF orientation."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a PNG or JPEG.")
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            frames = int(getattr(image, "n_frames", 1))
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            pixels = _grey_or_colours(path, image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a picture ({error}), so the file is broken, cut off or of another "
+            "kind; save it again as PNG or JPEG."
+        ) from error
+    if frames > 1:
+        raise InputError(f"{path}: found {frames} frames, expected one picture; save one of them alone.")
+    return pixels, orientation if orientation in _FIRST_ROW_AND_COLUMN else 1
+
+
+def _grey_or_colours(path: Path, image: Image.Image) -> np.ndarray:
+    if image.mode in GREY_16:
+        return np.asarray(image)
+    has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    if has_alpha and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        _log.warning("%s: its transparency is dropped; hidden colours become visible.", path)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

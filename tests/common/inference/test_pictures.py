@@ -1,0 +1,141 @@
+"""A bundle of pictures: PNG and JPEG in, a PNG label map in the same pixels out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.data.pictures import read_picture
+from common.data.slices import Framing
+from common.errors import InputError
+from common.inference import CaseRunner, CasesFailedError, VolumeInferer
+from common.text.prompts import Prompt
+
+WHOLE = Framing(crop="whole", channels=3)
+
+
+class ColourNetwork(torch.nn.Module):
+    """Prompts are "CHANNEL above LEVEL" with levels from 0 to 255: a known function of the colours."""
+
+    def __init__(self, image_size):
+        super().__init__()
+        self.image_size, self.fields = image_size, []
+
+    def encode_text(self, prompts):
+        from common.networks.base import TextFeatures
+
+        rows = [prompt.split(" above ") for prompt in prompts]
+        tokens = torch.tensor([["RGB".index(channel), float(level)] for channel, level in rows])
+        return TextFeatures(tokens[:, None], torch.ones(len(rows), 1, dtype=torch.bool))
+
+    def encode_image(self, image):
+        assert image.shape[1:] == (3, self.image_size, self.image_size)
+        self.fields += list(image)
+        return image
+
+    def decode(self, image_features, text):
+        rows = image_features.repeat_interleave(len(text.tokens) // len(image_features), dim=0)
+        channel, level = text.tokens[:, 0].T
+        return (rows[torch.arange(len(rows)), channel.long()] - level[:, None, None] / 255)[:, None]
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in/photo.PNG")
+    return pixels
+
+
+def run(inputs, out, network, **options):
+    inferer = VolumeInferer(framing=options.pop("framing", WHOLE))
+    options = {"prompts": ["R above 99.5", "B above 199.25"], "pictures": True, "progress": False} | options
+    return CaseRunner(inputs, out, network=network, inferer=inferer, **options).run()
+
+
+def test_a_picture_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
+    out = tmp_path / "out"
+    run(tmp_path / "in", out, ColourNetwork(8), outputs=["labels", "masks", "probabilities", "preview"])
+    red, blue = photo[..., 0].astype(int) - 99.5, photo[..., 2].astype(int) - 199.25
+    expected = np.where((red > 0) & (red >= blue), 1, np.where(blue > 0, 2, 0))
+    label_map = Image.open(out / "photo_seg.png")
+    assert label_map.mode == "L"
+    np.testing.assert_array_equal(np.asarray(label_map), expected)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "photo_mask_1_R_above_99_5.png")), red > 0)
+    scaled = np.asarray(Image.open(out / "photo_prob_2_B_above_199_25.png"))
+    np.testing.assert_allclose(scaled, 255 / (1 + np.exp(-blue / 255)), atol=0.51)
+    report = json.loads((out / "photo_seg.json").read_text("utf-8"))
+    assert report["outputs"]["preview"] == ["photo_seg_preview.png"]
+    assert Image.open(out / "photo_seg_preview.png").mode == "RGBA"
+    assert report["spacing_mm"] is None
+    for row in report["prompts"]:
+        assert row["voxels"] == np.sum(expected == row["label"])
+        assert row["ml"] is None  # pixels have no size
+
+
+def test_the_whole_picture_is_stretched_to_the_field(tmp_path):
+    """Halves of 40 x 20 pixels fill halves of the square field, and the mask ends where they do."""
+    pixels = np.zeros((40, 20, 3), np.uint8)
+    pixels[20:] = (200, 100, 50)
+    Image.fromarray(pixels).save(tmp_path / "halves.png")
+    network = ColourNetwork(16)
+    run(tmp_path / "halves.png", tmp_path / "out", network, prompts=["G above 50"])
+    (field,) = network.fields
+    for channel, value in enumerate((200, 100, 50)):
+        torch.testing.assert_close(field[channel, :7], torch.zeros(7, 16))
+        torch.testing.assert_close(field[channel, 9:], torch.full((7, 16), value / 255))
+    mask = np.asarray(Image.open(tmp_path / "out/halves_seg.png"))
+    np.testing.assert_array_equal(mask, pixels[..., 1] > 50)
+
+
+def test_grey_pictures_and_volumes_have_three_equal_channels(make_nifti, tmp_path):
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    network = ColourNetwork(8)
+    run(tmp_path / "grey.png", tmp_path / "out", network)
+    volume = make_nifti(grey[..., None].astype(int) * 4 - 100, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    run(volume, tmp_path / "out", network, framing=Framing(crop="whole", channels=3, window=(-100, 300)))
+    for field, expected in zip(network.fields, (grey / 255, grey.T * 4 / 400), strict=True):
+        for channel in field:
+            np.testing.assert_allclose(channel.numpy(), expected, atol=1e-6)
+
+
+def test_colours_are_grey_to_a_network_of_one_channel(photo, tmp_path, make_network):
+    network, inferer = make_network(8), VolumeInferer(framing=Framing(crop="whole"))
+    picture = read_picture(tmp_path / "in/photo.PNG")
+    inferer(picture, network, [Prompt("1 at 0", "a", 1)])
+    weights = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(network.fields[0].numpy(), photo @ weights / 255, atol=1e-6)
+    np.testing.assert_allclose(picture.slices[0], photo @ weights, atol=0.51)  # Pillow rounds
+
+
+def test_a_bundle_of_volumes_takes_no_pictures(photo, make_nifti, random_hu, network, tmp_path):
+    """Pictures beside the volumes of a folder, such as previews, are left out; one by name is refused."""
+    make_nifti(random_hu(8, 8, 2), name="in/ct.nii.gz")
+    options = {"network": network, "pictures": False, "framing": None, "prompts": ["5 at 0"]}
+    outcomes = run(tmp_path / "in", tmp_path / "out", **options).outcomes
+    assert [one.input for one in outcomes] == [str(tmp_path / "in/ct.nii.gz")]
+    with pytest.raises(InputError, match=r"photo\.PNG: found the ending '\.PNG', expected NIfTI"):
+        run(tmp_path / "in/photo.PNG", tmp_path / "out", **options)
+
+
+def test_one_broken_picture_of_a_folder_is_reported(photo, tmp_path):
+    (tmp_path / "in/broken.jpeg").write_bytes(b"no picture")
+    with pytest.raises(CasesFailedError, match=r"^1 of 2 cases failed: .*broken\.jpeg: cannot be read as"):
+        run(tmp_path / "in", tmp_path / "out", ColourNetwork(8))
+    assert (tmp_path / "out/photo_seg.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": "head"}, "crop: found 'head', expected body or whole; choose one."),
+        ({"window": (3, 3)}, r"window: found \[3, 3\], expected the lower and the upper intensity"),
+        ({"channels": 2}, r"channels: found 2, expected 1 or 3 \(colours\); choose one."),
+    ],
+)
+def test_errors_say_what_to_do(changes, message):
+    with pytest.raises(InputError, match=message):
+        Framing(**changes)
