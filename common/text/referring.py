@@ -148,14 +148,15 @@ def single_out(lesion: Lesion, others: Sequence[Lesion], rng: np.random.Generato
 
     Dale and Reiter's incremental algorithm: attributes are taken in an order of preference, and a fact is
     said if it rules out one of those that are left. The order is random here, so that each of several good
-    descriptions occurs; a fact that later ones made superfluous goes again.
+    descriptions occurs, but for the diameter, a number that people fall back on; a fact that later ones made
+    superfluous goes again.
 
     Raises:
         InputError: no facts tell this lesion from all the others.
     """
     chosen: list[Fact] = []
     left = list(others)
-    for fact in _shuffled(facts_of(lesion, others), rng):
+    for fact in _preferred(facts_of(lesion, others), rng):
         remaining = [other for other in left if not rules_out(fact, other)]
         if len(remaining) < len(left):
             chosen.append(fact)
@@ -233,5 +234,7 @@ def _superlatives(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[tuple[st
             yield "place", place
 
 
-def _shuffled(facts: Sequence[Fact], rng: np.random.Generator) -> list[Fact]:
-    return [facts[int(index)] for index in rng.permutation(len(facts))]
+def _preferred(facts: Sequence[Fact], rng: np.random.Generator) -> list[Fact]:
+    """In random order, the diameter last."""
+    shuffled = [facts[int(index)] for index in rng.permutation(len(facts))]
+    return sorted(shuffled, key=lambda fact: fact.attribute == "diameter")

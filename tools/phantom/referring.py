@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.distance import pdist
 from skimage.measure import regionprops
 
 from common.errors import InputError
@@ -237,7 +238,7 @@ def _measured(
             Lesion(
                 x_mm=round(step * (row + 0.5), 1),
                 y_mm=round(step * (len(y) - 0.5 - column), 1),
-                diameter_mm=round(step * float(region.feret_diameter_max), 1),
+                diameter_mm=round(longest_mm(labels == number, step), 1),
                 segment=segment,
                 kind=look.kind,
                 density=look.density,
@@ -247,6 +248,15 @@ def _measured(
             )
         )
     return lesions
+
+
+def longest_mm(mask: NDArray[np.bool_], step_mm: float) -> float:
+    """Longest diameter of a mask (X, Y) of square pixels.
+
+    Half a pixel is added to the distance of the farthest two pixel centres: for discs and 2:1 ellipses of 5 to
+    20 pixels the mean error is then below 0.4 pixels. (skimage's feret_diameter_max is 1.3 too long for discs.)
+    """
+    return step_mm * (float(pdist(np.argwhere(mask)).max()) + 0.5)
 
 
 def _told_apart(lesions: list[Lesion], rng: Generator) -> bool:
