@@ -8,10 +8,12 @@ from .flips import RandLeftRightFlipd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .referring import load_referring
 from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
+from .slices import Framing
 from .volume_cases import VolumeCases, only_item
 
 __all__ = [
     "EpochSampler",
+    "Framing",
     "MaskInOwnGridd",
     "OrganSlices",
     "RandLeftRightFlipd",

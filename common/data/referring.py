@@ -23,9 +23,8 @@ from typing import Any
 from ..errors import InputError
 from ..text.prompts import check_prompt
 from .datalist import Case, load_json, parse_item, read_section
-from .readers import NIFTI_ENDINGS
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
+from .pictures import ENDINGS as PICTURE_ENDINGS
+from .readers import NIFTI_ENDINGS, ending_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Referring
 
 def is_picture(path: Path) -> bool:
     """Whether a file is a picture (PNG, JPEG) and no volume."""
-    return path.name.lower().endswith(PICTURE_ENDINGS)
+    return ending_of(path, PICTURE_ENDINGS) is not None
 
 
 def _parse(path: Path, place: str, item: Any) -> ReferringItem:
@@ -86,7 +85,7 @@ def _number(path: Path, place: str, field: str, value: Any, *, lowest: int) -> i
 
 def _check_slice(path: Path, place: str, image: Path, slice_index: int | None) -> None:
     picture = is_picture(image)
-    if not picture and not image.name.endswith(NIFTI_ENDINGS):
+    if not picture and ending_of(image, NIFTI_ENDINGS) is None:
         raise InputError(
             f"{path}: {place} names the image {image}, expected a picture ({', '.join(PICTURE_ENDINGS)}) or "
             f"a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
@@ -99,8 +98,8 @@ def _check_slice(path: Path, place: str, image: Path, slice_index: int | None) -
 def _prompts(path: Path, place: str, prompts: Any) -> tuple[str, ...]:
     if not isinstance(prompts, list) or not prompts:
         raise InputError(
-            f'{path}: {place} has {json.dumps(prompts)} as "prompts", expected a list of sentences that refer '
-            "to the lesion; add one."
+            f'{path}: {place} has {json.dumps(prompts)} as "prompts", expected a list of sentences that '
+            "refer to the lesion; add one."
         )
     field = f"{path}: {place}, prompts"
     return tuple(check_prompt(prompt, field=field) for prompt in prompts)

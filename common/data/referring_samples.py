@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from .referring import ReferringItem
-from .referring_pictures import PictureFrame, PictureReader
-from .slices import ABDOMEN_WINDOW_HU
+from .referring_pictures import PictureReader, ReferringPicture
+from .slices import Framing, SliceFrame
 
 TARGET = "lesion"  # the name of what any sentence means, for tables and networks without words
-PIXEL_MM = (1.0, 1.0)  # of a file that has no spacing: lengths are in pixels
+# Whole slices, stretched to the field as the paper does, and left in the text is left in the picture.
+REFERRING_FRAMING = Framing(crop="whole", patients_left="left")
 
 
 class ReferringPictures(Dataset[dict[str, Any]]):
@@ -28,13 +29,13 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     tell the masks apart; where it has no others, it is asked for again, in other words if there are any.
 
     Args:
-        data: items; all are read once and kept in memory at the network's size (48 KiB for a picture of 128
-            pixels and one lesion, 675 KiB at 480).
+        data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
+            128 pixels and one lesion, 675 KiB at 480).
         size: side in pixels of the network's field.
         length: draws that make an epoch; None takes each item once.
         prompts_per_picture: sentences asked of each picture.
-        window_hu: (low, high) of volumes.
-        transform: dictionary transform over `image` (1, S, S) and `label` (K, S, S), e.g. MONAI's; a
+        framing: what the network sees of a picture, as at work.
+        transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw.
         seed: of all draws.
         progress: show a bar while reading.
@@ -50,7 +51,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         size: int,
         length: int | None = None,
         prompts_per_picture: int = 1,
-        window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+        framing: Framing = REFERRING_FRAMING,
         transform: Any = None,
         seed: int = 0,
         progress: bool = True,
@@ -63,28 +64,28 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         self.transform = transform
         self.seed = seed
         self._same: dict[tuple[Any, ...], list[int]] = {}  # items of each picture
-        self._images: dict[tuple[Any, ...], Tensor] = {}  # (S, S) float16
-        self._masks: list[Tensor] = []  # (S, S) bool, one an item
+        self._images: dict[tuple[Any, ...], Tensor] = {}  # (C, S, S) float16
+        self._masks: list[Tensor] = []  # (1, S, S) bool, one an item
         self._spacings: list[tuple[float, float]] = []
-        reader = PictureReader(window_hu=window_hu)
+        read = PictureReader()
         for index, item in enumerate(tqdm(self.data, "reading pictures", unit="item", disable=not progress)):
-            picture = reader(item)
-            frame = picture.frame(size)
+            picture = read(item)
+            frame = framing.frame(picture.image, size)
             if _picture(item) not in self._images:
-                image = frame.to_field(torch.from_numpy(picture.image)[None, None])
-                self._images[_picture(item)] = image[0, 0].half()
-            mask = torch.from_numpy(picture.mask(item).astype(np.float32))
-            self._masks.append(frame.to_field(mask[None, None], mode="nearest-exact")[0, 0].bool())
+                self._images[_picture(item)] = _field(picture, framing, frame).half()
+            mask = torch.from_numpy(picture.mask(item))[None, None]
+            self._masks.append(frame.to_field(mask.float(), mode="nearest-exact")[0].bool())
             self._same.setdefault(_picture(item), []).append(index)
-            self._spacings.append(picture.spacing_mm or PIXEL_MM)
+            self._spacings.append(picture.image.spacing_mm[1:])
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Draw `index` >= 0: `image` (1, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
+        """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
-        And where it comes from: `case` of the drawn item, `slice_index` (0 for a picture), `spacing_mm`.
+        And where it comes from: `case` of the drawn item, `slice_index` (0 for a picture) and `spacing_mm` of
+        rows and columns (1 for a picture, whose lengths are in pixels).
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
@@ -95,8 +96,8 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             chosen.append(same[rng.integers(len(same))])
         item = self.data[anchor]
         sample = {
-            "image": self._images[_picture(item)][None].float(),
-            "label": torch.stack([self._masks[number].float() for number in chosen]),
+            "image": self._images[_picture(item)].float(),
+            "label": torch.cat([self._masks[number].float() for number in chosen]),
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [TARGET] * len(chosen),
             **_origin(item, self._spacings[anchor]),
@@ -120,9 +121,9 @@ class ReferringCases(Dataset[dict[str, Any]]):
     Args:
         data: items.
         size: side in pixels of the network's field.
-        window_hu: (low, high) of volumes.
+        framing: what the network sees of a picture, as at work.
 
-    Items hold `image` (1, S, S) float32 in [0, 1], `label` (1, H, W) float32 of 0 and 1, both as words speak
+    Items hold `image` (C, S, S) float32 in [0, 1], `label` (1, H, W) float32 of 0 and 1, both as words speak
     of the picture, `prompt` (a list of one), `target`, `case`, `slice_index` and `spacing_mm`.
 
     Raises:
@@ -134,7 +135,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
         data: Sequence[ReferringItem],
         *,
         size: int,
-        window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+        framing: Framing = REFERRING_FRAMING,
     ) -> None:
         if not data:
             raise InputError(
@@ -142,22 +143,23 @@ class ReferringCases(Dataset[dict[str, Any]]):
             )
         self.data = list(data)
         self.size = size
-        self._reader = PictureReader(window_hu=window_hu)
+        self.framing = framing
+        self._read = PictureReader()
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.data[index]
-        picture = self._reader(item)
-        frame = picture.frame(self.size)
-        mask = torch.from_numpy(picture.mask(item).astype(np.float32))[None]
+        picture = self._read(item)
+        frame = self.framing.frame(picture.image, self.size)
+        mask = torch.from_numpy(picture.mask(item))[None].float()
         return {
-            "image": frame.to_field(torch.from_numpy(picture.image)[None, None])[0],
+            "image": _field(picture, self.framing, frame),
             "label": mask.flip(-1) if frame.mirrored else mask,
             "prompt": [item.prompts[0]],
             "target": [TARGET],
-            **_origin(item, picture.spacing_mm or PIXEL_MM),
+            **_origin(item, picture.image.spacing_mm[1:]),
         }
 
 
@@ -171,10 +173,26 @@ class MaskInOwnGridd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         sample = dict(data)
         logits, label = sample["pred"], sample["label"]
-        frame = PictureFrame(label.shape[-2], label.shape[-1], logits.shape[-1])
-        sample["pred"] = (frame.from_field(logits[None].float())[0] > 0).float()
-        sample["label"] = MetaTensor(label, affine=torch.diag(torch.tensor([*sample["spacing_mm"], 1.0, 1.0])))
+        sample["pred"] = in_own_grid(logits[None], label.shape[-2:])[0].float()
+        sample["label"] = MetaTensor(
+            label, affine=torch.diag(torch.tensor([*sample["spacing_mm"], 1.0, 1.0]))
+        )
         return sample
+
+
+def in_own_grid(logits: Tensor, shape: Sequence[int]) -> Tensor:
+    """Logits (B, C, S, S) of whole pictures -> masks (B, C, H, W) bool in the grid of their labels.
+
+    Args:
+        shape: (H, W).
+    """
+    return SliceFrame.stretched(shape[0], shape[1], logits.shape[-1]).from_field(logits.float()) > 0
+
+
+def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Tensor:
+    """(C, S, S) float32 in [0, 1]."""
+    planes = torch.from_numpy(picture.image.planes([0]))
+    return framing.field(planes, frame, picture.image.value_range)[0]
 
 
 def _picture(item: ReferringItem) -> tuple[Any, ...]:
@@ -182,7 +200,7 @@ def _picture(item: ReferringItem) -> tuple[Any, ...]:
 
 
 def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:
-    return prompts[rng.integers(len(prompts))]
+    return prompts[int(rng.integers(len(prompts)))]
 
 
 def _origin(item: ReferringItem, spacing_mm: tuple[float, float]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Training and inference both go through this file, so that a network sees at work what it saw in training.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .volumes import Volume
 
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)  # soft-tissue window: width 400, level 40
 BODY_HU = -500.0  # half-way between air (-1000) and water (0)
@@ -71,6 +74,7 @@ class SliceFrame:
         box: the part of the slice that the field shows.
         inner_height, inner_width: pixels of the scaled box inside the field.
         size: pixels of a side of the field.
+        mirrored: whether the columns of the field run the other way.
     """
 
     height: int
@@ -79,6 +83,7 @@ class SliceFrame:
     inner_height: int
     inner_width: int
     size: int
+    mirrored: bool = False
 
     @classmethod
     def stretched(cls, height: int, width: int, size: int) -> "SliceFrame":
@@ -112,11 +117,13 @@ class SliceFrame:
             image = F.interpolate(image, inner_shape, mode=mode, antialias=mode == "bilinear")
         top, left = self._offset
         bottom, right = self.size - self.inner_height - top, self.size - self.inner_width - left
-        return F.pad(image, (left, right, top, bottom))
+        field = F.pad(image, (left, right, top, bottom))
+        return field.flip(-1) if self.mirrored else field
 
     def inner(self, field: Tensor) -> Tensor:
         """(..., size, size) -> (..., inner_height, inner_width), the part of the field that shows the box."""
         top, left = self._offset
+        field = field.flip(-1) if self.mirrored else field
         return field[..., top : top + self.inner_height, left : left + self.inner_width]
 
     def to_box(self, inner: Tensor) -> Tensor:
@@ -136,6 +143,7 @@ class SliceFrame:
 
 
 CROPS = ("body", "whole")
+SIDES = ("right", "left")
 
 
 @dataclass(frozen=True)
@@ -147,18 +155,25 @@ class Framing:
             stretched to the field.
         window: (low, high) of intensities, in HU for CT. Pictures (PNG, JPEG) bring their own range.
         channels: 1, or 3 for a network that takes colours; grey images then have three equal channels.
+        patients_left: the side of the field on which a slice shows the patient's left. "right" is the usual
+            display. With "left", left in the text is left in the picture: a sentence's "left lobe" is the
+            patient's, so slices are mirrored, as RefHL-Seg shows them (arXiv 2408.17347). A picture (PNG,
+            JPEG) says nothing of the patient and stays as it is: whoever writes its sentences sees to it
+            that their "left" is the picture's.
 
     Raises:
-        InputError: another crop, an empty window or another number of channels.
+        InputError: another crop or side, an empty window or another number of channels.
     """
 
     crop: str = "body"
     window: tuple[float, float] = ABDOMEN_WINDOW_HU
     channels: int = 1
+    patients_left: str = "right"
 
     def __post_init__(self) -> None:
-        if self.crop not in CROPS:
-            raise InputError(f"crop: found {self.crop!r}, expected {' or '.join(CROPS)}; choose one.")
+        for name, allowed in (("crop", CROPS), ("patients_left", SIDES)):
+            if (found := getattr(self, name)) not in allowed:
+                raise InputError(f"{name}: found {found!r}, expected {' or '.join(allowed)}; choose one.")
         if len(self.window) != 2 or not self.window[0] < self.window[1]:
             raise InputError(
                 f"window: found {list(self.window)}, expected the lower and the upper intensity; correct it."
@@ -167,11 +182,14 @@ class Framing:
             raise InputError(f"channels: found {self.channels}, expected 1 or 3 (colours); choose one.")
         object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
 
-    def frame(self, slices: np.ndarray, spacing_mm: Sequence[float], size: int) -> SliceFrame:
-        """The frame of slices (D, H, W) in a field of `size` pixels; `spacing_mm` is (D, H, W) too."""
+    def frame(self, volume: "Volume", size: int) -> SliceFrame:
+        """The frame of a volume's slices, or of a picture, in a field of `size` pixels."""
+        slices, spacing = volume.slices, volume.spacing_mm[1:]
         if self.crop == "whole":
-            return SliceFrame.stretched(slices.shape[1], slices.shape[2], size)
-        return SliceFrame.fit(slices, (spacing_mm[1], spacing_mm[2]), size)
+            frame = SliceFrame.stretched(slices.shape[1], slices.shape[2], size)
+        else:
+            frame = SliceFrame.fit(slices, spacing, size)
+        return replace(frame, mirrored=volume.in_mm and self.patients_left == "left")
 
     def field(
         self, planes: Tensor, frame: SliceFrame, value_range: tuple[float, float] | None = None

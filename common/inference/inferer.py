@@ -150,7 +150,7 @@ class VolumeInferer(Inferer):
                 with clock("text"):
                     text = self.encode(network, [prompt.text for prompt in prompts])
             text = type(text)(*(part.to(device) for part in text))
-            frame = self.framing.frame(inputs.slices, inputs.spacing_mm, network.image_size)
+            frame = self.framing.frame(inputs, network.image_size)
             numbers = [prompt.label for prompt in prompts]
             passes = self._prepared(network)
             job = _Job(inputs, passes, text, numbers, frame, device, clock, probabilities)

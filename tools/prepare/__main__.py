@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     qata = names.add_parser(
         "qata",
         help="chest X-rays with COVID-19 infections and a sentence each (QaTa-COV19, LViT's captions)",
-        description="Chest X-rays with COVID-19 infections and a sentence each. Pictures stay where they are.",
+        description="Chest X-rays with infections and a sentence each. Pictures stay where they are.",
     )
-    qata.add_argument("--source", type=Path, required=True, metavar="DIR", help="annotation.json, train/, valid/")
+    qata.add_argument(
+        "--source", type=Path, required=True, metavar="DIR", help="annotation.json, train/, valid/"
+    )
     qata.add_argument("--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written")
     qata.set_defaults(prepare=_qata)
     options = parser.parse_args(arguments)

@@ -26,12 +26,13 @@ from typing import Any
 from common.data.datalist import Case, split_by_patient
 from common.errors import InputError
 from common.files import atomic_path
+from common.weights import first_few
 
 VALIDATION_SHARE = Fraction(1, 10)  # of the subjects of "train"
 SPLIT_SEED = 0
 NOTES = {
     "name": "QaTa-COV19",
-    "description": "Chest X-rays with COVID-19 infections, a sentence each; captions as in SGSeg's repository",
+    "description": "Chest X-rays with COVID-19 infections and LViT's sentences",
     "reference": "A. Degerli et al., ICIP 2022; Z. Li et al., IEEE TMI 43, 96-107 (2024)",
     "licence": "research use",
     "labels": {"1": "lesion"},
@@ -96,11 +97,13 @@ def _cases(source: Path, part: str, names: Mapping[str, str]) -> list[Case]:
         Case(name, root / "images" / f"{name}.png", root / "masks" / f"mask_{name}.png", subject(name), ())
         for name in names
     ]
-    missing = [str(file) for case in cases for file in (case.image, case.label) if not Path(str(file)).is_file()]
+    missing = [
+        str(file) for case in cases for file in (case.image, case.label) if not Path(str(file)).is_file()
+    ]
     if missing:
         raise InputError(
-            f"{source}: {len(missing)} files of {len(cases)} pictures are missing ({', '.join(missing[:3])}), "
-            "so the download is incomplete or of another layout; fetch it again."
+            f"{source}: {len(missing)} files of {len(cases)} pictures are missing ({first_few(missing)}), so "
+            "the download is incomplete or of another layout; fetch it again."
         )
     return cases
 

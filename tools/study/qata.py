@@ -13,8 +13,7 @@ import torch
 from common.checkpoints import save_trained
 from common.data.organ_slices import collate_slices
 from common.data.referring import ReferringItem, load_referring
-from common.data.referring_pictures import PictureFrame
-from common.data.referring_samples import TARGET, ReferringCases, ReferringPictures
+from common.data.referring_samples import TARGET, ReferringCases, ReferringPictures, in_own_grid
 from common.files import atomic_path
 from common.metrics import describe
 from common.metrics.overlap import Counts
@@ -128,8 +127,7 @@ def segment(network: TextSegmenter, items: Sequence[ReferringItem], *, words: st
         batch = collate_slices([cases[index]])
         truth = batch["label"][0, 0] > 0
         logits = network(batch["image"].to(device), batch[words])
-        frame = PictureFrame(*truth.shape, network.image_size)
-        mask = frame.from_field(logits.float())[0, 0].cpu() > 0
+        mask = in_own_grid(logits, truth.shape)[0, 0].cpu()
         counts.append([int(part.sum()) for part in (mask & truth, mask & ~truth, truth & ~mask)])
     return np.array(counts)
 
@@ -172,7 +170,7 @@ def overlaps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pooled(counts: np.ndarray, score: int) -> dict[str, Any]:
-    """Dice (0) or IoU (1) of all pictures of (seeds, pictures, 3) as one, mean over seeds, and its interval."""
+    """Dice (0) or IoU (1) of all (seeds, pictures, 3) as one, mean over seeds, with its interval."""
     pictures = counts.shape[1]
     draws = np.random.default_rng(0).integers(0, pictures, (RESAMPLES, pictures))
     resampled = counts[:, draws].sum(axis=2)  # (seeds, resamples, 3)
