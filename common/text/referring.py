@@ -36,7 +36,7 @@ CLEARLY_LARGER = 1.25  # ratio of diameters for "the largest"
 OTHER_DIAMETER = 1.4  # ratio of diameters from which "32 mm" cannot mean the other one
 CLEARLY_BESIDE_MM = 12.0  # between centres for "the leftmost"
 
-# The paper's tests with 1/4 and 1/2 text take parts such as size and shape away: what stays the longest first.
+# The paper's tests with 1/4 and 1/2 text take parts such as size and shape away: what stays longest first.
 REPORT_ORDER = (
     "segment",
     "lobe",
@@ -80,7 +80,9 @@ class Lesion:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
-                raise InputError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}; correct it.")
+                raise InputError(
+                    f"{name}: found {value!r}, expected one of {', '.join(allowed)}; correct it."
+                )
         if not self.diameter_mm > 0:
             raise InputError(f"diameter_mm: found {self.diameter_mm}, expected a length above 0; correct it.")
 
@@ -122,9 +124,7 @@ class Fact:
 def facts_of(lesion: Lesion, others: Sequence[Lesion]) -> tuple[Fact, ...]:
     """Everything that is clearly true of `lesion` in a picture with `others`, in the order of reports."""
     found = {
-        name: str(getattr(lesion, name))
-        for name in (*CHOICES, "lobe")
-        if getattr(lesion, name) is not None
+        name: str(getattr(lesion, name)) for name in (*CHOICES, "lobe") if getattr(lesion, name) is not None
     }
     found["diameter"] = str(round(lesion.diameter_mm))
     facts = [Fact(name, value) for name, value in found.items()]
@@ -163,8 +163,8 @@ def single_out(lesion: Lesion, others: Sequence[Lesion], rng: np.random.Generato
             left = remaining
     if left:
         raise InputError(
-            f"lesions: {lesion} cannot be told from {left[0]} by their attributes, expected a clear difference; "
-            "describe more of them."
+            f"lesions: {lesion} cannot be told from {left[0]} by their attributes, expected a clear "
+            "difference; describe more of them."
         )
     for fact in list(chosen):
         rest = [said for said in chosen if said != fact]

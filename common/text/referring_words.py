@@ -84,7 +84,9 @@ def _phrasings(attribute: str, value: str, wording: Wording) -> list[_Phrase]:
     if attribute == "diameter":
         fields = {"mm": value, "cm": f"{int(value) / 10:g}"}
     return [
-        _Phrase(attribute, place, words.format(**fields)) for place, texts in places.items() for words in texts
+        _Phrase(attribute, place, words.format(**fields))
+        for place, texts in places.items()
+        for words in texts
     ]
 
 
@@ -99,7 +101,9 @@ def _has_room(phrase: _Phrase, chosen: Sequence[_Phrase]) -> bool:
 
 def _in_order(chosen: Sequence[_Phrase], place: str, attributes: Sequence[str]) -> list[str]:
     standing = [phrase for phrase in chosen if phrase.place == place]
-    return [phrase.words for phrase in sorted(standing, key=lambda phrase: attributes.index(phrase.attribute))]
+    return [
+        phrase.words for phrase in sorted(standing, key=lambda phrase: attributes.index(phrase.attribute))
+    ]
 
 
 def _pick(choices: Sequence[T], rng: np.random.Generator) -> T:

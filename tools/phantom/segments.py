@@ -1,4 +1,4 @@
-"""Couinaud's liver segments in the phantom's template, told apart as in CT: by the hepatic veins and the porta.
+"""Couinaud's liver segments in the phantom's template, told apart as in CT: by hepatic veins and porta.
 
 Seen from the vena cava the right, the middle and the left hepatic vein fan out; each parts two sectors, and
 the plane of the portal branches parts each sector in an upper and a lower segment.

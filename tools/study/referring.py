@@ -39,7 +39,12 @@ LEVELS: dict[str, Level] = {
     "1/2 of the report": "half",
     "1/4 of the report": "quarter",
 }
-PARAPHRASED, MISSPELT, EMPTY, NONE = "sentence, paraphrased", "sentence, misspelt", "sentence, emptied", "no text"
+PARAPHRASED, MISSPELT, EMPTY, NONE = (
+    "sentence, paraphrased",
+    "sentence, misspelt",
+    "sentence, emptied",
+    "no text",
+)
 SWAPPED = "sentence, swapped"
 
 
@@ -60,7 +65,14 @@ class Picture:
 
 
 def run(
-    bundle: Path, data: Path, *, section: str, seed: int, device: str | None, checkpoint: Path | None, output: Path
+    bundle: Path,
+    data: Path,
+    *,
+    section: str,
+    seed: int,
+    device: str | None,
+    checkpoint: Path | None,
+    output: Path,
 ) -> dict[str, Any]:
     """Ask the bundle for every lesion, print tables and write `output`, whose content is returned.
 
@@ -104,8 +116,8 @@ def load_pictures(datalist: Path, section: str) -> list[Picture]:
     for item in items:
         if "attributes" not in item:
             raise InputError(
-                f'{datalist}: the case "{item.get("case")}" has no "attributes", expected those of its lesion; '
-                "this study reads what python -m tools.phantom --lesions writes."
+                f'{datalist}: the case "{item.get("case")}" has no "attributes", expected those of its '
+                "lesion; this study reads what python -m tools.phantom --lesions writes."
             )
         groups.setdefault((item["image"], item.get("slice", 0)), []).append(item)
     return [
@@ -169,8 +181,8 @@ def _answer(
     config = bundle / "configs" / "inference.json"
     if not config.is_file():
         raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one such as "
-            "bundles/lsms_lesion."
+            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one "
+            "such as bundles/lsms_lesion."
         )
     overrides = {"bundle_root": str(bundle.resolve()), "device": device}
     overrides |= {"checkpoint": None if checkpoint is None else str(checkpoint.absolute())}
@@ -199,11 +211,11 @@ def _answer(
             env={**os.environ, "PYTHONPATH": path},
         )
         if done.returncode:
-            raise InputError(f"{bundle}: its run ended with code {done.returncode}; see what it printed above.")
+            raise InputError(
+                f"{bundle}: its run ended with code {done.returncode}; see what it printed above."
+            )
         found = json.loads(answers.read_text(encoding="utf-8"))
-    return [
-        dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)
-    ]
+    return [dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)]
 
 
 def _split(question: Mapping[str, list[Any]], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -213,7 +225,9 @@ def _split(question: Mapping[str, list[Any]], rows: np.ndarray) -> Iterator[tupl
         start += len(texts)
 
 
-def score(counts: Sequence[Mapping[str, np.ndarray]], facts: Sequence[Sequence[Sequence[Fact]]]) -> dict[str, Any]:
+def score(
+    counts: Sequence[Mapping[str, np.ndarray]], facts: Sequence[Sequence[Sequence[Fact]]]
+) -> dict[str, Any]:
     """What is said of each way to ask.
 
     Args:
@@ -250,7 +264,9 @@ def score(counts: Sequence[Mapping[str, np.ndarray]], facts: Sequence[Sequence[S
 def taken(pixels: np.ndarray) -> list[bool]:
     """Whether each mask overlaps its own lesion, and that one most; `pixels` (N, N, 3) as in `score`."""
     both = pixels[..., 2]
-    return [bool(row[index] > 0 and row[index] > max(np.delete(row, index))) for index, row in enumerate(both)]
+    return [
+        bool(row[index] > 0 and row[index] > max(np.delete(row, index))) for index, row in enumerate(both)
+    ]
 
 
 def own_dice(pixels: np.ndarray) -> list[float]:

@@ -4,9 +4,9 @@
 
 It imports the bundle's `scripts.common` alone, never the repository's `common` (design: both would meet).
 The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `image`, `label`,
-`slice`, `lesions` (label values, N) and `texts` (a multiple of N, in the order of the lesions; null for none).
-The answer is, for each picture, an array (texts, N, 3): pixels of the text's mask, of the lesion, and of both,
-in the file's own grid.
+`slice`, `lesions` (label values, N) and `texts` (a multiple of N, in the order of the lesions; null for
+none). The answer is, for each picture, an array (texts, N, 3): pixels of the text's mask, of the lesion, and
+of both, in the file's own grid.
 """
 
 import importlib
@@ -29,17 +29,18 @@ def main(job_file: str) -> None:
     parser.update(job["overrides"])
     parser.get_parsed_content("initialize")
     network = parser.get_parsed_content("network").eval()
-    reader = importlib.import_module("scripts.common.data.referring_pictures").PictureReader()
+    framing = parser.get_parsed_content("framing")
     answers = [
-        count(network, reader, picture) for picture in tqdm(job["pictures"], "asking", unit="picture")
+        count(network, framing, picture) for picture in tqdm(job["pictures"], "asking", unit="picture")
     ]
     Path(job["answers"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
 @torch.no_grad()
-def count(network: Any, reader: Any, asked: dict[str, Any]) -> list[Any]:
+def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
     """The counts of one picture."""
     data = importlib.import_module("scripts.common.data.referring")
+    read = importlib.import_module("scripts.common.data.referring_pictures").PictureReader()
     item = data.ReferringItem(
         case=Path(asked["image"]).name,
         image=Path(asked["image"]),
@@ -50,10 +51,11 @@ def count(network: Any, reader: Any, asked: dict[str, Any]) -> list[Any]:
         lesion=None,
         slice_index=asked["slice"],
     )
-    picture = reader(item)
-    frame = picture.frame(network.image_size)
+    picture = read(item)
+    frame = framing.frame(picture.image, network.image_size)
+    planes = torch.from_numpy(picture.image.planes([0]))
     device = next(network.parameters()).device
-    features = network.encode_image(frame.to_field(torch.from_numpy(picture.image)[None, None]).to(device))
+    features = network.encode_image(framing.field(planes, frame, picture.image.value_range).to(device))
     lesions = np.stack([picture.labels == value for value in asked["lesions"]])
     texts = list(dict.fromkeys(asked["texts"]))
     masks = {text: _mask(network, features, frame, text) for text in texts}

@@ -47,13 +47,18 @@ SIGNS = {
         "sharp": r"well-defined|clearly defined|sharp|crisp|circumscribed",
         "blurred": r"ill-defined|(poorly|vaguely) defined|blurred|indistinct|fuzzy",
     },
-    "shape": {"round": r"\bround|spherical|circular", "oval": r"\bov(al|oid)|elongated|elliptical", "lobulated": r"lob(ul|ed)"},
+    "shape": {
+        "round": r"\bround|spherical|circular",
+        "oval": r"\bov(al|oid)|elongated|elliptical",
+        "lobulated": r"lob(ul|ed)",
+    },
 }
+ANATOMY = r"( \w+)? lobe"
 SUPERLATIVES = {
     "largest": r"largest|biggest|greatest|larger than|bigger than",
     "smallest": r"smallest|tiniest|littlest|smaller than|tinier than",
-    "leftmost": r"leftmost|left-hand|\bleft of|to the left|on the left|the left(?! \w+ lobe| lobe| liver| hepatic)",
-    "rightmost": r"rightmost|right-hand|\bright of|to the right|on the right|the right(?! \w+ lobe| lobe| liver| hepatic)",
+    "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})",
+    "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})",
     "uppermost": r"uppermost|topmost|anterior|at the top|to the top|above|in front|\bupper\b|frontmost",
     "lowest": r"\blowest|bottommost|posterior|bottom\b|below|behind|\blower\b(?! attenuation)|rearmost",
 }
@@ -145,7 +150,7 @@ def test_singled_out_without_a_fact_too_many(lesions: list[Lesion], seed: int) -
 @given(lesions=PICTURES, seed=SEEDS)
 def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
     twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)
-    with pytest.raises(InputError, match="cannot be told from .* expected a clear difference"):
+    with pytest.raises(InputError, match=r"cannot be told from .* expected a clear difference"):
         describe(lesions[0], [twin], level="short", rng=np.random.default_rng(seed))
 
 
@@ -212,7 +217,10 @@ def test_a_slip_of_the_finger_leaves_left_and_right(lesions: list[Lesion], seed:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"x_mm": 1, "y_mm": 2, "diameter_mm": 3, "shape": "square"}, "shape: found 'square', expected one of round"),
+        (
+            {"x_mm": 1, "y_mm": 2, "diameter_mm": 3, "shape": "square"},
+            "shape: found 'square', expected one of round",
+        ),
         ({"x_mm": 1, "y_mm": 2, "diameter_mm": 0}, "diameter_mm: found 0, expected a length above 0"),
         ({"x_mm": 1, "y_mm": 2}, "missing 1 required positional argument: 'diameter_mm'"),
         ({"x_mm": 1, "y_mm": 2, "diameter_mm": 3, "colour": "red"}, "unexpected keyword argument 'colour'"),
@@ -224,5 +232,7 @@ def test_wrong_attributes_are_named(attributes: dict[str, object], message: str)
 
 
 def test_an_unknown_level_is_refused() -> None:
-    with pytest.raises(InputError, match="level: found 'long', expected one of short, sentence, report, half"):
+    with pytest.raises(
+        InputError, match="level: found 'long', expected one of short, sentence, report, half"
+    ):
         describe(Lesion(1, 2, 3), [], level="long", rng=np.random.default_rng(0))  # type: ignore[arg-type]

@@ -64,7 +64,9 @@ def test_shapes_differ_in_length_and_in_how_much_of_their_hull_they_fill(seed):
         shape: regionprops(scan(look(shape=shape), seed)[1].astype(int))[0]
         for shape in ("round", "oval", "lobulated")
     }
-    elongation = {name: region.axis_major_length / region.axis_minor_length for name, region in regions.items()}
+    elongation = {
+        name: region.axis_major_length / region.axis_minor_length for name, region in regions.items()
+    }
     assert elongation["round"] < 1.15
     assert elongation["oval"] > 1.6
     assert regions["round"].solidity > 0.94
@@ -149,7 +151,10 @@ def test_all_segments_are_in_the_liver():
     _, labels = render(scene, grid, np.random.default_rng(0))
     x, y, z = scene.patient.to_template(*grid.axes_mm)
     inside = labels == LABELS["liver"]
-    found = [segment_of(point) for point in zip(x[inside].tolist(), y[inside].tolist(), z[inside].tolist(), strict=True)]
+    found = [
+        segment_of(point)
+        for point in zip(x[inside].tolist(), y[inside].tolist(), z[inside].tolist(), strict=True)
+    ]
     shares = {name: found.count(name) / len(found) for name in set(found)}
     assert set(shares) - {None} == {"II", "III", "IV", "V", "VI", "VII", "VIII"}
     assert min(shares.values()) > 0.01
