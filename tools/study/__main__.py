@@ -84,8 +84,8 @@ def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]
         "referring",
         help="does the mask follow the sentence? Phantoms with several lesions, of which words mean one",
         description="Ask a bundle for every lesion of phantom pictures (tools.phantom --lesions) by "
-        "sentences, their paraphrases, misspelt, swapped and emptied ones, reports and parts of them; print how "
-        "often the right lesion was taken, and the Dice of the referred lesion.",
+        "sentences, their paraphrases, misspelt, swapped and emptied ones, reports and parts of them; print "
+        "how often the right lesion was taken, and the Dice of the referred lesion.",
     )
     add = parser.add_argument
     add("--bundle", type=Path, required=True, metavar="DIR", help="such as bundles/lsms_lesion")
