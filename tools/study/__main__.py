@@ -61,7 +61,12 @@ def _add_qata(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add = parser.add_argument
     add("--source", type=Path, required=True, metavar="DIR", help="annotation.json, train/, valid/")
     add("--work", type=Path, required=True, metavar="DIR", help="datalist, weights and results")
-    add("--minutes", type=float, default=10.0, help="training time of each network and seed (default 10)")
+    add(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="training time of each network and seed (default 10; CPU time on a CPU)",
+    )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
     add("--device", default="cpu", help="cpu (LSMS compact, default) or cuda (LSMS paper_t)")
 
