@@ -16,6 +16,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+import yaml
 from monai.bundle import ConfigParser
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -23,6 +24,9 @@ from common.errors import InputError
 from common.weights import KNOWN_BASES, MINILM, FrozenBase, KnownBase, load_pretrained
 from tools.build_bundle.build import build_bundle, bundle_names
 from tools.build_bundle.text_encoder import text_encoder_files
+from tools.get_bundle.__main__ import install
+from tools.get_bundle.archive import differences
+from tools.get_bundle.sources import find
 
 ROOT = Path(__file__).parents[2]
 TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
@@ -170,6 +174,49 @@ def test_vendored_and_manifest_say_commit_and_hashes(repository, tmp_path):
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in found.items()
     }
+
+
+def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_path):
+    """MONAI's zoo reads `source` and checks `checksum`, a SHA-1."""
+    first = build_bundle("mini", repository, tmp_path / "dist")
+    metadata = METADATA | {"version": "0.3.0", "changelog": {"0.3.0": "Newer."}}
+    write(repository / "bundles/mini/configs", {"metadata.json": json.dumps(metadata)})
+    second = build_bundle("mini", repository, tmp_path / "dist", allow_dirty=True, url="https://x.y/v3/")
+    index = json.loads((tmp_path / "dist/model_info.json").read_text())
+    expected = {"mini_v0.2.1": (first, first.name), "mini_v0.3.0": (second, f"https://x.y/v3/{second.name}")}
+    assert index == {
+        name: {
+            "checksum": hashlib.sha1(path.read_bytes()).hexdigest(),
+            "source": source,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for name, (path, source) in expected.items()
+    }
+    for _, (path, _) in expected.items():
+        release = find(str(path), published=tmp_path / "dist/model_info.json")
+        assert release.vouched == "this repository"
+        assert differences(install(release, tmp_path / path.stem), release.manifest) == []
+    (tmp_path / "dist/model_info.json").write_text("[1]")
+    with pytest.raises(
+        InputError, match=r"model_info.json: cannot be read as a list of releases .*; delete it"
+    ):
+        build_bundle("mini", repository, tmp_path / "dist", allow_dirty=True)
+
+
+def test_the_hugging_face_folder_is_the_bundle_and_a_model_card(repository, tmp_path):
+    text = "# Mini\n![a](example.png) [b](data_license.txt) [c](https://x.y/z) [d](#limits)\n"
+    write(repository / "bundles/mini/docs", {"README.md": text})
+    archive = build_bundle("mini", repository, tmp_path, allow_dirty=True, huggingface=True)
+    folder = tmp_path / "huggingface" / "mini"
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    card = found.pop("README.md").decode()
+    assert json.loads(found.pop("manifest.json")) == manifest_of(archive)
+    assert found == contents(archive)
+    settings, _, body = card.removeprefix("---\n").partition("---\n\n")
+    assert yaml.safe_load(settings)["library_name"] == "monai"
+    assert yaml.safe_load(settings)["license"] == "apache-2.0"
+    links = "![a](docs/example.png) [b](docs/data_license.txt) [c](https://x.y/z) [d](#limits)"
+    assert body == f"# Mini\n{links}\n"
 
 
 def test_another_clone_at_another_time_gives_the_same_bytes(repository, tmp_path):

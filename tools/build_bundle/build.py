@@ -12,6 +12,7 @@ from common.files import atomic_path
 from common.weights import KNOWN_BASES, FrozenBase, first_few
 
 from .checks import check_weights, read_large_files, read_metadata
+from .publish import list_release, write_hub_folder
 from .reach import names_in, reached
 from .sources import PARTS, changed_paths, commit, read_files
 from .text_encoder import FOLDER, is_packed, point_at_text_encoder, text_encoder_files
@@ -32,14 +33,24 @@ def bundle_names(repository: Path) -> list[str]:
     return sorted(path.parents[1].name for path in (repository / "bundles").glob("*/configs/metadata.json"))
 
 
-def build_bundle(name: str, repository: Path, out: Path, *, allow_dirty: bool = False) -> Path:
-    """Write `<name>_v<version>.zip` and `<name>_v<version>.manifest.json` into `out`.
+def build_bundle(
+    name: str,
+    repository: Path,
+    out: Path,
+    *,
+    allow_dirty: bool = False,
+    url: str | None = None,
+    huggingface: bool = False,
+) -> Path:
+    """Write `<name>_v<version>.zip` and its `.manifest.json` into `out`, and list it in `model_info.json`.
 
     Args:
         name: folder in `bundles/`.
         repository: root of the git checkout.
         out: made where it is absent.
         allow_dirty: go on when files differ from the commit; the manifest and VENDORED.json list them.
+        url: of the folder that the zip will be published in; None leaves the bare name in model_info.json.
+        huggingface: also write `huggingface/<name>`.
 
     Returns:
         Path of the zip.
@@ -79,6 +90,9 @@ def build_bundle(name: str, repository: Path, out: Path, *, allow_dirty: bool = 
     }
     with atomic_path(archive.with_suffix(".manifest.json")) as temporary:
         temporary.write_bytes(_json(manifest))
+    list_release(archive, url)
+    if huggingface:
+        write_hub_folder(out / "huggingface" / name, files | {"manifest.json": _json(manifest)})
     return archive
 
 
