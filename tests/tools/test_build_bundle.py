@@ -21,7 +21,8 @@ from monai.bundle import ConfigParser
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from common.errors import InputError
-from common.weights import KNOWN_BASES, MINILM, FrozenBase, KnownBase, load_pretrained
+from common.known_weights import KNOWN_BASES, MINILM, KnownBase
+from common.weights import FrozenBase, load_pretrained
 from tools.build_bundle.build import build_bundle, bundle_names
 from tools.build_bundle.text_encoder import text_encoder_files
 from tools.get_bundle.__main__ import install
