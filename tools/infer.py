@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -14,6 +12,7 @@ from typing import Any
 from common.errors import InputError
 from common.text.prompts import check_prompt, read_prompts_file
 from common.text.vocabulary import Vocabulary
+from tools.engine import inference_config, run_in_bundle
 
 EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
 3 some cases failed and the others are done; 130 interrupted. Research use, not for diagnosis."""
@@ -83,27 +82,13 @@ def _launch(options: argparse.Namespace) -> int:
     for name in ("bundle", "input", "output"):
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
-    config = _config(options.bundle)
+    config = inference_config(options.bundle)
     prompts = choose_prompts(options.prompt, options.prompts_file, options.organs)
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
-        prompts_file, job = Path(name) / "prompts.json", Path(name) / "job.json"
+        prompts_file = Path(name) / "prompts.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
         overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
-        job.write_text(json.dumps({"config": str(config), "overrides": overrides}), "utf-8")
-        bundle = str(options.bundle.resolve())
-        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", ENGINE, str(job)]
-        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
-
-
-def _config(bundle: Path) -> Path:
-    config = bundle / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
-            "name one such as bundles/medvlm_organ."
-        )
-    return config.resolve()
+        return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

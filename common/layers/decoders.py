@@ -109,6 +109,7 @@ class MaskDecoder(nn.Module):
         if self.detail_vector is None:
             return logits
         detail = skips[len(self.upscaler.convolutions)]
-        vectors = self.detail_vector(pooled).unflatten(0, (len(detail), -1))
+        images = detail.shape[0]  # not len(), which would fix the batch in exports
+        vectors = self.detail_vector(pooled).unflatten(0, (images, -1))
         added = torch.einsum("bkc,bchw->bkhw", vectors, detail).flatten(0, 1).unsqueeze(1)
         return F.interpolate(logits, added.shape[-2:], mode="bilinear", align_corners=False) + added

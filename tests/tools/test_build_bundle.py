@@ -36,6 +36,8 @@ TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
 COMMON = {
     "__init__.py": "__version__ = '1'\n",
     "errors.py": "class InputError(ValueError): pass\n",
+    "export/__init__.py": "",
+    "export/worker.py": "",
     "inference/__init__.py": "",
     "inference/worker.py": "from .. import __version__\nfrom ..errors import InputError\n",
     "networks/__init__.py": "from .net import Net\n",

@@ -19,7 +19,7 @@ from .text_encoder import FOLDER, is_packed, point_at_text_encoder, text_encoder
 
 Files = dict[str, bytes]  # path in the bundle -> content
 
-ENGINE = "inference.worker"  # of `common`: what tools.infer starts in a bundle
+ENGINES = {"inference.worker", "export.worker"}  # of `common`: what tools.infer and tools.export start
 REQUIRED = (
     *("LICENSE", "configs/inference.json", "docs/README.md", "docs/data_license.txt"),
     *("models/model.json", "models/model.pt", "scripts/__init__.py"),
@@ -99,7 +99,7 @@ def build_bundle(
 def vendored(bundle: Mapping[str, bytes], common: Mapping[str, bytes], source: dict[str, Any]) -> Files:
     """Return scripts/common: what the bundle's configs and documents name, all that needs, VENDORED.json."""
     texts = [content.decode() for path, content in bundle.items() if path.endswith((".json", ".md"))]
-    paths = sorted(reached(common, {*names_in(texts), ENGINE}))
+    paths = sorted(reached(common, names_in(texts) | ENGINES))
     record = {**source, "files": {path: hashlib.sha256(common[path]).hexdigest() for path in paths}}
     contents = {path: common[path] for path in paths} | {"VENDORED.json": _json(record)}
     return {f"scripts/common/{path}": content for path, content in contents.items()}
