@@ -9,6 +9,7 @@ import sys
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 import yaml
 from monai.bundle import ConfigParser
+from monai.bundle import scripts as monai_bundle
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from common.errors import InputError
@@ -27,7 +29,7 @@ from tools.build_bundle.build import build_bundle, bundle_names
 from tools.build_bundle.text_encoder import text_encoder_files
 from tools.get_bundle.__main__ import install
 from tools.get_bundle.archive import differences
-from tools.get_bundle.sources import find
+from tools.get_bundle.sources import PUBLISHED, find, read_index
 
 ROOT = Path(__file__).parents[2]
 TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
@@ -179,7 +181,7 @@ def test_vendored_and_manifest_say_commit_and_hashes(repository, tmp_path):
     }
 
 
-def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_path):
+def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_path, monkeypatch):
     """MONAI's zoo reads `source` and checks `checksum`, a SHA-1."""
     first = build_bundle("mini", repository, tmp_path / "dist")
     metadata = METADATA | {"version": "0.3.0", "changelog": {"0.3.0": "Newer."}}
@@ -199,11 +201,21 @@ def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_pat
         release = find(str(path), published=tmp_path / "dist/model_info.json")
         assert release.vouched == "this repository"
         assert differences(install(release, tmp_path / path.stem), release.manifest) == []
+    answer = SimpleNamespace(
+        text=(tmp_path / "dist/model_info.json").read_text(), raise_for_status=lambda: None
+    )
+    monkeypatch.setattr(monai_bundle.requests, "get", lambda *_arguments, **_named: answer)
+    found = monai_bundle.get_bundle_versions("mini", repo="owner/repository")
+    assert found == {"latest_version": "0.3.0", "all_versions": ["0.2.1", "0.3.0"]}
     (tmp_path / "dist/model_info.json").write_text("[1]")
     with pytest.raises(
         InputError, match=r"model_info.json: cannot be read as a list of releases .*; delete it"
     ):
         build_bundle("mini", repository, tmp_path / "dist", allow_dirty=True)
+
+
+def test_the_list_of_what_this_repository_has_published_can_be_read():
+    assert isinstance(read_index(PUBLISHED.read_bytes(), str(PUBLISHED)), dict)
 
 
 def test_the_hugging_face_folder_is_the_bundle_and_a_model_card(repository, tmp_path):
@@ -286,6 +298,13 @@ def test_versions(repository, tmp_path, changes, text):
     write(repository / "bundles/mini/configs", {"metadata.json": json.dumps(METADATA | changes)})
     with pytest.raises(InputError, match=text):
         build_bundle("mini", repository, tmp_path)
+
+
+def test_a_name_that_monai_would_cut(repository, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^lung_vessels: MONAI takes what follows '_v' .*; rename the folder"
+    ):
+        build_bundle("lung_vessels", repository, tmp_path)
 
 
 def test_there_is_no_such_bundle(repository, tmp_path):

@@ -58,6 +58,10 @@ def build_bundle(
     Raises:
         InputError: no such bundle, files that are not committed, or something in it is not in order.
     """
+    if "_v" in name:
+        raise InputError(
+            f"{name}: MONAI takes what follows '_v' in a bundle's name for its version; rename the folder."
+        )
     bundle = repository / "bundles" / name
     metadata, bases = read_metadata(bundle), check_weights(bundle)
     large_files = read_large_files(bundle)
