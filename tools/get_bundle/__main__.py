@@ -7,6 +7,8 @@ import sys
 import tempfile
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
@@ -80,31 +82,21 @@ def install(release: Release, out: Path, *, force: bool = False) -> Path:
     return folder
 
 
-class _local:  # noqa: N801 - used like a function
-    """The zip as a local file; a downloaded one goes when the bundle is in place and stays on an error."""
+@contextmanager
+def _local(release: Release, out: Path) -> Iterator[Path]:
+    """Yield the zip as a local file; one that was fetched is gone afterwards."""
+    if release.zip.startswith("file:"):
+        yield Path(urllib.request.url2pathname(urllib.parse.urlsplit(release.zip).path))
+        return
+    from tools.download import bar, download
 
-    def __init__(self, release: Release, out: Path) -> None:
-        self.release, self.path = release, out / release.manifest.zip_file
-        self.fetched = not release.zip.startswith("file:")
-
-    def __enter__(self) -> Path:
-        if not self.fetched:
-            return Path(urllib.request.url2pathname(urllib.parse.urlsplit(self.release.zip).path))
-        from tools.download import bar, download
-
-        expected = self.release.manifest.zip
-        download(
-            self.release.zip,
-            self.path,
-            size=expected.bytes,
-            sha256=expected.sha256,
-            progress=bar(self.path.name),
-        )
-        return self.path
-
-    def __exit__(self, *error: object) -> None:
-        if self.fetched:
-            self.path.unlink(missing_ok=True)
+    name, expected = release.manifest.zip_file, release.manifest.zip
+    path = out / f".{name}"  # not a zip that somebody keeps there
+    download(release.zip, path, size=expected.bytes, sha256=expected.sha256, progress=bar(name))
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _put(archive: Path, release: Release, folder: Path) -> None:
