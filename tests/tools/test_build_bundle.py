@@ -204,7 +204,9 @@ def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_pat
     answer = SimpleNamespace(
         text=(tmp_path / "dist/model_info.json").read_text(), raise_for_status=lambda: None
     )
-    monkeypatch.setattr(monai_bundle.requests, "get", lambda *_arguments, **_named: answer)
+    web = SimpleNamespace(get=lambda *_arguments, **_named: answer)  # `requests` may not be installed
+    monkeypatch.setattr(monai_bundle, "requests", web)
+    monkeypatch.setattr(monai_bundle, "has_requests", True)
     found = monai_bundle.get_bundle_versions("mini", repo="owner/repository")
     assert found == {"latest_version": "0.3.0", "all_versions": ["0.2.1", "0.3.0"]}
     (tmp_path / "dist/model_info.json").write_text("[1]")
