@@ -13,6 +13,7 @@ from tools.get_bundle.manifest import LIMIT_BYTES, Manifest
 
 EPILOG = """exit codes: 0 all files are those of the manifest; 1 some are not; 2 no manifest or no bundle.
 Nothing of the bundle is run or imported."""
+EVALUATED, CALLED, ELSEWHERE = "evaluated as Python", "imported and called", "read from another file"
 MANY = 5  # places of an expression that are named
 
 
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     print(f"{manifest.name} {manifest.version}, {len(manifest.files)} files in the manifest")
     for kind, places in executed.items():
-        print(f"\n{kind}")
+        print(f"\n{kind}{'' if places else ': nothing'}")
         for text, where in sorted(places.items()):
             more = f" and {len(where) - MANY} more" if len(where) > MANY else ""
             print(f"  {text}\n      {', '.join(where[:MANY])}{more}")
@@ -47,12 +48,12 @@ def what_runs(bundle: Path) -> dict[str, dict[str, list[str]]]:
     """Return {kind: {expression or callable: places}} of what MONAI executes when it runs a bundle's configs.
 
     Strings that begin with `$` are Python that is evaluated; `_target_` names anything importable, which is
-    called. Read as JSON, never through MONAI's parser.
+    called; `%file::id` stands for what another file has there. Read as JSON, never through MONAI's parser.
 
     Raises:
         InputError: no configs, or one that is not JSON.
     """
-    found: dict[str, dict[str, list[str]]] = {"evaluated as Python": {}, "imported and called": {}}
+    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in (EVALUATED, CALLED, ELSEWHERE)}
     files = sorted((bundle / "configs").glob("*"))
     if not files:
         raise InputError(f"{bundle}: found no configs in it, expected the folder of a bundle; name one.")
@@ -75,12 +76,14 @@ def _kind(place: str, value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     if value.lstrip().startswith("$"):
-        return "evaluated as Python"
-    return "imported and called" if place.rpartition("#")[2] == "_target_" else None
+        return EVALUATED
+    if value.lstrip().startswith("%") and "::" in value:
+        return ELSEWHERE
+    return CALLED if place.rpartition("#")[2] == "_target_" else None
 
 
 def _values(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """All (id, value) pairs, ids as MONAI writes them; keys count as values too, since MONAI reads macros."""
+    """All (id, value) pairs, ids as MONAI writes them."""
     if isinstance(content, dict | list):
         items = content.items() if isinstance(content, dict) else enumerate(content)
         for name, value in items:

@@ -142,15 +142,15 @@ def test_monais_download_from_a_hugging_face_repository(name, hub, empty, run, c
 
 
 @every_bundle
-def test_get_bundle_then_infer_are_two_commands(name, site, case, in_repository, check, tmp_path):
+def test_get_bundle_then_infer_are_two_commands(name, site, image, in_repository, check, tmp_path):
     """The README's way for somebody who has the repository; the release lies on a mirror."""
     out = ["--index", site, "--out", str(tmp_path)]
     said = in_repository("-m", "tools.get_bundle", name, *out)
     assert f"version {VERSIONS[name]}, all" in said
     check(tmp_path / name)
-    options = ["--input", str(case[0]), "--output", str(tmp_path / "masks"), "--prompt", "liver"]
+    options = ["--input", str(image(name)), "--output", str(tmp_path / "masks"), "--prompt", "liver"]
     in_repository("-m", "tools.infer", "--bundle", str(tmp_path / name), *options)
-    stem = case[0].name.removesuffix(".nii.gz")
+    stem = image(name).name.removesuffix(".nii.gz")
     made = {path.name for path in (tmp_path / "masks").iterdir()}
     assert {f"{stem}_seg.nii.gz", f"{stem}_seg.json", f"{stem}_seg.png"} <= made
 

@@ -47,31 +47,34 @@ def weaker(bundle: Path) -> None:
     module.write_text(module.read_text().replace('__version__ = "', '__version__ = "copy of '))
 
 
-def test_outputs_are_those_of_one_process_each(unzip, case, empty, run, labels, tmp_path):
+def test_outputs_are_those_of_one_process_each(unzip, image, empty, run, labels, tmp_path):
     bundles = [unzip(name, tmp_path / "unzipped") for name in BUNDLES]
     copy = Path(shutil.copytree(bundles[0], tmp_path / "copy" / BUNDLES[0]))
     weaker(copy)
     bundles.append(copy)
 
     def job(index: int, kind: str) -> tuple[str, dict[str, str]]:
-        return str(bundles[index]), {"input": str(case[0]), "output_dir": str(tmp_path / kind / str(index))}
+        given = {"input": str(image(bundles[index].name)), "output_dir": str(tmp_path / kind / str(index))}
+        return str(bundles[index]), given
 
     every = range(len(bundles))
     for order, kind in ((list(every), "together"), (list(reversed(every)), "in reverse")):
         run("-c", SERVER, json.dumps([job(i, kind) for i in order]), cwd=tmp_path, environment=empty)
     for index in every:
         run("-c", SERVER, json.dumps([job(index, "alone")]), cwd=tmp_path, environment=empty)
-    name = case[0].name.removesuffix(".nii.gz")
+    names = [image(bundle.name).name.removesuffix(".nii.gz") for bundle in bundles]
     found = {
-        (kind, index): labels(tmp_path / kind / str(index) / f"{name}_seg.nii.gz")
+        (kind, index): labels(tmp_path / kind / str(index) / f"{names[index]}_seg.nii.gz")
         for kind in ("alone", "together", "in reverse")
         for index in every
     }
     for index in every:
         for kind in ("together", "in reverse"):
             assert np.array_equal(found[kind, index], found["alone", index]), (bundles[index], kind)
-            report = json.loads((tmp_path / kind / str(index) / f"{name}_seg.json").read_text())
-            alone = json.loads((tmp_path / "alone" / str(index) / f"{name}_seg.json").read_text())
+            report, alone = (
+                json.loads((tmp_path / way / str(index) / f"{names[index]}_seg.json").read_text())
+                for way in (kind, "alone")
+            )
             assert report["versions"] == alone["versions"]
     assert not np.array_equal(
         found["alone", 0], found["alone", len(bundles) - 1]

@@ -58,8 +58,8 @@ def test_nothing_of_the_repository_is_in_reach(elsewhere, empty, run):
         assert f"No module named '{name}'" in done.stderr
 
 
-def test_inference_from_its_folder_and_from_elsewhere(bundle, case, elsewhere, empty, run, labels, tmp_path):
-    image = case[0]
+def test_inference_from_its_folder_and_from_elsewhere(bundle, image, elsewhere, empty, run, labels, tmp_path):
+    image = image(bundle.name)
     here = given(input=image, output_dir=tmp_path / "here")
     run(*MONAI, "--config_file", "configs/inference.json", *here, cwd=bundle, environment=empty)
     there = given(bundle_root=bundle, input=image, output_dir=tmp_path / "there")
@@ -74,10 +74,10 @@ def test_inference_from_its_folder_and_from_elsewhere(bundle, case, elsewhere, e
 
 
 def test_an_epoch_of_training_then_evaluation_by_command_line(
-    bundle, phantoms, elsewhere, empty, run, tiny, tmp_path
+    bundle, dataset, elsewhere, empty, run, tiny, tmp_path
 ):
     """Training in the bundle's folder, evaluation of what it made from elsewhere, by plain monai.bundle."""
-    options = {**tiny(bundle), "dataset_dir": phantoms, "ckpt_dir": tmp_path / "models"}
+    options = {**tiny(bundle), "dataset_dir": dataset(bundle.name), "ckpt_dir": tmp_path / "models"}
     training = given(**options, output_dir=tmp_path / "training")
     command = [*MONAI, "training", "--config_file", "configs/train.json"]
     run(*command, *training, cwd=bundle, environment=empty)
@@ -86,13 +86,13 @@ def test_an_epoch_of_training_then_evaluation_by_command_line(
     evaluating = given(bundle_root=bundle, **options, output_dir=tmp_path / "scores")
     command = [*MONAI, "evaluating", "--config_file", str(configs)]
     run(*command, *evaluating, cwd=elsewhere, environment=empty)
-    assert rows(tmp_path / "scores" / "volumes.csv")
+    assert any(rows(path) for path in (tmp_path / "scores").glob("*.csv"))
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_same_through_config_workflow(bundle, phantoms, elsewhere, empty, tiny, tmp_path):
+def test_the_same_through_config_workflow(bundle, dataset, elsewhere, empty, tiny, tmp_path):
     """ConfigWorkflow in a script of the user's, from a folder that is not the bundle's."""
-    overrides = {**tiny(bundle), "dataset_dir": str(phantoms)}
+    overrides = {**tiny(bundle), "dataset_dir": str(dataset(bundle.name))}
     jobs = [
         (["train", "train.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
         (["train", "train.json", "evaluate.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
@@ -108,4 +108,4 @@ def test_the_same_through_config_workflow(bundle, phantoms, elsewhere, empty, ti
             text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-    assert rows(tmp_path / "out1" / "volumes.csv")
+    assert any(rows(path) for path in (tmp_path / "out1").glob("*.csv"))

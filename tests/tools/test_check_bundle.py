@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tools.check_bundle import main, what_runs
+from tools.check_bundle import CALLED, ELSEWHERE, main, what_runs
 
 REPOSITORY = Path(__file__).parents[2]
 MARK = "was_run"
 CONFIG = {
     "imports": ["$import os"],
     "plain": "costs $5",
+    "own": "%plain",
+    "other": "%/somewhere/else.json::key",
     "list": [{"_target_": "subprocess.call", "args": ["true"]}, f"  $open('{MARK}', 'w')"],
 }
 
@@ -51,6 +53,10 @@ def test_everything_that_monai_would_execute_is_listed(bundle: Path, capsys) -> 
         "imported and called",
         "  subprocess.call",
         "      inference.json list#0#_target_",
+        "",
+        "read from another file",
+        "  %/somewhere/else.json::key",
+        "      inference.json other",
         "",
         "not JSON, to be read by yourself",
         "  logging.conf",
@@ -100,7 +106,8 @@ def test_what_cannot_be_checked(bundle: Path, capsys, break_it, sentence: str) -
 def test_our_own_configs_call_only_the_bundle_monai_torch_and_ignite() -> None:
     """Names without a dot are MONAI's own components."""
     for bundle in sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/metadata.json")):
-        called = what_runs(bundle)["imported and called"]
+        called = what_runs(bundle)[CALLED]
         assert called
+        assert not what_runs(bundle)[ELSEWHERE]
         roots = {name.split(".")[0] for name in called if "." in name}
         assert roots <= {"scripts", "monai", "torch", "ignite"}, bundle.name
