@@ -31,7 +31,7 @@ ONNX = pytest.mark.skipif(
     not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="ONNX IS NOT TESTED: pip install '.[export]'",
 )
-KINDS = [pytest.param("onnx", marks=ONNX), "torchscript"]
+KINDS = [pytest.param("onnx", marks=[ONNX, pytest.mark.slow]), "torchscript"]  # 15 s a network for ONNX
 
 
 def med_vlm(image_encoder: nn.Module, adapter: str) -> MedVLM:
@@ -87,6 +87,7 @@ def test_graphs_equal_the_network(name: str, kind, tmp_path: Path) -> None:
 
 
 @ONNX
+@pytest.mark.slow
 def test_onnx_files_are_valid_and_say_what_is_free(tmp_path: Path) -> None:
     import onnx
 
@@ -126,6 +127,7 @@ assert "torch" not in sys.modules and "common" not in sys.modules
 
 
 @ONNX
+@pytest.mark.slow
 def test_a_program_with_numpy_and_onnxruntime_alone_can_use_them(tmp_path: Path) -> None:
     network, prompts = build("medvlm, pyramid"), ["liver", "the left kidney"]
     image = torch.rand(1, 1, 64, 64)
