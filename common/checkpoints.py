@@ -163,7 +163,7 @@ def _read_record(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for entry in content["frozen_bases"].values():
             FrozenBase(**entry)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); fetch it "
             f"again together with {Path(checkpoint).name}."

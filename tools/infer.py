@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -16,6 +13,7 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
+from .engine import INTERRUPTED, inference_config, run_in_bundle
 from .prompts import as_json
 
 EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
@@ -24,7 +22,6 @@ EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed
 --skip-existing goes on after any of these. Research use, not for diagnosis."""
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
-INTERRUPTED = 130
 
 # What `common.inference.outputs` knows, without its imports
 OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
@@ -96,40 +93,14 @@ def _launch(options: argparse.Namespace) -> int:
     for name in ("bundle", "input", "output"):
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
-    config = _config(options.bundle)
+    config = inference_config(options.bundle)
     prompts = choose_prompts(options.prompt, options.prompts_file, options.organs)
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
-        prompts_file, job = Path(name) / "prompts.json", Path(name) / "job.json"
+        prompts_file = Path(name) / "prompts.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
         overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
         _check_known(config, overrides)
-        job.write_text(json.dumps({"config": str(config), "overrides": overrides}), "utf-8")
-        bundle = str(options.bundle.resolve())
-        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", ENGINE, str(job)]
-        return _wait(subprocess.Popen(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}))
-
-
-def _wait(engine: "subprocess.Popen[bytes]") -> int:
-    """The engine's exit code; what ends this process ends the engine first, which then tidies up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = engine.wait()
-    except KeyboardInterrupt:
-        engine.terminate()
-        engine.wait()
-        return INTERRUPTED
-    return code if code >= 0 else 128 - code
-
-
-def _config(bundle: Path) -> Path:
-    config = bundle / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
-            "name one such as bundles/medvlm_organ."
-        )
-    return config.resolve()
+        return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
 
 def _check_known(config: Path, overrides: dict[str, Any]) -> None:

@@ -228,8 +228,8 @@ class LSMS(TextSegmenter):
         """
         x, size = image_features
         tokens, mask = (None, None) if text is None else text
-        if tokens is not None and len(tokens) != len(x):
-            x = x.repeat_interleave(len(tokens) // len(x), dim=0)
+        if tokens is not None and tokens.shape[0] != x.shape[0]:  # len() would fix the batch in exports
+            x = x.repeat_interleave(tokens.shape[0] // x.shape[0], dim=0)
         maps = []
         for index, stage in enumerate(self.stages):
             x = stage(x if index == 0 else self.downs[index - 1](x), tokens, mask)
