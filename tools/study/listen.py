@@ -177,7 +177,7 @@ def _scores(
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
-    """For each kind how many, the share that gave the right organ, mean Dice and its share of the plain name's.
+    """For each kind: how many, the share of right organs, mean Dice and its share of the plain name's.
 
     The plain names' Dice is that of the same cases and organs.
     """
