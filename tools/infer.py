@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
     add("--text-bank", type=Path, help="an .npz that keeps encoded texts from run to run")
     add("--list-prompts", action="store_true", help="print the known names and exit (more: tools.prompts)")
+    add("--checkpoint", type=Path, help="weights (default: the bundle's own)")
     add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
     add("--slice-batch", type=int, help="slices at once")
@@ -112,6 +113,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "bundle_root": str(options.bundle.resolve()),
         "input": [str(path.absolute()) for path in options.input],
         "output_dir": str(options.output.absolute()),
+        "checkpoint": options.checkpoint and str(options.checkpoint.absolute()),
         "device": options.device,
         "inferer#amp": options.amp,
         "inferer#slice_batch": options.slice_batch,

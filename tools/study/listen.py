@@ -100,8 +100,7 @@ def questions(labels: Sequence[str], absent: Sequence[str]) -> list[Question]:
             "absent": [name],
         }
         asked += [Question(kind, name, text) for kind, of_kind in texts.items() for text in of_kind]
-    asked += [Question("absent", name, name) for name in absent]
-    return asked
+    return asked + [Question("absent", name, name) for name in absent if name not in labels]
 
 
 def _misspelt(name: str, rng: np.random.Generator) -> list[str]:
