@@ -136,7 +136,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
         }
         if self.transform is None:
             return sample
-        self.transform.set_random_state(seed=int(rng.integers(2**31)))
+        # A generator of its own: whatever words are drawn, the image is the same.
+        own = np.random.default_rng((self.seed, index, 2))
+        self.transform.set_random_state(seed=int(own.integers(2**31)))
         return self.transform(sample)
 
     def _phrasing(self, index: int) -> Phrasing:

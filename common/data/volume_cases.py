@@ -24,7 +24,8 @@ class VolumeCases(Dataset[dict[str, Any]]):
     Args:
         data: cases with label files.
         label_names: {label number: organ name}, of the organs to ask for.
-        text_level: "simple" asks by the organ's name, "complex" by its first description.
+        text_level: as in training: "none" asks with no words, "complex" by the organ's first description,
+            any other by its name.
 
     Items hold `image` (Volume, HU), `label` (Volume, integers), `prompts` (list of Prompt, labelled as in
     the reference) and `case` (id).
@@ -46,8 +47,9 @@ class VolumeCases(Dataset[dict[str, Any]]):
         if left_out := len(data) - len(self.data):
             _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
         vocabulary = Vocabulary.load()
+        level = text_level if text_level in ("none", "complex") else "simple"
         self.prompts = {
-            name: Prompt(text=vocabulary.organ_or_own(name).texts(text_level)[0], name=name, label=number)
+            name: Prompt(text=vocabulary.organ_or_own(name).texts(level)[0], name=name, label=number)
             for number, name in label_names.items()
         }
 

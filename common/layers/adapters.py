@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ..errors import InputError
 
-# Query and value projections as transformers 5 names them: ViT and CLIP towers and LLaMA, BERT, GPT-2 (fused).
+# Query and value projections in transformers 5: ViT and CLIP towers and LLaMA, BERT, GPT-2 (fused).
 QUERY_VALUE_NAMES = (("q_proj", "v_proj"), ("query", "value"), ("c_attn",))
 # What the adapters' parameters have in their names: they belong in a checkpoint, the frozen rest does not.
 MARKS = (".lora_", ".bottleneck.", ".prompt_encoder.")

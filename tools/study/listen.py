@@ -100,8 +100,7 @@ def questions(labels: Sequence[str], absent: Sequence[str]) -> list[Question]:
             "absent": [name],
         }
         asked += [Question(kind, name, text) for kind, of_kind in texts.items() for text in of_kind]
-    asked += [Question("absent", name, name) for name in absent]
-    return asked
+    return asked + [Question("absent", name, name) for name in absent if name not in labels]
 
 
 def _misspelt(name: str, rng: np.random.Generator) -> list[str]:
@@ -177,7 +176,7 @@ def _scores(
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
-    """For each kind how many, the share that gave the right organ, mean Dice and its share of the plain name's.
+    """For each kind: how many, the share of right organs, mean Dice and its share of the plain name's.
 
     The plain names' Dice is that of the same cases and organs.
     """

@@ -34,7 +34,7 @@ UNET = "UNet (image only)"
 
 
 class Arm(NamedTuple):
-    """A network of the comparison, the level of its texts in training, its text for each organ at the test."""
+    """A network of the comparison, the level of its texts in training, and its texts at the test."""
 
     network: TextSegmenter
     level: str

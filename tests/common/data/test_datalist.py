@@ -52,6 +52,21 @@ def test_full_and_sparse_items(folder):
     assert d == Case("d", images / "d.nii.gz", None, "d", ())
 
 
+def test_structures_that_are_surely_not_there(folder):
+    path = write(folder, training=[item("a", absent=["prostate", "heart"]), item("b")])
+    a, b = load_datalist(path, "training")
+    assert a.absent == ("prostate", "heart")
+    assert b.absent == ()
+
+
+@pytest.mark.parametrize("absent", ["prostate", [3], [" "], {"heart": 1}, None])
+def test_absent_is_a_list_of_names(folder, absent):
+    path = write(folder, training=[item("a", absent=absent)])
+    assert error_of(load_datalist, path, "training") == (
+        f'{path}: training[0] has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
+    )
+
+
 def test_paths_agree_with_monai(folder):
     path = write(folder, training=[item("a"), item("b")])
     peer = load_decathlon_datalist(str(path), is_segmentation=True, data_list_key="training")

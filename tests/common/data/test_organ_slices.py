@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_words_are_the_organs_own(cases: list[Case]) -> None:
     for draw in (drawn[index] for index in range(100)):
         for prompt, target in zip(draw["prompt"], draw["target"], strict=True):
             organ = vocabulary.organ(target)
-            assert prompt in organ.texts("simple") + organ.texts("complex")
+            assert any(spelling in prompt for spelling in organ.spellings) or prompt in organ.descriptions
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
@@ -111,24 +112,76 @@ def test_organ_that_was_not_annotated_is_never_asked_for(
 def test_draws_of_a_block_share_their_level(cases: list[Case]) -> None:
     vocabulary, block = Vocabulary.load(), 4
     drawn = dataset(cases, level_block=block)
-    levels = []
-    for draw in (drawn[index] for index in range(400)):
+    described, named = [], []
+    for draw in (drawn[index] for index in range(1200)):
         organs = [vocabulary.organ(target) for target in draw["target"]]
-        simple = [p in organ.texts("simple") for p, organ in zip(draw["prompt"], organs, strict=True)]
-        assert len(set(simple)) == 1
-        levels.append(simple[0])
-    blocks = np.array(levels).reshape(-1, block)
+        pairs = list(zip(draw["prompt"], organs, strict=True))
+        described.append([prompt in organ.descriptions for prompt, organ in pairs])
+        named.append([prompt in organ.spellings for prompt, organ in pairs])
+    blocks = np.array(described).reshape(-1, block * 3)  # three prompts a draw
     assert (blocks == blocks[:, :1]).all()
-    assert blocks[:, 0].mean() == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(len(blocks)))
+    share = 1 / 3  # simple, sentence or complex
+    near = 5 * np.sqrt(share * (1 - share) / len(blocks))
+    assert blocks[:, 0].mean() == pytest.approx(share, abs=near)
+    # Sentences are told from names by the words around: a block of twelve bare names is a simple one.
+    assert np.array(named).reshape(-1, block * 3).all(axis=1).mean() == pytest.approx(share, abs=near)
 
 
-@pytest.mark.parametrize("level", ["simple", "complex"])
+@pytest.mark.parametrize("level", ["none", "simple", "complex"])
 def test_one_level_alone(cases: list[Case], level: str) -> None:
     vocabulary = Vocabulary.load()
     drawn = dataset(cases, text_level=level)
     for draw in (drawn[index] for index in range(50)):
         for prompt, target in zip(draw["prompt"], draw["target"], strict=True):
             assert prompt in vocabulary.organ(target).texts(level)
+
+
+def test_noise_reaches_the_prompts(cases: list[Case]) -> None:
+    clean, noisy = (dataset(cases, text_level="simple", noise=noise) for noise in (0.0, 1.0))
+    pairs = [(clean[i]["prompt"], noisy[i]["prompt"]) for i in range(100)]
+    changed = [one != other for before, after in pairs for one, other in zip(before, after, strict=True)]
+    assert np.mean(changed) > 0.5  # capitals alone change two of three
+    with pytest.raises(InputError, match="noise: found 2, expected a share from 0 to 1"):
+        dataset(cases, noise=2)
+    with pytest.raises(InputError, match="text level: found 'long', expected one of none, simple, sentence"):
+        dataset(cases, text_level="long")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_structures_that_are_not_in_a_case_have_empty_masks_at_the_stated_rate(
+    cases: list[Case], slice_number: Callable[..., int], rate: float
+) -> None:
+    """Case a names two of them and b none; one stands where the last prompt would."""
+    absent, count = ("prostate", "my own structure"), 2000
+    drawn = dataset([replace(cases[0], absent=absent), cases[1]], negative_rate=rate)
+    asked: list[str] = []
+    of_a = 0
+    for draw in (drawn[index] for index in range(count)):
+        found = [target for target in draw["target"] if target in absent]
+        if slice_number(draw["image"].numpy()) >= DEPTH:
+            assert not found
+            continue
+        of_a += 1
+        assert found == [target for target in draw["target"][-1:] if target in absent]
+        for target in found:
+            assert not draw["label"][-1].any()
+            assert target != "my own structure" or target in draw["prompt"][-1]
+        asked += found
+    assert of_a > 1000
+    assert len(asked) / of_a == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / of_a))
+    if rate:
+        assert Counter(asked)["prostate"] / len(asked) == pytest.approx(0.5, abs=2.5 / np.sqrt(len(asked)))
+
+
+def test_what_words_are_drawn_changes_neither_slices_nor_their_augmentation(cases: list[Case]) -> None:
+    """So that trainings with other words, or none, see the same images."""
+    noise = Compose([RandGaussianNoised(keys="image", prob=1.0, std=0.1)])
+    levels = [dataset(cases, text_level=level, transform=noise) for level in ("none", "simple", "complex")]
+    for index in range(30):
+        first, *others = (level[index] for level in levels)
+        for other in others:
+            assert other["target"] == first["target"]
+            assert torch.equal(torch.as_tensor(other["image"]), torch.as_tensor(first["image"]))
 
 
 def test_no_more_prompts_than_organs(cases: list[Case]) -> None:

@@ -41,6 +41,16 @@ def test_complex_asks_by_the_first_description(make_case: Callable[..., Case], l
     assert cases[0]["prompts"] == [Prompt(description, "spleen", 2)]
 
 
+@pytest.mark.parametrize(
+    ("level", "text"), [("none", ""), ("simple", "spleen"), ("sentence", "spleen"), ("mixed", "spleen")]
+)
+def test_levels_of_training_ask_with_no_words_or_by_name(
+    make_case: Callable[..., Case], labels: np.ndarray, level: str, text: str
+) -> None:
+    cases = VolumeCases([make_case("p1", labels, ["spleen"])], label_names=NAMES, text_level=level)
+    assert [prompt.text for prompt in cases[0]["prompts"]] == [text]
+
+
 def test_errors_say_what_to_do(make_case: Callable[..., Case], labels: np.ndarray, tmp_path: Path) -> None:
     case = make_case("p1", labels, ["liver"])
     for cases in ([], [Case("p1", case.image, None, "p1", ())], [make_case("p3", labels, ["spleen"])]):

@@ -1,5 +1,8 @@
 """Med-VLM: counts of the sheet, adapters that start as nothing, and one image pass for many prompts."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -56,7 +59,16 @@ def total(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
+# Which encoders, and how; the fourth tuning, prefixes, is for text alone.
+ADAPTED = [
+    (side, tuning) for tuning in ("bypass", "lora", "bottleneck") for side in ("both", "text", "image")
+]
+ALL = [*ADAPTED, ("text", "prefix"), ("none", "bypass")]
+
+
+def tiny(
+    adapter: str = "both", tuning: str = "bypass", *, frozen_tower: bool = True, **changes: Any
+) -> MedVLM:
     torch.manual_seed(0)
     if frozen_tower:
         image_encoder = VisionTower(random_tower("vit", **TINY_VIT), image_size=64, source="somewhere")
@@ -69,11 +81,13 @@ def tiny(adapter: str = "bypass", *, frozen_tower: bool = True) -> MedVLM:
         text_encoder=text_encoder,
         image_size=64,
         adapter=adapter,
+        tuning=tuning,
         width=16,
         heads=2,
         mlp_width=32,
         mixers=2,
-        decoder_channels=(8, 8),
+        decoder_channels=(8, 8) if frozen_tower else (),
+        **changes,
     ).eval()
 
 
@@ -113,14 +127,20 @@ def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = preset_on_meta("compact", monkeypatch)
-    assert trainable(network) == 4_437_120  # the bundle's README says so
+    assert trainable(network) == 4_457_488  # the bundle's README says so
     assert 4e6 <= trainable(network) <= 5e6
     assert 2 * trainable(network) < 12e6  # bytes in float16
 
 
 def test_unknown_adapters_and_sizes_are_refused() -> None:
-    with pytest.raises(InputError, match="adapter: found 'qvv', expected bypass, qv or none; choose one"):
-        tiny("qvv")
+    with pytest.raises(InputError, match="adapter: found 'all', expected one of both, text, image, none; ch"):
+        tiny("all")
+    with pytest.raises(InputError, match="tuning: found 'qv', expected one of bypass, lora, bottleneck, pre"):
+        tiny("both", "qv")
+    with pytest.raises(
+        InputError, match="adapter: found 'both' with the tuning 'prefix', which is for the te"
+    ):
+        tiny("both", "prefix")
     with pytest.raises(InputError, match="image_size: found 100, expected a multiple of 16"):
         MedVLM(
             image_encoder=VisionTower(random_tower("vit", **TINY_VIT), image_size=100),
@@ -130,9 +150,11 @@ def test_unknown_adapters_and_sizes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("adapter", ["bypass", "qv"])
-def test_adapted_encoders_equal_the_frozen_ones_before_training(adapter: str, training: bool) -> None:
-    adapted, frozen = tiny(adapter).train(training), tiny("none")
+@pytest.mark.parametrize(("adapter", "tuning"), ADAPTED)
+def test_adapted_encoders_equal_the_frozen_ones_before_training(
+    adapter: str, tuning: str, training: bool
+) -> None:
+    adapted, frozen = tiny(adapter, tuning).train(training), tiny("none")
     shared = {key: value for key, value in adapted.state_dict().items() if key in frozen.state_dict()}
     frozen.load_state_dict(shared)
     image = torch.rand(2, 1, 64, 64)
@@ -142,9 +164,9 @@ def test_adapted_encoders_equal_the_frozen_ones_before_training(adapter: str, tr
     torch.testing.assert_close(adapted(image, prompts), frozen(image, prompts))
 
 
-@pytest.mark.parametrize("adapter", ["bypass", "qv"])
-def test_adapters_learn_and_bases_do_not(adapter: str) -> None:
-    network = tiny(adapter).train()
+@pytest.mark.parametrize(("adapter", "tuning"), ALL)
+def test_adapters_learn_and_bases_do_not(adapter: str, tuning: str) -> None:
+    network = tiny(adapter, tuning).train()
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
     for _ in range(2):  # B is zero at first, so A has its first gradient in the second step
@@ -152,16 +174,22 @@ def test_adapters_learn_and_bases_do_not(adapter: str) -> None:
         network(torch.rand(1, 1, 64, 64), ["liver"]).square().mean().backward()
         optimizer.step()
     changed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
-    adapters = {name for name in before if "adapter" in name or ".lora_" in name}
-    assert len(adapters) == {"bypass": 4, "qv": 16}[adapter]
+    marks = ("_adapter.", ".lora_", ".bottleneck.", ".prompt_encoder.")
+    adapters = {name for name in before if any(mark in name for mark in marks)}
+    # Tensors of an encoder of two layers: A and B beside it; A and B of q and v; two weights and two biases.
+    of_side = {"bypass": 2, "lora": 2 * 4, "bottleneck": 2 * 4, "prefix": 1}[tuning]
+    assert len(adapters) == of_side * {"both": 2, "text": 1, "image": 1, "none": 0}[adapter]
+    assert not {name for name in adapters if adapter == "text" and name.startswith("image_")}
+    assert not {name for name in adapters if adapter == "image" and name.startswith("text_")}
     assert adapters <= changed
-    assert (
-        not {name for name in changed if name.startswith(("image_encoder.model", "text_encoder"))} - adapters
-    )
+    bases = ("image_encoder.model", "text_encoder")
+    assert not {name for name in changed if name.startswith(bases)} - adapters
 
 
-def test_many_prompts_share_one_image_pass() -> None:
-    network = tiny()
+@pytest.mark.parametrize("frozen_tower", [True, False])
+@pytest.mark.parametrize("words_per_token", [1, 3])
+def test_many_prompts_share_one_image_pass(words_per_token: int, frozen_tower: bool) -> None:
+    network = tiny(frozen_tower=frozen_tower, words_per_token=words_per_token)
     calls = []
     network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
     image = torch.rand(2, 1, 64, 64)
@@ -174,12 +202,26 @@ def test_many_prompts_share_one_image_pass() -> None:
     torch.testing.assert_close(together.view(2, 3, 1, 64, 64), torch.stack(rows, dim=1), rtol=1e-4, atol=1e-5)
 
 
-def test_padding_does_not_change_a_mask() -> None:
-    network = tiny()
+@pytest.mark.parametrize("words_per_token", [1, 3, 8])
+def test_padding_does_not_change_a_mask(words_per_token: int) -> None:
+    network = tiny(words_per_token=words_per_token)
     image = torch.rand(1, 1, 64, 64)
     alone = network(image, ["liver"])
     beside_a_longer_one = network(image, ["liver", "the right kidney is the left kidney"])[:1]
     torch.testing.assert_close(alone, beside_a_longer_one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_tokens_are_means_of_neighbouring_real_words(count: int) -> None:
+    prompts = ["liver", "the right kidney is the left kidney", "the spleen"]
+    words, means = tiny().encode_text(prompts), tiny(words_per_token=count).encode_text(prompts)
+    assert words.mask.sum(dim=1).tolist() == [3, 9, 4]  # with [CLS] and [SEP]
+    assert means.tokens.shape[1] == -(-9 // count)
+    for row, length in enumerate((3, 9, 4)):
+        starts = range(0, length, count)
+        expected = [words.tokens[row, start : min(start + count, length)].mean(dim=0) for start in starts]
+        assert means.mask[row].tolist() == [place < len(expected) for place in range(means.mask.shape[1])]
+        torch.testing.assert_close(means.tokens[row, : len(expected)], torch.stack(expected))
 
 
 @pytest.mark.parametrize("frozen_tower", [True, False])
@@ -189,17 +231,28 @@ def test_image_alone_uses_the_default_prompt(frozen_tower: bool) -> None:
     torch.testing.assert_close(network(image), network(image, ["liver", "liver"]))
 
 
-@pytest.mark.parametrize("adapter", ["bypass", "qv"])
-def test_checkpoint_holds_what_was_trained_and_loads_strictly(adapter: str) -> None:
-    network = tiny(adapter)
+@pytest.mark.parametrize(("adapter", "tuning"), ALL)
+def test_checkpoint_holds_what_was_trained_and_loads_strictly(adapter: str, tuning: str) -> None:
+    network = tiny(adapter, tuning)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
     state = network.state_dict()
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert set(state) == trained
     assert sum(value.numel() for value in state.values()) == trainable(network)
-    tiny(adapter).load_state_dict(state, strict=True)
-    incomplete = {key: value for key, value in state.items() if key != "text_projection.weight"}
-    with pytest.raises(RuntimeError, match=r"text_projection\.weight"):
-        tiny(adapter).load_state_dict(incomplete, strict=True)
+    again = tiny(adapter, tuning)
+    again.load_state_dict(state, strict=True)
+    image = torch.rand(1, 1, 64, 64)
+    torch.testing.assert_close(again(image, ["the liver"]), network(image, ["the liver"]), rtol=0, atol=0)
+    adapters = [
+        name for name in trained if name.startswith(("text_adapter", "image_adapter", "text_encoder"))
+    ]
+    for missing in ("text_projection.weight", *adapters[:1]):
+        incomplete = {key: value for key, value in state.items() if key != missing}
+        with pytest.raises(RuntimeError, match=re.escape(missing)):
+            tiny(adapter, tuning).load_state_dict(incomplete, strict=True)
 
 
 def test_random_encoders_are_kept_in_the_checkpoint() -> None:
@@ -233,7 +286,7 @@ def test_sam_tower_keeps_its_neck_and_refuses_other_sizes() -> None:
             image_encoder=tower,
             text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
             image_size=64,
-            adapter="qv",
+            tuning="lora",
         )
 
 

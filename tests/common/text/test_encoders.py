@@ -302,10 +302,22 @@ def test_folder_without_tokenizer(tmp_path):
         TextEncoder(str(tmp_path))
 
 
-@pytest.mark.parametrize("prompts", [[], [" "], "liver", [3]])
+@pytest.mark.parametrize("prompts", [[], "liver", [3], [None]])
 def test_prompts_that_are_none(bert, prompts):
-    with pytest.raises(InputError, match="expected a list of non-empty texts"):
+    with pytest.raises(InputError, match=r"expected a list of texts, found .*; write \['left kidney'\]"):
         TextEncoder(str(bert), max_tokens=24)(prompts)
+
+
+def test_no_words_are_special_tokens_alone(folder):
+    """BERT reads [CLS] [SEP]; a decoder puts nothing around a text, and reads the token that ends one."""
+    encoder = TextEncoder(str(folder), max_tokens=limit(folder))
+    encoded = encoder(["", "left kidney"])
+    ids = [[2, 3]] if folder.name == "bert" else [[encoder.tokenizer.eos_token_id]]
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(folder).eval()(input_ids=torch.tensor(ids)).last_hidden_state
+    assert encoded.mask[0].sum() == len(ids[0])
+    torch.testing.assert_close(encoded.tokens[:1, : len(ids[0])], states, rtol=0, atol=1e-6)
+    torch.testing.assert_close(encoded.tokens[1:], encoder(["left kidney"]).tokens, rtol=0, atol=1e-6)
 
 
 def test_a_copy_is_independent(bert):

@@ -272,6 +272,46 @@ def test_find_forgives_case_spaces_and_hyphens(text: str, name: str) -> None:
     assert VOCABULARY.organ(text) is found
 
 
+@pytest.mark.parametrize(
+    ("latin", "name"),
+    [  # as Terminologia Anatomica has them
+        *(("hepar", "liver"), ("ren dexter", "right kidney"), ("ren sinister", "left kidney")),
+        *(("splen", "spleen"), ("lien", "spleen"), ("pancreas", "pancreas"), ("arteria aorta", "aorta")),
+        *(("vena cava inferior", "inferior vena cava"), ("oesophagus", "esophagus"), ("gaster", "stomach")),
+        ("glandula suprarenalis dextra", "right adrenal gland"),
+        ("glandula suprarenalis sinistra", "left adrenal gland"),
+        *(("vesica biliaris", "gallbladder"), ("duodenum", "duodenum"), ("cor", "heart")),
+        *(("trachea", "trachea"), ("atrium sinistrum", "left atrium"), ("prostata", "prostate")),
+        *(("hippocampus", "hippocampus"), ("truncus encephali", "brainstem"), ("larynx", "larynx")),
+        *(("medulla spinalis", "spinal cord"), ("mandibula", "mandible"), ("pulmones", "lungs")),
+        ("glandula parotidea dextra", "right parotid gland"),
+        ("glandula parotidea sinistra", "left parotid gland"),
+        ("columna vertebralis", "vertebrae"),
+    ],
+)
+def test_latin_names_are_known(latin: str, name: str) -> None:
+    assert VOCABULARY.organ(latin).name == name
+
+
+@pytest.mark.parametrize(
+    ("structure", "name"),
+    [  # as radiotherapy plans have them (AAPM TG-263), and what short forms reports use
+        *(("Kidney_L", "left kidney"), ("Kidney_R", "right kidney"), ("SpinalCord", "spinal cord")),
+        *(("Parotid_L", "left parotid gland"), ("Parotid_R", "right parotid gland"), ("Lungs", "lungs")),
+        *(("GallBladder", "gallbladder"), ("GB", "gallbladder"), ("IVC", "inferior vena cava")),
+        *(("Adrenal_L", "left adrenal gland"), ("Adrenal_R", "right adrenal gland")),
+    ],
+)
+def test_short_names_of_plans_and_reports_are_known(structure: str, name: str) -> None:
+    assert VOCABULARY.organ(structure).name == name
+
+
+def test_every_organ_has_other_names_and_three_descriptions() -> None:
+    for organ in VOCABULARY.organs:
+        assert len(organ.synonyms) >= 2, organ.name
+        assert len(set(organ.descriptions)) >= 3, organ.name
+
+
 @pytest.mark.parametrize("text", ["", "the liver", "kidney", "livr", "liver,spleen"])
 def test_find_takes_nothing_but_a_whole_name(text: str) -> None:
     assert VOCABULARY.find(text) is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
+from common.text.vocabulary import Vocabulary
 from tools.phantom.__main__ import main
 from tools.phantom.anatomy import draw_scene
 from tools.phantom.dataset import SIZES, Size, Split, absent_organs, draw_grid, write_set
@@ -52,6 +53,9 @@ def test_datalist_names_labels_and_splits_by_patient(folder, datalist):
     assert len({item["patient"] for item in items(datalist)}) == 12
     for item in items(datalist):
         assert set(item["targets"]) == NAMES
+        assert len(item["absent"]) == 10
+        assert not NAMES & set(item["absent"])
+        assert all(Vocabulary.load().organ(name).name == name for name in item["absent"])
         assert (folder / item["image"]).is_file()
         assert (folder / item["label"]).is_file()
 

@@ -1,0 +1,121 @@
+"""Texts that training draws: of the stated level, with the stated noise, never of another side or organ."""
+
+import re
+
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from common.text.phrases import (
+    CARRIERS,
+    HELD_OUT_CARRIERS,
+    HELD_OUT_RELATIONS,
+    RELATIONS,
+    Phrasing,
+)
+from common.text.vocabulary import Organ, Vocabulary, sides
+
+VOCABULARY = Vocabulary.load()
+# One word of more than three letters, of which no other spelling is a slip away.
+PANCREAS = Organ("pancreas", None, synonyms=(), neighbours=("liver",), groups=(), descriptions=("pancreas",))
+
+
+def draws(phrasing: Phrasing, organ: Organ, count: int) -> list[str]:
+    return [phrasing.draw(organ, VOCABULARY, np.random.default_rng((7, i))) for i in range(count)]
+
+
+def spread(share: float, count: int) -> float:
+    """Five standard deviations of a share that is counted in `count` draws."""
+    return 5 * float(np.sqrt(share * (1 - share) / count))
+
+
+def sentences(
+    organ: Organ, carriers: tuple[str, ...], relations: tuple[str, ...]
+) -> tuple[set[str], set[str]]:
+    """All sentences about `organ`, without and with a neighbour."""
+    plain = {carrier.format(name) for carrier in carriers for name in organ.spellings}
+    related = {
+        relation.format(organ=name, neighbour=neighbour)
+        for relation in relations
+        for name in organ.spellings
+        for neighbour in organ.neighbours
+    }
+    return plain, related
+
+
+def test_levels_are_nothing_names_and_descriptions() -> None:
+    for organ in VOCABULARY.organs:
+        assert set(draws(Phrasing("none", 1.0), organ, 5)) == {""}
+        assert set(draws(Phrasing("simple"), organ, 200)) == {organ.name, *organ.synonyms}
+        assert set(draws(Phrasing("complex"), organ, 50)) == set(organ.descriptions)
+
+
+@pytest.mark.parametrize("organ", VOCABULARY.organs, ids=lambda organ: organ.name)
+def test_sentences_are_about_the_organ_and_half_of_them_name_a_true_neighbour(organ: Organ) -> None:
+    plain, related = sentences(organ, CARRIERS, RELATIONS)
+    drawn = draws(Phrasing("sentence"), organ, 400)
+    assert set(drawn) <= plain | related
+    share = np.mean([text in related for text in drawn])
+    expected = 0.5 if organ.neighbours else 0.0
+    assert share == pytest.approx(expected, abs=spread(expected, 400))
+
+
+@pytest.mark.parametrize("template", RELATIONS + HELD_OUT_RELATIONS)
+def test_relations_ask_for_the_organ_and_name_the_neighbour_once(template: str) -> None:
+    text = template.format(organ="ORGAN", neighbour="NEIGHBOUR")
+    assert text.count("NEIGHBOUR") == 1
+    asked = re.search(r"segment the (\w+)$", text) or re.match(r"the (\w+)", text)
+    assert asked is not None
+    assert asked[1] == "ORGAN"
+
+
+def test_held_out_sentences_are_none_of_training() -> None:
+    assert not set(CARRIERS) & set(HELD_OUT_CARRIERS)
+    assert not set(RELATIONS) & set(HELD_OUT_RELATIONS)
+    for organ in VOCABULARY.organs:
+        trained = set().union(*sentences(organ, CARRIERS, RELATIONS), organ.texts("simple"))
+        held_out = set().union(*sentences(organ, HELD_OUT_CARRIERS, HELD_OUT_RELATIONS))
+        assert not {text.casefold() for text in trained} & {text.casefold() for text in held_out}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])
+def test_capitals_and_slips_come_at_the_stated_rates(noise: float) -> None:
+    """A third of the drawn cases is the lower case that was there; two of five words are misspelt.
+
+    A slip changes a letter (into itself once in 26 times), drops or adds one: it shows in 77 of 78.
+    """
+    count = 4000
+    drawn = draws(Phrasing("simple", noise), PANCREAS, count)
+    misspelt = noise * 0.4 * 77 / 78
+    share = np.mean([text.casefold() != "pancreas" for text in drawn])
+    assert share == pytest.approx(misspelt, abs=spread(misspelt, count))
+    capitals = noise / 3 * (1 - noise * 0.4)  # drawn, and no slip
+    for text in ("PANCREAS", "Pancreas"):
+        assert drawn.count(text) / count == pytest.approx(capitals, abs=0.002 + spread(capitals, count))
+
+
+@pytest.mark.parametrize("level", ["simple", "sentence", "complex"])
+@pytest.mark.parametrize("organ", VOCABULARY.organs, ids=lambda organ: organ.name)
+def test_noise_never_changes_a_side(organ: Organ, level: str) -> None:
+    """The same draw with and without noise names the same sides, and of a pair always its own."""
+    noisy, plain = (draws(Phrasing(level, noise), organ, 60) for noise in (1.0, 0.0))
+    assert [sides(text) for text in noisy] == [sides(text) for text in plain]
+    if organ.laterality:
+        assert {sides(text) for text in noisy} == {frozenset({organ.laterality})}
+
+
+def test_a_draw_is_a_function_of_the_generator() -> None:
+    organ, phrasing = VOCABULARY.organ("liver"), Phrasing("sentence", 0.5)
+    assert draws(phrasing, organ, 50) == draws(phrasing, organ, 50)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(
+        InputError, match="text level: found 'long', expected one of none, simple, sentence, complex; choose"
+    ):
+        Phrasing("long")
+    for noise in (-0.1, 1.1):
+        with pytest.raises(
+            InputError, match=f"noise: found {noise}, expected a share from 0 to 1; correct it"
+        ):
+            Phrasing("simple", noise)
