@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulates of networks, by part and by kind of operation."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.layers.hamburger import Hamburger
 from common.layers.svla import LanguageBranch
 from common.networks.base import TextSegmenter
-from common.networks.lsms import LSMS
 
 GIGA, MEGA = 1e9, 1e6
 
@@ -90,11 +89,11 @@ class Kind(NamedTuple):
     gmac: float
 
 
-def kinds(network: LSMS, image: Tensor, text: Any, *, rounds: int) -> dict[str, Kind]:
-    """{kind: time and MACs} of one pass of LSMS; the shortest of some rounds for each kind."""
+def kinds(network: nn.Module, image: Tensor, text: Any, *, rounds: int) -> dict[str, Kind]:
+    """{kind: time and MACs} of one pass of an LSMS; the shortest of some rounds for each kind."""
     with torch.no_grad():
         flops = _own(flops_by_module(lambda: network(image, text)))
-        macs: Counter[str] = Counter()
+        macs: defaultdict[str, float] = defaultdict(float)
         names = {name: module for name, module in network.named_modules() if name}
         for name, value in flops.items():
             module = names.get(name.removeprefix("LSMS."))
@@ -126,9 +125,9 @@ def _kind(module: nn.Module) -> str:
 
 
 @contextmanager
-def _timed(network: nn.Module) -> Iterator[Counter[str]]:
+def _timed(network: nn.Module) -> Iterator[defaultdict[str, float]]:
     """Seconds of each kind, those of modules inside a module left out of its own."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     running: list[list[float]] = []  # of each module that runs now: when it began, what its children took
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     macs, inside = {}, {}
     for name, network in peers().items():
         network.to(device).eval()
-        macs[name] = gmac(lambda network=network: network(images[1]))
+        macs[name] = gmac(partial(network, images[1]))
         calls |= {f"{name}|{n}": _call(network, (image,), device) for n, image in images.items()}
     for system, presets in SYSTEMS.items():
         for preset in presets:
@@ -83,7 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             segmenter = BUILDERS[system](preset, side=options.side).to(device).eval()
             with torch.no_grad():
                 texts = {n: segmenter.encode_text([SENTENCE] * n) for n in images}
-            macs[name] = gmac(lambda s=segmenter, text=texts[1]: s(images[1], text))
+            macs[name] = gmac(partial(segmenter, images[1], texts[1]))
             for n, image in images.items():
                 calls[f"{name}|{n}"] = _call(segmenter, (image, texts[n]), device)
             if system == "LSMS":
