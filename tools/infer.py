@@ -111,13 +111,15 @@ def _launch(options: argparse.Namespace) -> int:
 
 def _wait(engine: "subprocess.Popen[bytes]") -> int:
     """The engine's exit code; what ends this process ends the engine first, which then tidies up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = engine.wait()
     except KeyboardInterrupt:
         engine.terminate()
         engine.wait()
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code if code >= 0 else 128 - code
 
 
