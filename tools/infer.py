@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,12 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
+from .prompts import as_json
+
 EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
-3 some cases failed and the others are done; 130 interrupted. Research use, not for diagnosis."""
+3 some cases failed, for the reasons printed, and the others are done; 130 interrupted (Ctrl-C, SIGTERM);
+128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
+--skip-existing goes on after any of these. Research use, not for diagnosis."""
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 INTERRUPTED = 130
@@ -31,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.list_prompts:
-            print("\n".join(organ.name for organ in Vocabulary.load().organs))
+            vocabulary = Vocabulary.load()
+            print(as_json(vocabulary, vocabulary.organs))
             return 0
         return _launch(options)
     except InputError as error:
@@ -51,10 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
     add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
     add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
-    add("--text-bank", type=Path, help="an .npz that keeps encoded texts from run to run")
-    add("--list-prompts", action="store_true", help="print the known names and exit (more: tools.prompts)")
+    add("--text-bank", type=Path, help="an .npz that keeps encoded texts: known ones need no language model")
+    add(
+        "--list-prompts",
+        action="store_true",
+        help="print the vocabulary as JSON (as a table: tools.prompts)",
+    )
     add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
+    add("--channels-last", action=argparse.BooleanOptionalAction, help="channels-last memory format")
+    add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; pays on many cases")
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
     add("--smooth", action="store_true", help="majority of neighbouring slices")
@@ -89,11 +101,26 @@ def _launch(options: argparse.Namespace) -> int:
         prompts_file, job = Path(name) / "prompts.json", Path(name) / "job.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
         overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
+        _check_known(config, overrides)
         job.write_text(json.dumps({"config": str(config), "overrides": overrides}), "utf-8")
         bundle = str(options.bundle.resolve())
         path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", ENGINE, str(job)]
-        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
+        return _wait(subprocess.Popen(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}))
+
+
+def _wait(engine: "subprocess.Popen[bytes]") -> int:
+    """The engine's exit code; what ends this process ends the engine first, which then tidies up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = engine.wait()
+    except KeyboardInterrupt:
+        engine.terminate()
+        engine.wait()
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code if code >= 0 else 128 - code
 
 
 def _config(bundle: Path) -> Path:
@@ -106,6 +133,23 @@ def _config(bundle: Path) -> Path:
     return config.resolve()
 
 
+def _check_known(config: Path, overrides: dict[str, Any]) -> None:
+    """Refuse an option whose key the bundle's config lacks: MONAI would add it and nothing would read it."""
+    try:
+        known = json.loads(config.read_text("utf-8")).keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{config}: cannot be read as a config ({error}); fetch the bundle again."
+        ) from error
+    for name in overrides:
+        key = name.partition("#")[0]
+        if key not in known:
+            raise InputError(
+                f"--{key.replace('_', '-')}: {config} has no key {key!r}, expected it for this option; "
+                "leave the option out."
+            )
+
+
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     """Config ids and their values. A config evaluates text that begins with $ or @: absolute paths do not."""
     chosen = {
@@ -114,11 +158,13 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "output_dir": str(options.output.absolute()),
         "device": options.device,
         "inferer#amp": options.amp,
+        "inferer#channels_last": options.channels_last,
+        "inferer#compiled": options.compile,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
         "inferer#smooth": options.smooth or None,
         "inferer#keep_largest": options.keep_largest or None,
-        "evaluator#text_bank": options.text_bank and str(options.text_bank.absolute()),
+        "text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
         "evaluator#outputs": options.outputs,
         "evaluator#file_format": options.format,

@@ -99,8 +99,8 @@ class Volume:
         """Whether `spacing_mm` is known: pictures have pixels alone."""
         return True
 
-    def planes(self, indices: Sequence[int]) -> np.ndarray:
-        """(B, C, H, W) of some slices, C = 3 for a picture in colours, else 1."""
+    def planes(self, indices: Sequence[int], *, channels: int) -> np.ndarray:
+        """(B, C, H, W) of some slices; C is 1, but `channels` of a picture in colours."""
         return np.stack([self.slices[index] for index in indices])[:, None]
 
     @property

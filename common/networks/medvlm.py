@@ -16,6 +16,7 @@ from ..layers.mixers import FeatureMixer
 from ..layers.positions import FourierPositions
 from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
+from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import TextFeatures, TextSegmenter
 
@@ -70,7 +71,7 @@ class MedVLM(TextSegmenter):
         self,
         *,
         image_encoder: VisionTower | PyramidEncoder,
-        text_encoder: TextEncoder,
+        text_encoder: TextEncoder | BankedTextEncoder,
         image_size: int,
         adapter: Adapter = "bypass",
         rank: int = 8,
@@ -120,6 +121,7 @@ class MedVLM(TextSegmenter):
         image_revision: str | None = None,
         text_model: str | None = None,
         text_revision: str | None = None,
+        text_bank: str | None = None,
         **changes: Any,
     ) -> "MedVLM":
         """Build a preset with its pretrained base encoders.
@@ -128,6 +130,7 @@ class MedVLM(TextSegmenter):
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
             image_revision, text_revision: hub commits; None takes the pinned ones.
+            text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
             changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
 
         Raises:
@@ -141,7 +144,7 @@ class MedVLM(TextSegmenter):
             image_encoder=_image_encoder(
                 image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
             ),
-            text_encoder=TextEncoder(text_model or preset_text, revision=text_revision),
+            text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
             **settings,
         )
 
@@ -192,6 +195,19 @@ def _image_encoder(
         return PyramidEncoder()
     tower = load_tower(model, revision=revision)
     return VisionTower(tower, image_size=image_size, source=model, revision=revision)
+
+
+def _text_encoder(
+    model: str, revision: str | None, bank: str | None, settings: dict[str, Any]
+) -> TextEncoder | BankedTextEncoder:
+    if bank is None:
+        return TextEncoder(model, revision=revision)
+    if settings.get("adapter") == "qv":
+        raise InputError(
+            "text_bank: with adapter 'qv' the language model is not the frozen one that a bank stands for, "
+            "expected adapter bypass or none; leave the bank out."
+        )
+    return BankedTextEncoder(model, revision=revision, bank=bank)
 
 
 def _projection(before: int, after: int) -> nn.Module:
