@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulates of networks, by part and by kind of operation."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.layers.hamburger import Hamburger
 from common.layers.svla import LanguageBranch
 from common.networks.base import TextSegmenter
-from common.networks.lsms import LSMS
 
 GIGA, MEGA = 1e9, 1e6
 
@@ -90,22 +89,28 @@ class Kind(NamedTuple):
     gmac: float
 
 
-def kinds(network: LSMS, image: Tensor, text: Any, *, rounds: int) -> dict[str, Kind]:
-    """{kind: time and MACs} of one pass of LSMS; the shortest of some rounds for each kind."""
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Time of the processor on a CPU, so that a busy machine does not count, and by the wall on a GPU."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def kinds(network: nn.Module, image: Tensor, text: Any, *, rounds: int) -> dict[str, Kind]:
+    """{kind: time and MACs} of one pass of an LSMS; the shortest of some rounds for each kind."""
+    clock = clock_of(image.device)
     with torch.no_grad():
         flops = _own(flops_by_module(lambda: network(image, text)))
-        macs: Counter[str] = Counter()
+        macs: defaultdict[str, float] = defaultdict(float)
         names = {name: module for name, module in network.named_modules() if name}
         for name, value in flops.items():
             module = names.get(name.removeprefix("LSMS."))
             macs["the rest" if module is None else _kind(module)] += value / 2 / GIGA
         best: dict[str, float] = {}
         for _ in range(rounds):
-            with _timed(network) as seconds:
-                start = time.perf_counter()
+            with _timed(network, clock) as seconds:
+                start = clock()
                 network(image, text)
                 _wait(image)
-                seconds["the rest"] = time.perf_counter() - start - sum(seconds.values())
+                seconds["the rest"] = clock() - start - sum(seconds.values())
             best = {kind: min(value, best.get(kind, value)) for kind, value in seconds.items()}
     return {kind: Kind(value, macs[kind]) for kind, value in best.items()}
 
@@ -126,19 +131,19 @@ def _kind(module: nn.Module) -> str:
 
 
 @contextmanager
-def _timed(network: nn.Module) -> Iterator[Counter[str]]:
+def _timed(network: nn.Module, clock: Callable[[], float]) -> Iterator[defaultdict[str, float]]:
     """Seconds of each kind, those of modules inside a module left out of its own."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     running: list[list[float]] = []  # of each module that runs now: when it began, what its children took
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         _wait(inputs[0])
-        running.append([time.perf_counter(), 0.0])
+        running.append([clock(), 0.0])
 
     def end(module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
         _wait(inputs[0])
         start, inside = running.pop()
-        took = time.perf_counter() - start
+        took = clock() - start
         seconds[_kind(module)] += took - inside
         if running:
             running[-1][1] += took

@@ -118,7 +118,7 @@ def test_volumes_can_be_mirrored_and_masks_come_back_where_they_belong(make_volu
         network, plain = make_network(8), make_network(8)
         asked, volume = [Prompt("5 at 49.5", "a", 1)], make_volume(slices)
         VolumeInferer(framing=Framing(crop=crop))(volume, plain, asked)
-        mirrored = VolumeInferer(framing=Framing(crop=crop, patients_left="left"))(volume, network, asked)
+        mirrored = VolumeInferer(framing=Framing(crop=crop, mirrored=True))(volume, network, asked)
         for one, other in zip(network.fields, plain.fields, strict=True):
             torch.testing.assert_close(one, other.flip(-1))
         if crop == "body":  # nothing is resampled there
