@@ -48,8 +48,9 @@ def main(arguments: list[str]) -> int:
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ._case import ORGANS, build_network, write_volume
+    from ._case import ORGANS, write_volume
     from ._clock import take_turns
+    from ._networks import build_network
 
     torch.manual_seed(0)
     network = build_network(options.preset).to(options.device).eval()

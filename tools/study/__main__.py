@@ -65,7 +65,7 @@ def _add_qata(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--minutes",
         type=float,
         default=10.0,
-        help="training time of each network and seed (default 10; CPU time on a CPU)",
+        help="training time of each network and seed (default 10)",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
     add("--device", default="cpu", help="cpu (LSMS compact, default) or cuda (LSMS paper_t)")

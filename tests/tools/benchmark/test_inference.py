@@ -4,7 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tools.benchmark._case import ORGANS, build_network, write_volume
+from tools.benchmark._case import ORGANS, write_volume
+from tools.benchmark._networks import build_network
 from tools.benchmark.inference import _flops_ratio, _table
 
 
