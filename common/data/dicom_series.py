@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -23,6 +23,15 @@ from ..errors import InputError
 
 SLICE_CLASSES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage)
+NUMBERS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "BitsAllocated"),
+)
+TEXTS = ("SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Modality", "SeriesDescription")
+UNREADABLE = (
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError),
+    *(ValueError, TypeError, AttributeError, NotImplementedError),
+)
 PREAMBLE = 128  # bytes before the letters DICM
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 EVEN_STEPS = 0.05  # of the usual step between slices: tables round positions to some micrometres
@@ -127,19 +136,25 @@ def _read_header(path: Path) -> pydicom.Dataset:
             if not {"MediaStorageSOPClassUID", "TransferSyntaxUID"} <= set(header.file_meta.dir()):
                 raise EOFError("it does not say what it is")
             held = path.stat().st_size - file.tell()
-    except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
+        syntax = header.file_meta.TransferSyntaxUID
+        as_they_are = not (syntax.is_compressed or syntax.is_deflated)
+        for keyword in (*TEXTS, *NUMBERS):  # pydicom reads a value, and finds it broken, at first use
+            value = header.get(keyword)
+            if keyword in NUMBERS and value is not None:
+                np.asarray(value, dtype=float)
+        expected = 0
+        if as_they_are and header.get("Rows") and header.get("Columns"):
+            expected = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated") or 8) // 8
+            held -= 8 if syntax.is_implicit_VR else 12  # tag, type and length of the pixels
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: cannot be read as DICOM ({error}), so the file is broken or cut off; copy it again."
         ) from error
-    syntax = header.file_meta.TransferSyntaxUID
-    if "Rows" in header and not (syntax.is_compressed or syntax.is_deflated):
-        held -= 8 if syntax.is_implicit_VR else 12  # tag, type and length of the pixels
-        expected = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
-        if held < expected:
-            raise InputError(
-                f"{path}: found {held} bytes after the header, expected {expected} for its pixels, so it "
-                "is cut off; copy it again."
-            )
+    if held < expected:
+        raise InputError(
+            f"{path}: found {held} bytes after the header, expected {expected} for its pixels, so it "
+            "is cut off; copy it again."
+        )
     return header
 
 
