@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -25,6 +25,15 @@ from .dicom_frames import frame_headers
 SLICE_CLASSES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage)
 UNDEFINED = b"\xff" * 4  # length of compressed pixels, which end with a delimiter
+NUMBERS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "BitsAllocated"),
+)
+TEXTS = ("SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Modality", "SeriesDescription")
+UNREADABLE = (
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError),
+    *(ValueError, TypeError, AttributeError, NotImplementedError),
+)
 PREAMBLE = 128  # bytes before the letters DICM
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 EVEN_STEPS = 0.05  # of the usual step between slices: tables round positions to some micrometres
@@ -141,7 +150,11 @@ def _read_header(path: Path) -> pydicom.Dataset:
                 raise EOFError("it does not say what it is")
             held = path.stat().st_size - file.tell()
             start = file.read(12)  # of the pixels: tag, type (but in implicit VR) and length
-    except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
+        for keyword in (*TEXTS, *NUMBERS):  # pydicom reads a value, and finds it broken, at first use
+            value = header.get(keyword)
+            if keyword in NUMBERS and value is not None:
+                np.asarray(value, dtype=float)
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: cannot be read as DICOM ({error}), so the file is broken or cut off; copy it again."
         ) from error

@@ -104,7 +104,7 @@ def write_bundle(folder: Path) -> Path:
         "bundle_root": ".",
         "device": "cpu",
         "network": {"_target_": "bright.Bright"},
-        "framing": {"_target_": "scripts.common.data.Framing", "crop": "whole", "patients_left": "left"},
+        "framing": {"_target_": "scripts.common.data.Framing", "crop": "whole", "mirrored": True},
         "initialize": ["$sys.path.insert(0, @bundle_root)"],
     }
     (folder / "configs" / "inference.json").write_text(json.dumps(config))
