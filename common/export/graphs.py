@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from ..errors import InputError
 from ..files import atomic_path
 from ..networks.base import TextFeatures, TextSegmenter
+from .folding import fold_adapters
 
 OPSET = 20  # of ONNX: the first in which GELU is one operation
 Format = Literal["onnx", "torchscript"]
@@ -141,20 +142,6 @@ def export_graphs(
     with atomic_path(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record
-
-
-def fold_adapters(network: nn.Module) -> int:
-    """Replace every LoRA layer by its base layer with the product of A and B added; returns how many.
-
-    A bypass beside a whole encoder (`LowRankBypass`) has no layer to be folded into and stays in the graph.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer)]
-    for name, module in layers:
-        module.merge()
-        network.set_submodule(name, module.get_base_layer())
-    return len(layers)
 
 
 def _write_torchscript(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:

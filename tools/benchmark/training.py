@@ -61,7 +61,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from common.data import EpochSampler, collate_slices
     from common.data.datalist import load_datalist, load_label_names
 
-    from ._case import build_network
+    from ._networks import build_network
 
     torch.manual_seed(0)
     network = build_network(options.preset).to(options.device).train()

@@ -90,7 +90,7 @@ def lesion_structure(
     shape = lesion_shape(draw, look, center)
     texture = 3.0
     if look.border == "blurred":
-        steps = [(step + 0.5) / SHELLS for step in range(SHELLS)]
+        steps = [*((step + 0.5) / SHELLS for step in range(SHELLS)), 1.0]  # the core has the full density
         shells = [
             Structure(
                 "blur",

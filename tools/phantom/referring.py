@@ -7,6 +7,7 @@ border, shape and enhancement as rendered, diameter, place and segment as measur
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -121,7 +122,8 @@ def write_pictures(
         name = f"phantom_{case:03d}-{number}"
         code = orientation_code(seed + case + number)
         files = (f"images/{name}.nii.gz", f"labels/{name}.nii.gz")
-        for file, voxels in zip(files, (picture.image, picture.labels), strict=True):
+        arrays: tuple[NDArray[Any], ...] = (picture.image, picture.labels)
+        for file, voxels in zip(files, arrays, strict=True):
             with atomic_path(folder / file) as path:
                 nibabel.save(picture.grid.to_nifti(voxels, code), path)
         for label, lesion in enumerate(picture.lesions, start=1):

@@ -53,7 +53,7 @@ def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
     )
     picture = read(item)
     frame = framing.frame(picture.image, network.image_size)
-    planes = torch.from_numpy(picture.image.planes([0]))
+    planes = torch.from_numpy(picture.image.planes([0], channels=framing.channels))
     device = next(network.parameters()).device
     features = network.encode_image(framing.field(planes, frame, picture.image.value_range).to(device))
     lesions = np.stack([picture.labels == value for value in asked["lesions"]])

@@ -34,12 +34,12 @@ ONNX = pytest.mark.skipif(
 KINDS = [pytest.param("onnx", marks=[ONNX, pytest.mark.slow]), "torchscript"]  # 15 s a network for ONNX
 
 
-def med_vlm(image_encoder: nn.Module, adapter: str) -> MedVLM:
+def med_vlm(image_encoder: nn.Module, tuning: str) -> MedVLM:
     return MedVLM(
         image_encoder=image_encoder,
         text_encoder=TextEncoder(None, config=TEXT, max_tokens=16),
         image_size=64,
-        adapter=adapter,
+        tuning=tuning,
         width=16,
         heads=2,
         mlp_width=32,
@@ -66,7 +66,7 @@ def build(name: str) -> TextSegmenter:
     return network.eval()
 
 
-NETWORKS = ["medvlm, pyramid", "medvlm, bypass", "medvlm, qv", "lsms"]
+NETWORKS = ["medvlm, pyramid", "medvlm, bypass", "medvlm, lora", "lsms"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,7 +91,7 @@ def test_graphs_equal_the_network(name: str, kind, tmp_path: Path) -> None:
 def test_onnx_files_are_valid_and_say_what_is_free(tmp_path: Path) -> None:
     import onnx
 
-    export_graphs(build("medvlm, qv"), tmp_path, formats=["onnx"])
+    export_graphs(build("medvlm, lora"), tmp_path, formats=["onnx"])
     for name in ("image_encoder", "decoder"):
         model = onnx.load(tmp_path / f"{name}.onnx")
         onnx.checker.check_model(model, full_check=True)
@@ -142,7 +142,7 @@ def test_a_program_with_numpy_and_onnxruntime_alone_can_use_them(tmp_path: Path)
 
 
 def test_folded_adapters_leave_plain_layers_that_compute_the_same() -> None:
-    network = build("medvlm, qv")
+    network = build("medvlm, lora")
     image, prompts = torch.rand(2, 1, 64, 64), ["liver", "the left kidney"]
     with torch.no_grad():
         before = network(image, prompts)
