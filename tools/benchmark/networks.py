@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 calls[f"{name}|{n}"] = _call(segmenter, (image, texts[n]), device)
             if system == "LSMS":
                 inside[name] = (segmenter, images[1], texts[1])
-    timings = take_turns(calls, options.rounds, note=_note)
+    timings = take_turns(calls, options.rounds, note=_note, memory=False)
     return {
         "side": options.side,
         "batch": options.batch,
