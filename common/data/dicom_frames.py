@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -48,13 +49,20 @@ def _frames(
         frame = pydicom.Dataset()
         frame.update(common)
         frame.file_meta = header.file_meta
-        frame.InstanceNumber = number
+        _replace(frame, "InstanceNumber", number)
         for group, keywords in _GROUPS.items():
             found = own.get(group) or shared.get(group)
             for keyword in keywords:
                 if found and found[0].get(keyword) is not None:
-                    setattr(frame, keyword, found[0].get(keyword))
+                    _replace(frame, keyword, found[0].get(keyword))
         yield frame
+
+
+def _replace(frame: pydicom.Dataset, keyword: str, value: Any) -> None:
+    """Set an element of its own: an element that `frame` shares with others would change in all of them."""
+    if keyword in frame:
+        del frame[keyword]
+    setattr(frame, keyword, value)
 
 
 def rescaled_frames(pixels: np.ndarray, headers: Sequence[pydicom.Dataset]) -> np.ndarray:

@@ -220,7 +220,7 @@ def _adapt_text(encoder: TextEncoder | BankedTextEncoder, tuning: str, rank: int
     """Adapt a frozen encoder in place, or give the bypass that runs beside it."""
     if tuning == "bypass":
         return LowRankBypass(encoder.width, rank=rank)
-    assert isinstance(encoder, TextEncoder)  # a bank stands for a frozen one: see `_text_encoder`
+    assert not isinstance(encoder, BankedTextEncoder)  # it stands for a frozen one: see `_text_encoder`
     if tuning == "prefix":
         encoder.model = with_prefix(encoder.model, tokens=rank)
     elif tuning == "bottleneck":
