@@ -117,7 +117,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_training_leaves_one_checkpoint_of_what_was_trained(run: Run) -> None:
-    assert sorted(path.name for path in run.models.iterdir()) == ["model.json", "model.pt"]
+    assert sorted(path.name for path in run.models.iterdir()) == ["model.json", "model.pt", "states"]
     tensors = torch.load(run.models / "model.pt", weights_only=True)
     assert not [name for name in tensors if name.startswith("text_encoder.")]  # the frozen base
     assert [name for name in tensors if ".language." in name]
