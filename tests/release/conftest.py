@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
+BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/models/model.pt"))
 SECONDS = 900  # for a busy machine; a quiet one needs 20
 
 # What writes a dataset for a bundle into `--out`; for those that are not named here, phantoms.
@@ -74,14 +74,10 @@ def empty(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a release consists of, for every bundle."""
+    """What a release consists of, for every bundle that has weights."""
     folder = tmp_path_factory.mktemp("dist")
-    for name in BUNDLES:
-        model = REPOSITORY / "bundles" / name / "models" / "model.pt"
-        if not model.is_file():
-            pytest.skip(
-                f"THE RELEASE IS NOT TESTED: {model} is not there; train the bundle or fetch its weights"
-            )
+    if not BUNDLES:
+        pytest.skip("THE RELEASE IS NOT TESTED: no bundle has weights; train one or fetch its weights")
     run_in_repository(
         "-m", "tools.build_bundle", "all", "--out", str(folder), "--allow-dirty", "--huggingface"
     )

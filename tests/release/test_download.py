@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
+BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/models/model.pt"))
 VERSIONS = {
     name: json.loads((REPOSITORY / "bundles" / name / "configs/metadata.json").read_text())["version"]
     for name in BUNDLES

@@ -11,7 +11,7 @@ import torch
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
+BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/models/model.pt"))
 
 # MONAI Label puts a bundle's folder on the path, forgets `scripts`, parses, and takes the folder off again.
 # All are loaded before the first is run, since its server keeps them.

@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         "NAME_v<version>.manifest.json beside it; list it in model_info.json. The same commit gives the "
         "same bytes.",
     )
-    parser.add_argument("name", help="folder in bundles/, or all")
+    parser.add_argument("name", help="folder in bundles/, or all (that have weights)")
     parser.add_argument("--out", type=Path, default=Path("dist"), help="folder to write to (default dist)")
     parser.add_argument("--url", help="folder that the zip will be published in, for model_info.json")
     parser.add_argument(

@@ -29,8 +29,13 @@ NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
 
 def bundle_names(repository: Path) -> list[str]:
-    """Return the names of all bundles in the repository, sorted."""
-    return sorted(path.parents[1].name for path in (repository / "bundles").glob("*/configs/metadata.json"))
+    """Return the names of all bundles in the repository that have weights, or an address of them, sorted."""
+    folders = [path.parents[1] for path in (repository / "bundles").glob("*/configs/metadata.json")]
+    return sorted(
+        folder.name
+        for folder in folders
+        if (folder / "models" / "model.pt").is_file() or any(folder.glob("large_files.*"))
+    )
 
 
 def build_bundle(

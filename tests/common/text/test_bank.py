@@ -98,7 +98,9 @@ def test_errors_say_what_to_do(bert, tmp_path):
     write_bert(bert, seed=1)
     with pytest.raises(InputError, match=r"bank\.npz: its texts were encoded by bert \(sha256 "):
         BankedTextEncoder(str(bert), bank=bank)(["liver"])
-    with pytest.raises(InputError, match="text_bank: with tuning 'lora' the language model is not the frozen"):
+    with pytest.raises(
+        InputError, match="text_bank: with tuning 'lora' the language model is not the frozen"
+    ):
         MedVLM.from_preset("compact", text_model=str(bert), text_bank=str(bank), tuning="lora")
     bank.write_bytes(bank.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"bank\.npz: cannot be read as a bank of texts \(.*delete it"):
