@@ -81,7 +81,8 @@ def test_an_epoch_of_training_then_evaluation_by_command_line(
     training = given(**options, output_dir=tmp_path / "training")
     command = [*MONAI, "training", "--config_file", "configs/train.json"]
     run(*command, *training, cwd=bundle, environment=empty)
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.json", "model.pt", "states"]
+    left = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert left == ["model.json", "model.pt", "states"]
     configs = [f"{bundle}/configs/{name}.json" for name in ("train", "evaluate")]
     evaluating = given(bundle_root=bundle, **options, output_dir=tmp_path / "scores")
     command = [*MONAI, "evaluating", "--config_file", str(configs)]
