@@ -69,7 +69,7 @@ def run(
         _segment(bundle, cases, some, folder, checkpoint=checkpoint, presence_threshold=presence_threshold)
         for case in cases:
             rows += list(_measure(case, names, some, folder))
-    report = {
+    report: dict[str, Any] = {
         "date": date.today().isoformat(),
         "bundle": bundle.name,
         "cases": len(cases),

@@ -313,7 +313,7 @@ def test_a_tokenizer_that_needs_another_package_says_which(tmp_path):
     words = ["<s>", "<pad>", "</s>", "<unk>", "l", "i</w>"]
     (tmp_path / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (tmp_path / "merges.txt").write_text("l i</w> 1\n")
-    with pytest.raises(InputError, match="no tokenizer can be read there .*install sacremoses"):
+    with pytest.raises(InputError, match=r"no tokenizer can be read there .*install sacremoses"):
         TextEncoder(str(tmp_path))
 
 
