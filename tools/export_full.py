@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from common.errors import InputError
+
+from .engine import inference_config, run_in_bundle
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 
@@ -41,12 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    config = options.bundle / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(
-            f"{options.bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
-            f"name one such as bundles/medvlm_organ."
-        )
+    config = inference_config(options.bundle)
     bundle = str(options.bundle.resolve())
     export = {
         "_target_": "scripts.common.export.export_full",
@@ -56,12 +50,7 @@ def _launch(options: argparse.Namespace) -> int:
     overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set), "run": [export]}
     if options.checkpoint is not None:
         overrides["checkpoint"] = str(options.checkpoint.absolute())
-    with tempfile.TemporaryDirectory(prefix="export-") as name:
-        job = Path(name) / "job.json"
-        job.write_text(json.dumps({"config": str(config.resolve()), "overrides": overrides}), "utf-8")
-        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", ENGINE, str(job)]
-        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
+    return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
 
 def _settings(entries: list[str]) -> dict[str, object]:

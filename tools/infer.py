@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -15,11 +13,15 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
+from .engine import INTERRUPTED, inference_config, run_in_bundle
+from .prompts import as_json
+
 EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
-3 some cases failed and the others are done; 130 interrupted. Research use, not for diagnosis."""
+3 some cases failed, for the reasons printed, and the others are done; 130 interrupted (Ctrl-C, SIGTERM);
+128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
+--skip-existing goes on after any of these. Research use, not for diagnosis."""
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
-INTERRUPTED = 130
 
 # What `common.inference.outputs` knows, without its imports
 OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.list_prompts:
-            print("\n".join(organ.name for organ in Vocabulary.load().organs))
+            vocabulary = Vocabulary.load()
+            print(as_json(vocabulary, vocabulary.organs))
             return 0
         return _launch(options)
     except InputError as error:
@@ -51,11 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
     add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
     add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
-    add("--text-bank", type=Path, help="an .npz that keeps encoded texts from run to run")
-    add("--list-prompts", action="store_true", help="print the known names and exit (more: tools.prompts)")
-    add("--checkpoint", type=Path, help="weights (default: the bundle's own)")
+    add("--checkpoint", type=Path, help="weights of your own training (default: the bundle's)")
+    add("--text-bank", type=Path, help="an .npz that keeps encoded texts: known ones need no language model")
+    add(
+        "--list-prompts",
+        action="store_true",
+        help="print the vocabulary as JSON (as a table: tools.prompts)",
+    )
     add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
+    add("--channels-last", action=argparse.BooleanOptionalAction, help="channels-last memory format")
+    add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; pays on many cases")
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
     add("--smooth", action="store_true", help="majority of neighbouring slices")
@@ -84,27 +93,31 @@ def _launch(options: argparse.Namespace) -> int:
     for name in ("bundle", "input", "output"):
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
-    config = _config(options.bundle)
+    config = inference_config(options.bundle)
     prompts = choose_prompts(options.prompt, options.prompts_file, options.organs)
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
-        prompts_file, job = Path(name) / "prompts.json", Path(name) / "job.json"
+        prompts_file = Path(name) / "prompts.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
         overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
-        job.write_text(json.dumps({"config": str(config), "overrides": overrides}), "utf-8")
-        bundle = str(options.bundle.resolve())
-        path = os.pathsep.join([bundle, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", ENGINE, str(job)]
-        return subprocess.run(command, cwd=bundle, env={**os.environ, "PYTHONPATH": path}).returncode
+        _check_known(config, overrides)
+        return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
 
-def _config(bundle: Path) -> Path:
-    config = bundle / "configs" / "inference.json"
-    if not config.is_file():
+def _check_known(config: Path, overrides: dict[str, Any]) -> None:
+    """Refuse an option whose key the bundle's config lacks: MONAI would add it and nothing would read it."""
+    try:
+        known = json.loads(config.read_text("utf-8")).keys()
+    except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
-            "name one such as bundles/medvlm_organ."
-        )
-    return config.resolve()
+            f"{config}: cannot be read as a config ({error}); fetch the bundle again."
+        ) from error
+    for name in overrides:
+        key = name.partition("#")[0]
+        if key not in known:
+            raise InputError(
+                f"--{key.replace('_', '-')}: {config} has no key {key!r}, expected it for this option; "
+                "leave the option out."
+            )
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -116,11 +129,13 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": options.checkpoint and str(options.checkpoint.absolute()),
         "device": options.device,
         "inferer#amp": options.amp,
+        "inferer#channels_last": options.channels_last,
+        "inferer#compiled": options.compile,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
         "inferer#smooth": options.smooth or None,
         "inferer#keep_largest": options.keep_largest or None,
-        "evaluator#text_bank": options.text_bank and str(options.text_bank.absolute()),
+        "text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
         "evaluator#outputs": options.outputs,
         "evaluator#file_format": options.format,

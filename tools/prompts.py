@@ -24,10 +24,11 @@ def main(arguments: list[str] | None = None) -> None:
         organs = vocabulary.organs if options.group is None else vocabulary.group(options.group)
     except InputError as error:
         sys.exit(f"error: {error}")
-    print(_as_json(vocabulary, organs) if options.json else _as_table(vocabulary, organs))
+    print(as_json(vocabulary, organs) if options.json else _as_table(vocabulary, organs))
 
 
-def _as_json(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
+def as_json(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
+    """Organs with all that is known of them, and the groups, as JSON."""
     return json.dumps({"groups": vocabulary.groups, "organs": [asdict(organ) for organ in organs]}, indent=2)
 
 

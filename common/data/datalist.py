@@ -179,7 +179,7 @@ def load_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; give a datalist (JSON).")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not JSON ({error}); give a datalist in MONAI's decathlon layout."
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -20,9 +20,20 @@ from pydicom.uid import (
 )
 
 from ..errors import InputError
+from .dicom_frames import frame_headers
 
 SLICE_CLASSES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage)
+UNDEFINED = b"\xff" * 4  # length of compressed pixels, which end with a delimiter
+NUMBERS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "BitsAllocated"),
+)
+TEXTS = ("SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Modality", "SeriesDescription")
+UNREADABLE = (
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError),
+    *(ValueError, TypeError, AttributeError, NotImplementedError),
+)
 PREAMBLE = 128  # bytes before the letters DICM
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 EVEN_STEPS = 0.05  # of the usual step between slices: tables round positions to some micrometres
@@ -36,8 +47,9 @@ class Series:
         uid: SeriesInstanceUID.
         number: SeriesNumber, or "".
         description: modality and SeriesDescription.
-        files: in the order of the slices.
-        headers: of the files, all but the pixels, in the same order.
+        files: one a slice in the order of the slices, or the one multi-frame file.
+        headers: of the slices, all but the pixels, in the order of the slices.
+        multi_frame: the header of a multi-frame file as it stands, None for others.
     """
 
     uid: str
@@ -45,6 +57,7 @@ class Series:
     description: str
     files: tuple[Path, ...]
     headers: tuple[pydicom.Dataset, ...]
+    multi_frame: pydicom.Dataset | None = None
 
 
 def is_dicom(path: Path) -> bool:
@@ -85,7 +98,15 @@ def find_series(folder: str | os.PathLike[str], *, series: str | None = None) ->
     _check_alike(folder, members)
     members = _sorted(folder, members)
     files, headers = zip(*members, strict=True)
-    return Series(uid, _number(members), _description(headers[0]), files, headers)
+    frames = None
+    if headers[0].file_meta.MediaStorageSOPClassUID in MULTI_FRAME_CLASSES:
+        if len(set(files)) > 1:
+            raise InputError(
+                f"{folder}: found {len(set(files))} multi-frame images in one series, expected one; "
+                "put each into a folder of its own."
+            )
+        files, frames = files[:1], _read_header(files[0])
+    return Series(uid, _number(members), _description(headers[0]), files, headers, frames)
 
 
 Member = tuple[Path, pydicom.Dataset]
@@ -100,12 +121,13 @@ def _group(folder: Path) -> dict[str, list[Member]]:
         header = _read_header(path)
         kind = header.file_meta.MediaStorageSOPClassUID
         if kind in MULTI_FRAME_CLASSES:
-            raise InputError(
-                f"{path}: found a multi-frame image, expected one slice a file; convert it to NIfTI "
-                "(for instance with dcm2niix)."
-            )
-        if kind in SLICE_CLASSES:
-            groups[_series_of(path, header)].append((path, header))
+            slices = frame_headers(path, header)
+        elif kind in SLICE_CLASSES:
+            slices = [header]
+        else:
+            continue
+        for one in slices:
+            groups[_series_of(path, one)].append((path, one))
     return groups
 
 
@@ -127,20 +149,55 @@ def _read_header(path: Path) -> pydicom.Dataset:
             if not {"MediaStorageSOPClassUID", "TransferSyntaxUID"} <= set(header.file_meta.dir()):
                 raise EOFError("it does not say what it is")
             held = path.stat().st_size - file.tell()
-    except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
+            start = file.read(12)  # of the pixels: tag, type (but in implicit VR) and length
+        for keyword in (*TEXTS, *NUMBERS):  # pydicom reads a value, and finds it broken, at first use
+            value = header.get(keyword)
+            if keyword in NUMBERS and value is not None:
+                np.asarray(value, dtype=float)
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: cannot be read as DICOM ({error}), so the file is broken or cut off; copy it again."
         ) from error
-    syntax = header.file_meta.TransferSyntaxUID
-    if "Rows" in header and not (syntax.is_compressed or syntax.is_deflated):
-        held -= 8 if syntax.is_implicit_VR else 12  # tag, type and length of the pixels
-        expected = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
-        if held < expected:
-            raise InputError(
-                f"{path}: found {held} bytes after the header, expected {expected} for its pixels, so it "
-                "is cut off; copy it again."
-            )
+    if "Rows" in header:
+        _check_pixels(path, header, start, held)
     return header
+
+
+def _check_pixels(path: Path, header: pydicom.Dataset, start: bytes, held: int) -> None:
+    """Refuse pixels that are cut off, or stored in another way than the transfer syntax says.
+
+    Args:
+        start: the 12 bytes with the pixels' tag and length.
+        held: bytes from the pixels' tag to the end of the file.
+    """
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise InputError(
+            f"{path}: found the transfer syntax {syntax}, expected one that DICOM defines; export the series "
+            "uncompressed."
+        )
+    if syntax.is_deflated:
+        return
+    encapsulated = start[4:8] == UNDEFINED if syntax.is_implicit_VR else start[8:] == UNDEFINED
+    if syntax.is_compressed != encapsulated and held > 12:
+        state = "compressed" if encapsulated else "uncompressed"
+        raise InputError(
+            f"{path}: found {state} pixels, expected those of its transfer syntax {syntax.name}; export the "
+            "series again."
+        )
+    held -= 8 if syntax.is_implicit_VR else 12
+    expected = 1 if syntax.is_compressed else _bytes_of_pixels(header)
+    if held < expected:
+        raise InputError(
+            f"{path}: found {max(held, 0)} bytes after the header, expected {expected} for its pixels, so it "
+            "is cut off; copy it again."
+        )
+
+
+def _bytes_of_pixels(header: pydicom.Dataset) -> int:
+    one = header.Rows * header.Columns * int(header.get("BitsAllocated") or 8) // 8
+    multi_frame = header.file_meta.MediaStorageSOPClassUID in MULTI_FRAME_CLASSES
+    return one * int(header.get("NumberOfFrames") or 1) if multi_frame else one
 
 
 def _choice(folder: Path, found: dict[str, list[Member]], series: str | None) -> str:

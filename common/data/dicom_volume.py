@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 
 from ..errors import InputError
+from .dicom_frames import rescaled_frames
 from .dicom_series import Series, find_series
 from .itk_reader import RAS_FROM_LPS, volume_from_array
 from .volumes import Volume
@@ -18,14 +19,17 @@ class DicomVolume(Volume):
     """A volume from a DICOM series.
 
     Attributes:
-        headers: of the slices without their pixels, in the order of the stored third axis.
+        headers: of the slices without their pixels, in the order of the stored third axis. Those of a
+            multi-frame image have their frame number as InstanceNumber.
+        multi_frame: the header of a multi-frame image as it stands, None for others.
     """
 
     headers: tuple[pydicom.Dataset, ...]
+    multi_frame: pydicom.Dataset | None
 
 
 def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> DicomVolume:
-    """Read a series of single-frame images: modality values (rescaled, HU for CT), float32.
+    """Read a series of images or one multi-frame image: modality values (rescaled, HU for CT), float32.
 
     The stored axes are columns, rows and slices. A tilted gantry is kept as a sheared affine, and said.
 
@@ -39,7 +43,7 @@ def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> 
     found = find_series(folder, series=series)
     affine = RAS_FROM_LPS @ _affine(found)
     volume = volume_from_array(folder, _pixels(Path(folder), found), affine)
-    return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, found.headers)
+    return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, found.headers, found.multi_frame)
 
 
 def _affine(series: Series) -> np.ndarray:
@@ -65,9 +69,14 @@ def _pixels(folder: Path, series: Series) -> np.ndarray:
     """(columns, rows, slices) float32, decoded and rescaled by GDCM."""
     import itk  # takes seconds to load, which NIfTI needs not
 
-    reader = itk.ImageSeriesReader[itk.Image[itk.F, 3]].New()
+    kind = itk.ImageSeriesReader if series.multi_frame is None else itk.ImageFileReader
+    reader = kind[itk.Image[itk.F, 3]].New()
     reader.SetImageIO(itk.GDCMImageIO.New())
-    reader.SetFileNames([str(path) for path in series.files])
+    files = [str(path) for path in series.files]
+    if series.multi_frame is None:
+        reader.SetFileNames(files)
+    else:
+        reader.SetFileName(files[0])
     try:
         reader.Update()
     except RuntimeError as error:
@@ -76,4 +85,7 @@ def _pixels(folder: Path, series: Series) -> np.ndarray:
             f"{folder}: the pixels cannot be decoded ({', '.join(syntaxes)}), so a file is broken or its "
             "compression is not supported; export the series uncompressed."
         ) from error
-    return itk.array_from_image(reader.GetOutput()).transpose()
+    pixels = itk.array_from_image(reader.GetOutput())
+    if series.multi_frame is not None:
+        pixels = rescaled_frames(pixels, series.headers)
+    return pixels.transpose()

@@ -26,17 +26,19 @@ _OPEN_FILES = 256  # at once: systems often allow a process 1,024
 
 
 class SliceSource(Protocol):
-    """A case's slices, one at a time.
+    """A case's slices, one at a time."""
 
-    Attributes:
-        present: {label number: slices (n,) that hold at least one of its pixels}.
-        case: id.
-        spacing_mm: of the volume, along (D, H, W).
-    """
+    @property
+    def present(self) -> dict[int, np.ndarray]:
+        """{label number: slices (n,) that hold at least one of its pixels}."""
 
-    present: dict[int, np.ndarray]
-    case: str
-    spacing_mm: tuple[float, float, float]
+    @property
+    def case(self) -> str:
+        """Id."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Of the volume, along (D, H, W)."""
 
     def __len__(self) -> int:
         """Number of slices."""

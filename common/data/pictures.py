@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,32 +41,33 @@ class Picture(Volume):
 
     Attributes:
         colours: (1, H, W, 3) uint8, or None for a grey picture; `slices` holds its grey values.
-        black_and_white: the intensities that are shown black and white.
+        white: the intensity that is shown white; 0 is black.
         exif_orientation: 1 to 8, kept in label maps so that these are shown as the picture is.
     """
 
     colours: np.ndarray | None
-    black_and_white: tuple[float, float]
+    white: float
     exif_orientation: int
 
     @property
     def value_range(self) -> tuple[float, float]:
-        return self.black_and_white
+        return (0.0, self.white)
 
     @property
     def in_mm(self) -> bool:
         return False
 
-    def planes(self, indices: object) -> np.ndarray:
-        """(1, C, H, W), C = 3 in colours; there is one slice to ask for."""
-        return self.slices[:, None] if self.colours is None else self.colours.transpose(0, 3, 1, 2)
+    def planes(self, indices: Sequence[int], *, channels: int) -> np.ndarray:
+        """(1, C, H, W), C = 3 if colours are asked for and there are some; there is one slice to ask for."""
+        if channels == 1 or self.colours is None:
+            return self.slices[:, None]
+        return self.colours.transpose(0, 3, 1, 2)
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a PNG or JPEG: grey of 8 or 16 bits, or colours of 8 bits.
 
-    16-bit pictures seldom use all of their range: black is their smallest value and white their largest.
-    Transparency is dropped.
+    Black is 0 and white the largest number of that type, as in training. Transparency is dropped.
 
     Raises:
         InputError: missing or broken file, or several frames.
@@ -76,8 +78,15 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     if pixels.ndim == 3:
         colours = pixels
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    deep = pixels.dtype != np.uint8
-    black_and_white = (float(pixels.min()), float(pixels.max())) if deep else (0.0, 255.0)
+    white = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    if pixels.max() < white / 8:
+        _log.warning(
+            "%s: its brightest pixel is %g of %g, so that a network sees it nearly black; stretch its grey "
+            "values before.",
+            path,
+            pixels.max(),
+            white,
+        )
     affine = np.eye(4)
     row, column = _FIRST_ROW_AND_COLUMN[orientation]
     affine[:3, 0], affine[:3, 1] = _AWAY_FROM[column], _AWAY_FROM[row]
@@ -85,7 +94,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     if colours is not None:
         stored = colours.transpose(1, 0, 2)[:, :, None]
         colours = np.ascontiguousarray(orientations.apply_orientation(stored, volume.grid.to_slices))
-    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, black_and_white, orientation)
+    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 
 def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Picture) -> None:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _read_zip(path: Path, series: str | None) -> Volume:
         try:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(name)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: cannot be unpacked ({error}); copy it again or unpack it.") from error
         folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_dicom(folder)]
         if len(folders) != 1:

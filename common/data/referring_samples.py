@@ -18,7 +18,7 @@ from .slices import Framing, SliceFrame
 
 TARGET = "lesion"  # the name of what any sentence means, for tables and networks without words
 # Whole slices, stretched to the field as the paper does, and left in the text is left in the picture.
-REFERRING_FRAMING = Framing(crop="whole", patients_left="left")
+REFERRING_FRAMING = Framing(crop="whole", mirrored=True)
 
 
 class ReferringPictures(Dataset[dict[str, Any]]):
@@ -191,7 +191,7 @@ def in_own_grid(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Tensor:
     """(C, S, S) float32 in [0, 1]."""
-    planes = torch.from_numpy(picture.image.planes([0]))
+    planes = torch.from_numpy(picture.image.planes([0], channels=framing.channels))
     return framing.field(planes, frame, picture.image.value_range)[0]
 
 

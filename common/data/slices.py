@@ -4,7 +4,6 @@ Training and inference both go through this file, so that a network sees at work
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,13 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from .volumes import Volume
+from .volumes import Volume
 
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)  # soft-tissue window: width 400, level 40
 BODY_HU = -500.0  # half-way between air (-1000) and water (0)
-LUMA = [[[0.299]], [[0.587]], [[0.114]]]  # grey of red, green and blue (ITU-R BT.601)
 OUTSIDE_LOGIT = -20.0  # probability 2e-9: what lies outside the body's box belongs to no organ
 
 
@@ -74,7 +70,7 @@ class SliceFrame:
         box: the part of the slice that the field shows.
         inner_height, inner_width: pixels of the scaled box inside the field.
         size: pixels of a side of the field.
-        mirrored: whether the columns of the field run the other way.
+        mirrored: whether the field shows the columns in the opposite order.
     """
 
     height: int
@@ -115,16 +111,17 @@ class SliceFrame:
         inner_shape = (self.inner_height, self.inner_width)
         if image.shape[-2:] != inner_shape:
             image = F.interpolate(image, inner_shape, mode=mode, antialias=mode == "bilinear")
+        if self.mirrored:
+            image = image.flip(-1)
         top, left = self._offset
         bottom, right = self.size - self.inner_height - top, self.size - self.inner_width - left
-        field = F.pad(image, (left, right, top, bottom))
-        return field.flip(-1) if self.mirrored else field
+        return F.pad(image, (left, right, top, bottom))
 
     def inner(self, field: Tensor) -> Tensor:
         """(..., size, size) -> (..., inner_height, inner_width), the part of the field that shows the box."""
         top, left = self._offset
-        field = field.flip(-1) if self.mirrored else field
-        return field[..., top : top + self.inner_height, left : left + self.inner_width]
+        inner = field[..., top : top + self.inner_height, left : left + self.inner_width]
+        return inner.flip(-1) if self.mirrored else inner
 
     def to_box(self, inner: Tensor) -> Tensor:
         """(B, C, inner_height, inner_width) -> (B, C, box height, box width), bilinear."""
@@ -143,7 +140,6 @@ class SliceFrame:
 
 
 CROPS = ("body", "whole")
-SIDES = ("right", "left")
 
 
 @dataclass(frozen=True)
@@ -155,25 +151,23 @@ class Framing:
             stretched to the field.
         window: (low, high) of intensities, in HU for CT. Pictures (PNG, JPEG) bring their own range.
         channels: 1, or 3 for a network that takes colours; grey images then have three equal channels.
-        patients_left: the side of the field on which a slice shows the patient's left. "right" is the usual
-            display. With "left", left in the text is left in the picture: a sentence's "left lobe" is the
-            patient's, so slices are mirrored, as RefHL-Seg shows them (arXiv 2408.17347). A picture (PNG,
-            JPEG) says nothing of the patient and stays as it is: whoever writes its sentences sees to it
-            that their "left" is the picture's.
+        mirrored: left in the text is left in the field. A sentence's "left lobe" is the patient's, which the
+            usual display has on the right, so columns of volumes then run from the patient's left to the
+            right, as RefHL-Seg shows its slices (arXiv 2408.17347). A picture (PNG, JPEG) says nothing of the
+            patient and stays as it is: whoever writes its sentences makes them speak of the picture.
 
     Raises:
-        InputError: another crop or side, an empty window or another number of channels.
+        InputError: another crop, an empty window or another number of channels.
     """
 
     crop: str = "body"
     window: tuple[float, float] = ABDOMEN_WINDOW_HU
     channels: int = 1
-    patients_left: str = "right"
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("crop", CROPS), ("patients_left", SIDES)):
-            if (found := getattr(self, name)) not in allowed:
-                raise InputError(f"{name}: found {found!r}, expected {' or '.join(allowed)}; choose one.")
+        if self.crop not in CROPS:
+            raise InputError(f"crop: found {self.crop!r}, expected {' or '.join(CROPS)}; choose one.")
         if len(self.window) != 2 or not self.window[0] < self.window[1]:
             raise InputError(
                 f"window: found {list(self.window)}, expected the lower and the upper intensity; correct it."
@@ -182,14 +176,14 @@ class Framing:
             raise InputError(f"channels: found {self.channels}, expected 1 or 3 (colours); choose one.")
         object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
 
-    def frame(self, volume: "Volume", size: int) -> SliceFrame:
-        """The frame of a volume's slices, or of a picture, in a field of `size` pixels."""
-        slices, spacing = volume.slices, volume.spacing_mm[1:]
+    def frame(self, volume: Volume, size: int) -> SliceFrame:
+        """How a volume's slices lie in a field of `size` x `size` pixels."""
         if self.crop == "whole":
-            frame = SliceFrame.stretched(slices.shape[1], slices.shape[2], size)
+            _, height, width = volume.slices.shape
+            frame = SliceFrame.stretched(height, width, size)
         else:
-            frame = SliceFrame.fit(slices, spacing, size)
-        return replace(frame, mirrored=volume.in_mm and self.patients_left == "left")
+            frame = SliceFrame.fit(volume.slices, volume.spacing_mm[1:], size)
+        return replace(frame, mirrored=self.mirrored and volume.in_mm)
 
     def field(
         self, planes: Tensor, frame: SliceFrame, value_range: tuple[float, float] | None = None
@@ -201,8 +195,6 @@ class Framing:
             frame: where they lie in the field.
             value_range: of pictures, instead of the window.
         """
-        planes = frame.crop(planes)  # first: what lies outside needs no arithmetic
-        if planes.shape[1] == 3 and self.channels == 1:
-            planes = (planes * planes.new_tensor(LUMA, dtype=torch.float32)).sum(1, keepdim=True)
-        field = frame.place(window(planes, value_range or self.window))
+        boxed = frame.crop(planes)  # first: what lies outside needs no arithmetic
+        field = frame.place(window(boxed, value_range or self.window))
         return field.expand(-1, self.channels, -1, -1)

@@ -1,6 +1,7 @@
 """Volumes in one anatomical axis order, and label maps written back in exactly the grid they came from."""
 
 import logging
+import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from .affines import check_affine
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
 GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
 
+GZIP_RATIO = 1100  # no stream of deflate holds more than 1032 times its length
 _MM_PER_UNIT = {"meter": 1000.0, "micron": 1e-3}  # NIfTI's other units (mm, unknown) count as mm
 _UNREADABLE = (
     nib.filebasedimages.ImageFileError,
@@ -99,8 +101,8 @@ class Volume:
         """Whether `spacing_mm` is known: pictures have pixels alone."""
         return True
 
-    def planes(self, indices: Sequence[int]) -> np.ndarray:
-        """(B, C, H, W) of some slices, C = 3 for a picture in colours, else 1."""
+    def planes(self, indices: Sequence[int], *, channels: int) -> np.ndarray:
+        """(B, C, H, W) of some slices; C is 1, but `channels` of a picture in colours."""
         return np.stack([self.slices[index] for index in indices])[:, None]
 
     @property
@@ -240,10 +242,23 @@ def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
             f"{path}: voxels are of type {image.get_data_dtype()}, expected one real number for each voxel; "
             "convert the image to one grey channel."
         )
+    _check_length(path, image)
     with _unreadable_is_input_error(path):
         affine = _world_affine(path, image.header)
         stored = np.asarray(image.dataobj, dtype=dtype).reshape(shape)
     return stored, Grid(path, shape, affine, image.header)
+
+
+def _check_length(path: Path, image: nib.Nifti1Image) -> None:
+    """Refuse a header that announces more voxels than the file can hold, before memory is taken for them."""
+    announced = math.prod(image.shape) * image.get_data_dtype().itemsize
+    held = path.stat().st_size * (1 if path.suffix == ".nii" else GZIP_RATIO)
+    if announced > held:
+        raise InputError(
+            f"{path}: cannot be read as NIfTI (its header announces {announced:,} bytes of voxels, more "
+            "than it can hold), so the file is broken, cut off or of another kind; give a whole .nii or "
+            ".nii.gz file."
+        )
 
 
 @contextmanager

@@ -7,15 +7,18 @@ import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from .. import __version__
 from ..data.dicom_volume import DicomVolume
 from ..files import atomic_path
+from ..text.vocabulary import Vocabulary
 from .preview import colours
 from .segmentation import PromptResult
 from .segmentation import Segmentation as Result
+from .snomed import property_of
 
 MAKER = "text-guided-segmentation-bundles"
 SERIES_NUMBER = 901  # out of the way of a scanner's numbers
@@ -25,20 +28,27 @@ LABEL_CHARACTERS = 64  # of a SegmentLabel (VR LO)
 def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: Result) -> None:
     """Write the label map as a binary SEG that refers to the series which `volume` was read from.
 
-    Segments are numbered from 1 in the order of the prompts; their labels are the prompts' names.
+    Segments are numbered from 1 in the order of the prompts; their labels are the prompts' names, and known
+    organs have their SNOMED CT code.
     """
+    vocabulary = Vocabulary.load()
     found = result.results
     segment_of = np.zeros(256, np.uint8)
     for number, one in enumerate(found, start=1):
         segment_of[one.prompt.label] = number
     frames = volume.to_stored(segment_of[result.labels]).transpose(2, 1, 0)  # (slices, rows, columns)
+    sources = volume.headers
+    if volume.multi_frame is not None:  # frames then stand in the order of the file
+        sources = (volume.multi_frame,)
+        frames = frames[np.argsort([header.InstanceNumber for header in volume.headers])]
     rgb = np.rint(255 * colours(found)[:, :3]).astype(int)
     segmentation = Segmentation(
-        source_images=volume.headers,
+        source_images=sources,
         pixel_array=np.ascontiguousarray(frames),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _describe(number, one, rgb[one.prompt.label]) for number, one in enumerate(found, start=1)
+            _describe(number, one, rgb[one.prompt.label], vocabulary)
+            for number, one in enumerate(found, start=1)
         ],
         series_instance_uid=generate_uid(),
         series_number=SERIES_NUMBER,
@@ -54,13 +64,15 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         segmentation.save_as(temporary)
 
 
-def _describe(number: int, result: PromptResult, rgb: np.ndarray) -> SegmentDescription:
-    return SegmentDescription(
+def _describe(
+    number: int, result: PromptResult, rgb: np.ndarray, vocabulary: Vocabulary
+) -> SegmentDescription:
+    kind, side = property_of(result.prompt, vocabulary)
+    description = SegmentDescription(
         segment_number=number,
         segment_label=result.prompt.name[:LABEL_CHARACTERS],
-        # what a text means is not coded: the most general concept is the honest one
         segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=codes.SCT.AnatomicalStructure,
+        segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=MAKER, version=__version__, family=codes.DCM.ArtificialIntelligence
@@ -69,3 +81,9 @@ def _describe(number: int, result: PromptResult, rgb: np.ndarray) -> SegmentDesc
         tracking_id=f"{number}",
         display_color=CIELabColor.from_rgb(*(int(value) for value in rgb)),
     )
+    if side is not None:  # PS3.3 table 10-19; highdicom has no argument for it
+        modifier = CodedConcept.from_code(side)
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
+            modifier
+        ]
+    return description

@@ -262,7 +262,9 @@ class VolumeInferer(Inferer):
         """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
         frame = job.frame
         with job.clock("preprocess"):
-            planes = torch.from_numpy(job.volume.planes(chosen)).to(job.device)
+            planes = torch.from_numpy(job.volume.planes(chosen, channels=self.framing.channels)).to(
+                job.device
+            )
             image = self.framing.field(planes, frame, job.volume.value_range)
         with job.clock("encode"):
             features = job.passes.encode(image)

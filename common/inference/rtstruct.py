@@ -68,6 +68,9 @@ def _contours(volume: DicomVolume, masks: np.ndarray) -> Iterator[Dataset]:
             points = (to_lps @ index_points)[:3].T
             contour = Dataset()
             contour.ContourImageSequence = [_reference(volume.headers[index])]
+            if volume.multi_frame is not None:
+                frame = volume.headers[index].InstanceNumber
+                contour.ContourImageSequence[0].ReferencedFrameNumber = frame
             contour.ContourGeometricType = kind
             contour.NumberOfContourPoints = len(points)
             contour.ContourData = [f"{value:.4f}" for value in points.ravel()]  # a DS has 16 characters
@@ -106,7 +109,8 @@ def _frame_of_reference(volume: DicomVolume) -> Dataset:
     first = volume.headers[0]
     series = Dataset()
     series.SeriesInstanceUID = first.SeriesInstanceUID
-    series.ContourImageSequence = [_reference(header) for header in volume.headers]
+    images = volume.headers if volume.multi_frame is None else volume.headers[:1]
+    series.ContourImageSequence = [_reference(header) for header in images]
     study = Dataset()
     study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # detached study, as the standard still asks for
     study.ReferencedSOPInstanceUID = first.StudyInstanceUID

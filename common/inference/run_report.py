@@ -39,10 +39,12 @@ class RunReport:
     Attributes:
         total: cases that the run is to do.
         outcomes: of the cases that are through.
+        slices: of the cases that were segmented.
     """
 
     total: int
     outcomes: list[Outcome] = field(default_factory=list)
+    slices: int = 0
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _since: float = field(default_factory=time.perf_counter)
 
@@ -56,6 +58,12 @@ class RunReport:
     def count(self, status: str) -> int:
         """Cases with a status."""
         return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def speed(self) -> str:
+        """Slices a second over the cases that were segmented, reading and writing included; "" before."""
+        seconds = sum(outcome.seconds for outcome in self.outcomes if outcome.status == "done")
+        return f"{self.slices / seconds:.1f} slices/s" if seconds > 0 else ""
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, also when the run was cut short (`cases` then says how many there were)."""

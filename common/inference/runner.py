@@ -16,7 +16,6 @@ from ..errors import InputError
 from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .asked import choose_prompts
-from .bank import encode_with_bank
 from .cases import Case, Inputs, find_cases
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
@@ -24,7 +23,7 @@ from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of
 from .run_report import RunReport
-from .staging import check_writable, scratch_array, staged
+from .staging import check_writable, clear, scratch_array, staged
 from .writers import write_case
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ class CaseRunner:
         inferer: how volumes are segmented.
         prompts: texts, numbered from 1 in their order, or `Prompt`s.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
-        text_bank: an `.npz` of encoded texts: those in it need no language model, others are added.
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
         pictures: take PNG and JPEG too; label maps of these are PNG in the same pixels.
         outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
@@ -86,7 +84,6 @@ class CaseRunner:
         inferer: VolumeInferer,
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
-        text_bank: str | os.PathLike[str] | None = None,
         series: str | None = None,
         pictures: bool = False,
         outputs: Sequence[str] = ("labels", "preview"),
@@ -102,7 +99,6 @@ class CaseRunner:
         self.inferer = inferer
         self.prompts = prompts
         self.prompts_file = prompts_file
-        self.text_bank = text_bank
         self.series = series
         self.pictures = pictures
         self.outputs = tuple(outputs)
@@ -133,6 +129,7 @@ class CaseRunner:
                         self._do(case, loading.result(), run, outcomes)
                     except Exception as error:  # one bad case must not end a long run, whatever is wrong
                         outcomes.add(case, "failed", _sentence(case, error))
+                    bar.set_postfix_str(outcomes.speed)
                     bar.update()
         finally:
             if self.report is not None:
@@ -145,19 +142,11 @@ class CaseRunner:
         weights = weights_sha256(self.network)
         clock = Clock()
         with clock("text"):
-            text = self._encode([prompt.text for prompt in prompts], weights)
+            text = self.inferer.encode(self.network, [prompt.text for prompt in prompts])
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
         settings = {**self.inferer.settings, **outputs}
         request = request_of(prompts, settings=settings, weights=weights, checkpoint=checkpoint)
         return _Run(prompts, text, request, clock.seconds)
-
-    def _encode(self, texts: list[str], weights: str) -> "TextFeatures":
-        def encode(some: list[str]) -> "TextFeatures":
-            return self.inferer.encode(self.network, some)
-
-        if self.text_bank is None:
-            return encode(texts)
-        return encode_with_bank(self.text_bank, texts, encode, weights=weights)
 
     def _load(self, case: Case, run: _Run) -> _Loaded:
         clock = Clock()
@@ -170,6 +159,7 @@ class CaseRunner:
 
     def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
         if loaded.volume is None:
+            clear(case)
             outcomes.add(case, "skipped")
             return
         volume, inferer = loaded.volume, self.inferer
@@ -198,6 +188,7 @@ class CaseRunner:
                 file_format=self.file_format,
             )
             write_case(finished, report, kinds=self.outputs, folder=folder)
+        outcomes.slices += len(volume.slices)
         outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
 

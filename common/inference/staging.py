@@ -1,16 +1,25 @@
 """All outputs of a case or none: they are made in a hidden folder and moved when all are there."""
 
 import errno
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from ..errors import InputError
 from .cases import Case
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 CHUNK = 2**24  # bytes
 
@@ -44,10 +53,47 @@ def staged(case: Case) -> Iterator[Path]:
     """
     try:
         case.stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=case.stem.parent) as name:
+        clear(case)
+        with (
+            tempfile.TemporaryDirectory(prefix=_prefix(case), dir=case.stem.parent) as name,
+            _locked(Path(name)),
+        ):
             yield Path(name)
     except OSError as error:
         raise _cannot_write(case.stem.parent, error.strerror or str(error)) from error
+
+
+def clear(case: Case) -> None:
+    """Remove what runs left behind that were killed at this case.
+
+    A folder in use is locked, so that runs side by side do not disturb each other.
+    """
+    for folder in case.stem.parent.glob(f"{glob.escape(_prefix(case))}*"):
+        with suppress(FileNotFoundError), _locked(folder) as free:  # another run may remove it first
+            if free:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(case: Case) -> str:
+    return f".partial-{case.stem.name}-"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, which ends with the process; False when another process has it."""
+    if fcntl is None:  # Windows: nobody can tell, so nothing is taken for left behind
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def publish(folder: Path, names: Sequence[str], *, to: Path) -> None:

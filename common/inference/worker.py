@@ -5,8 +5,11 @@ The process is the bundle's: its folder is on the path, and this file is its own
 """
 
 import json
+import signal
 import sys
+import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
@@ -15,7 +18,7 @@ from ..errors import InputError
 from .run_report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
-DONE, FAILED, SOME_CASES_FAILED = 0, 1, 3
+DONE, FAILED, SOME_CASES_FAILED, INTERRUPTED = 0, 1, 3, 130
 
 
 def main(arguments: list[str]) -> int:
@@ -24,8 +27,14 @@ def main(arguments: list[str]) -> int:
     The file holds {"config": path of an inference config, "overrides": {id: value}}.
     """
     job = json.loads(Path(arguments[0]).read_text("utf-8"))
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.formatwarning = _sentence
     try:
         run_config(job["config"], job["overrides"])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except Exception as error:
         cause = input_error_of(error)
         if cause is None:
@@ -33,6 +42,20 @@ def main(arguments: list[str]) -> int:
         print(f"error: {cause}", file=sys.stderr)
         return SOME_CASES_FAILED if isinstance(cause, CasesFailedError) else FAILED
     return DONE
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Unwind once: a second signal must not disturb the tidying up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a sentence: in which line of which file it arose is nothing to a user."""
+    return f"warning: {message}\n"
 
 
 def run_config(config: str, overrides: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def add_bottlenecks(encoder: nn.Module, *, width: int, rank: int = 8) -> None:
         layer.register_forward_hook(_through_bottleneck)
 
 
-def _through_bottleneck(layer: nn.Module, _inputs: Any, output: Any) -> Any:
+def _through_bottleneck(layer: Any, _inputs: Any, output: Any) -> Any:
     if isinstance(output, tuple):
         return (layer.bottleneck(output[0]), *output[1:])
     return layer.bottleneck(output)

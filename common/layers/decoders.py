@@ -103,7 +103,8 @@ class MaskDecoder(nn.Module):
         pooled = ((text + text_start) * weight).sum(1) / weight.sum(1)
         logits = torch.einsum("pc,pchw->phw", self.mask_vector(pooled), fine).unsqueeze(1)
         for to_vector, skip in zip(self.skip_vectors, skips, strict=True):
-            vectors = to_vector(pooled).unflatten(0, (skip.shape[0], -1)) * skip.shape[1] ** -0.5
+            images = skip.shape[0]  # not len(), which would fix the batch in exports
+            vectors = to_vector(pooled).unflatten(0, (images, -1)) * skip.shape[1] ** -0.5
             added = torch.einsum("bkc,bchw->bkhw", vectors, skip).flatten(0, 1).unsqueeze(1)
             logits = added + F.interpolate(logits, added.shape[-2:], mode="bilinear", align_corners=False)
         return logits

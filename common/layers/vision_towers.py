@@ -19,6 +19,7 @@ from transformers import (
 from ..errors import InputError
 from ..weights import FrozenBase, find_pretrained, frozen_base, load_pretrained
 from .encoded_image import EncodedImage
+from .sam_weights import load_sam
 
 # What each family's published image processor subtracts and divides by, after scaling to [0, 1].
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,12 +38,14 @@ VISION_PART = {"clip": "clip_vision_model", "sam": "sam_vision_model"}  # of a m
 
 
 def load_tower(model: str, *, revision: str | None = None) -> PreTrainedModel:
-    """The vision tower of a hub id or a local folder, see `find_pretrained`.
+    """The vision tower of a hub id, a local folder or a SAM `.pth` file, see `find_pretrained`.
 
     Raises:
         InputError: not found, another model family, or weights of the tower are missing in the checkpoint.
     """
     folder = find_pretrained(model, revision=revision)
+    if folder.is_file():
+        return load_sam(folder)
     try:
         family = AutoConfig.from_pretrained(folder).model_type
     except (OSError, ValueError, KeyError) as error:
@@ -71,8 +74,8 @@ class VisionTower(nn.Module):
     Args:
         model: a transformers vision tower.
         image_size: pixels of a side; ViT and CLIP interpolate their position embeddings, SAM is fixed.
-        source: hub id or folder of its weights, for a checkpoint's record; None for a random tower. A name
-            with "medsam" in it means MedSAM, which has SAM's layout but takes [0, 1] as it is.
+        source: hub id, folder or file of its weights, for a checkpoint's record; None for a random tower. A
+            name with "medsam" in it means MedSAM, which has SAM's layout but takes [0, 1] as it is.
         revision: hub commit of the weights; None for the pinned one.
 
     Attributes:

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
 from ..layers.full_scale import DESIGNS, Design, FullScaleDecoder, resize
 from ..layers.svla import SCALES, Scale
+from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import FrozenEncoder, TextFeatures, TextSegmenter
 
@@ -108,7 +109,7 @@ class LSMS(TextSegmenter):
     def __init__(
         self,
         *,
-        text_encoder: TextEncoder | None,
+        text_encoder: TextEncoder | BankedTextEncoder | None,
         image_size: int,
         widths: Sequence[int] = (64, 128, 320, 512),
         depths: Sequence[int] = (3, 3, 5, 2),
@@ -168,6 +169,7 @@ class LSMS(TextSegmenter):
         *,
         text_model: str | None = None,
         text_revision: str | None = None,
+        text_bank: str | None = None,
         language: bool = True,
         train_text: bool = False,
         **changes: Any,
@@ -177,6 +179,7 @@ class LSMS(TextSegmenter):
         Args:
             preset: a key of `PRESETS`.
             text_model, text_revision: hub id and commit, or local folder, instead of the preset's.
+            text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
             language: False builds the network without language; no language model is looked for.
             train_text: train the language model too; a checkpoint then holds it.
             changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's.
@@ -189,7 +192,7 @@ class LSMS(TextSegmenter):
         base = (settings.pop("text_model"), settings.pop("text_revision", None))
         if text_model is not None:
             base = (text_model, text_revision)
-        encoder = TextEncoder(base[0], revision=base[1], trainable=train_text) if language else None
+        encoder = _text_encoder(*base, bank=text_bank, trainable=train_text) if language else None
         return cls(text_encoder=encoder, **settings)
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
@@ -228,8 +231,8 @@ class LSMS(TextSegmenter):
         """
         x, size = image_features
         tokens, mask = (None, None) if text is None else text
-        if tokens is not None and len(tokens) != len(x):
-            x = x.repeat_interleave(len(tokens) // len(x), dim=0)
+        if tokens is not None and tokens.shape[0] != x.shape[0]:  # len() would fix the batch in exports
+            x = x.repeat_interleave(tokens.shape[0] // x.shape[0], dim=0)
         maps = []
         for index, stage in enumerate(self.stages):
             x = stage(x if index == 0 else self.downs[index - 1](x), tokens, mask)
@@ -246,9 +249,24 @@ class LSMS(TextSegmenter):
 
     def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
         """A language model that is trained belongs in the checkpoint."""
-        if self.text_encoder is None or not self.text_encoder.frozen:
+        if self.text_encoder is None or (
+            isinstance(self.text_encoder, TextEncoder) and not self.text_encoder.frozen
+        ):
             return []
         return super()._pretrained()
+
+
+def _text_encoder(
+    model: str, revision: str | None, *, bank: str | None, trainable: bool
+) -> TextEncoder | BankedTextEncoder:
+    if bank is None:
+        return TextEncoder(model, revision=revision, trainable=trainable)
+    if trainable:
+        raise InputError(
+            "text_bank: with train_text the language model is not the frozen one that a bank stands for, "
+            "expected one of the two; leave the bank out."
+        )
+    return BankedTextEncoder(model, revision=revision, bank=bank)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from ..layers.mixers import FeatureMixer
 from ..layers.positions import FourierPositions
 from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
+from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import TextFeatures, TextSegmenter
 
@@ -80,7 +81,7 @@ class MedVLM(TextSegmenter):
         self,
         *,
         image_encoder: VisionTower | PyramidEncoder,
-        text_encoder: TextEncoder,
+        text_encoder: TextEncoder | BankedTextEncoder,
         image_size: int,
         adapter: Side = "both",
         tuning: Tuning = "bypass",
@@ -128,6 +129,7 @@ class MedVLM(TextSegmenter):
         image_revision: str | None = None,
         text_model: str | None = None,
         text_revision: str | None = None,
+        text_bank: str | None = None,
         **changes: Any,
     ) -> "MedVLM":
         """Build a preset with its pretrained base encoders.
@@ -136,6 +138,7 @@ class MedVLM(TextSegmenter):
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
             image_revision, text_revision: hub commits; None takes the pinned ones.
+            text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
             changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
 
         Raises:
@@ -149,7 +152,7 @@ class MedVLM(TextSegmenter):
             image_encoder=_image_encoder(
                 image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
             ),
-            text_encoder=TextEncoder(text_model or preset_text, revision=text_revision),
+            text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
             **settings,
         )
 
@@ -213,10 +216,11 @@ def _check_adapters(adapter: str, tuning: str) -> None:
         )
 
 
-def _adapt_text(encoder: TextEncoder, tuning: str, rank: int) -> LowRankBypass | None:
+def _adapt_text(encoder: TextEncoder | BankedTextEncoder, tuning: str, rank: int) -> LowRankBypass | None:
     """Adapt a frozen encoder in place, or give the bypass that runs beside it."""
     if tuning == "bypass":
         return LowRankBypass(encoder.width, rank=rank)
+    assert not isinstance(encoder, BankedTextEncoder)  # it stands for a frozen one: see `_text_encoder`
     if tuning == "prefix":
         encoder.model = with_prefix(encoder.model, tokens=rank)
     elif tuning == "bottleneck":
@@ -247,6 +251,20 @@ def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> TextFeatures:
     total = weight.sum(2)
     means = (grouped * weight.unsqueeze(-1)).sum(2) / total.clamp(min=1).unsqueeze(-1)
     return TextFeatures(means, total > 0)
+
+
+def _text_encoder(
+    model: str, revision: str | None, bank: str | None, settings: dict[str, Any]
+) -> TextEncoder | BankedTextEncoder:
+    if bank is None:
+        return TextEncoder(model, revision=revision)
+    tuning = settings.get("tuning", "bypass")
+    if tuning != "bypass" and settings.get("adapter", "both") in ("both", "text"):
+        raise InputError(
+            f"text_bank: with tuning '{tuning}' the language model is not the frozen one that a bank stands "
+            "for, expected tuning bypass, or adapter image or none; leave the bank out."
+        )
+    return BankedTextEncoder(model, revision=revision, bank=bank)
 
 
 def _projection(before: int, after: int) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..weights import first_few
+from ..weights import find_file, first_few
 from .lsms import LSMS
 
 _log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ def load_mscan(network: LSMS, path: str | os.PathLike[str]) -> int:
 
     Args:
         network: changed in place, or not at all when an error is raised.
-        path: torch file, `{"state_dict": {...}}` or the inner dict; MMSegmentation's `backbone.` before each
-            name is taken off.
+        path: torch file, or the name of one in `KNOWN_FILES`; it holds `{"state_dict": {...}}` or the inner
+            dict; MMSegmentation's `backbone.` before each name is taken off.
 
     Returns:
         How many tensors were copied.
@@ -55,7 +55,7 @@ def load_mscan(network: LSMS, path: str | os.PathLike[str]) -> int:
     Raises:
         InputError: no such file, not in that format, or weights that do not fit.
     """
-    path = Path(path)
+    path = find_file(path)
     found = _read(path)
     own = {name: value for name, value in network.state_dict().items() if not name.endswith("_tracked")}
     whole = network.norm_order == "pre"

@@ -24,6 +24,7 @@ RELATIONS = (
     "beside the {neighbour} lies the {organ}: segment the {organ}",
 )
 HELD_OUT_RELATIONS = ("the {organ} near the {neighbour}", "the {organ} but not the {neighbour}")
+LEVELS = ("none", "simple", "sentence", "complex")
 TYPO_RATE = 0.4  # of the words of a prompt that is misspelt
 
 
@@ -42,7 +43,7 @@ class Phrasing:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.level not in ("none", "simple", "sentence", "complex"):
+        if self.level not in LEVELS:
             raise InputError(
                 f"text level: found {self.level!r}, expected one of none, simple, sentence, complex; "
                 "choose one."
@@ -54,11 +55,10 @@ class Phrasing:
         """A text for `organ`."""
         if self.level == "none":
             return ""
-        text = (
-            _sentence(organ, vocabulary, rng)
-            if self.level == "sentence"
-            else _one(organ.texts(self.level), rng)
-        )
+        if self.level == "sentence":
+            text = _sentence(organ, vocabulary, rng)
+        else:
+            text = _one(organ.texts(self.level), rng)
         if rng.random() < self.noise:
             text = change_case(text, rng)
         if rng.random() < self.noise:

@@ -1,10 +1,11 @@
 """Mixed precision in training, on any device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 
@@ -29,7 +30,7 @@ class PrecisionInferer(SimpleInferer):
         self.amp = amp
         self.dtype = DTYPES[dtype]
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Logits of `network(inputs, ...)`, float32."""
         if self.amp and self.dtype == torch.float16 and inputs.device.type == "cpu":
             raise InputError(

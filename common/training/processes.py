@@ -4,6 +4,7 @@ import logging
 import os
 from datetime import timedelta
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import distributed
@@ -37,7 +38,8 @@ def start_processes(*, timeout_minutes: float) -> None:
 
 
 def end_processes() -> None:
-    """Leave the process group."""
+    """Leave the process group, and have ignite forget it: a later training of this process is alone again."""
+    idist.finalize()
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -77,15 +77,24 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_workflow(bundle: Path, minilm: None) -> Callable[..., ConfigWorkflow]:
-    """A workflow of config files of the bundle, later ones over earlier ones, with values replaced."""
+def workflows_of(minilm: None) -> Callable[[Path], Callable[..., ConfigWorkflow]]:
+    """From a bundle's folder to what makes workflows of its config files, later ones over earlier ones."""
 
-    def make(*configs: str, workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:
-        files = [str(bundle / "configs" / name) for name in configs]
-        given = {"bundle_root": str(bundle), **overrides}
-        return ConfigWorkflow(files, workflow_type=workflow_type, logging_file=False, **given)
+    def of(bundle: Path) -> Callable[..., ConfigWorkflow]:
+        def make(*configs: str, workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:
+            files = [str(bundle / "configs" / name) for name in configs]
+            given = {"bundle_root": str(bundle), **overrides}
+            return ConfigWorkflow(files, workflow_type=workflow_type, logging_file=False, **given)
 
-    return make
+        return make
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def make_workflow(bundle: Path, workflows_of: Callable[..., Any]) -> Callable[..., ConfigWorkflow]:
+    """A workflow of config files of medvlm_organ with values replaced."""
+    return workflows_of(bundle)
 
 
 @pytest.fixture(scope="session")

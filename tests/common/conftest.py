@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 
@@ -59,3 +59,56 @@ def write_dicom_series(
 @pytest.fixture
 def make_dicom() -> Callable[..., str]:
     return write_dicom_series
+
+
+def write_multi_frame(
+    path: Path,
+    slices: np.ndarray,
+    *,
+    order: Sequence[int],
+    slopes: Sequence[float],
+    orientation: Sequence[float] = AXIAL,
+    step: Sequence[float] = (0.0, 0.0, 2.0),
+    compress: str | None = None,
+    **tags: object,
+) -> pydicom.Dataset:
+    """Write slices (N, rows, columns) of HU, -1024 + a multiple of their slope, as one enhanced CT image.
+
+    Frame f of the file holds slice order[f]; slice k lies at k * step. Returns the header.
+    """
+    write_dicom_series(path.parent / "single", slices[:1], orientation=orientation, step=step)
+    (single,) = (path.parent / "single").iterdir()
+    header = pydicom.dcmread(single)
+    single.unlink()
+    single.parent.rmdir()
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+                    "RescaleSlope", "RescaleIntercept", "RescaleType"):  # fmt: skip
+        delattr(header, keyword)
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    header.NumberOfFrames = len(slices)
+    shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [1.0, 1.0], float(np.linalg.norm(step))
+    plane.ImageOrientationPatient = list(orientation)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    header.SharedFunctionalGroupsSequence = [shared]
+    header.PerFrameFunctionalGroupsSequence = []
+    for place in order:
+        frame, position, rescaling = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = (place * np.asarray(step)).tolist()
+        rescaling.RescaleSlope, rescaling.RescaleIntercept = slopes[place], -1024
+        rescaling.RescaleType = "HU"
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [rescaling]
+        header.PerFrameFunctionalGroupsSequence.append(frame)
+    stored = [(slices[place] + 1024) / slopes[place] for place in order]
+    header.PixelData = np.rint(stored).astype("<u2").tobytes()
+    for keyword, value in tags.items():
+        setattr(header, keyword, value)
+    if compress is not None:
+        header.compress(compress)
+    header.save_as(path, enforce_file_format=True)
+    return header
+
+
+@pytest.fixture
+def make_multi_frame() -> Callable[..., pydicom.Dataset]:
+    return write_multi_frame

@@ -19,7 +19,9 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from common import weights
 from common.errors import InputError
-from common.weights import KNOWN_BASES, MINILM, find_pretrained, frozen_base, load_pretrained
+from common.known_weights import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
+from common.networks import LSMS
+from common.weights import FrozenBase, find_file, find_pretrained, frozen_base, load_pretrained
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -162,7 +164,7 @@ def test_half_a_copy_in_the_cache_does_not_count(bert, cache, offline):
         find_pretrained("org/tiny", revision=REVISION)
 
 
-def test_offline_names_model_revision_and_the_way_out(offline):
+def test_offline_names_model_size_licence_and_the_folder(cache, offline):
     model, revision = "dmis-lab/biobert-base-cased-v1.1", "924f12e0c3db7f156a765ad53fb6b11e7afedbc8"
     with pytest.raises(InputError) as caught:
         find_pretrained(model)
@@ -171,7 +173,19 @@ def test_offline_names_model_revision_and_the_way_out(offline):
         f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub"
     )
     assert "OfflineModeIsEnabled" in text
-    assert text.endswith("; download it elsewhere (436 MB) and give the folder.")
+    place = f"{cache}/models--dmis-lab--biobert-base-cased-v1.1/snapshots/{revision}"
+    licence = "licence: none on the hub card; see the authors' LICENSE file"
+    assert text.endswith(
+        f"; download it elsewhere (436 MB, {licence}) and give the folder, or put its files into {place}."
+    )
+
+
+def test_files_put_where_the_message_says_are_found(bert, cache, offline):
+    with pytest.raises(InputError, match="put its files into") as caught:
+        find_pretrained("org/tiny", revision=REVISION)
+    place = Path(str(caught.value).rpartition("put its files into ")[2].removesuffix("."))
+    shutil.copytree(bert, place)
+    assert find_pretrained("org/tiny", revision=REVISION) == place
 
 
 def test_a_silent_hub_is_given_up_after_one_try(monkeypatch):
@@ -179,7 +193,9 @@ def test_a_silent_hub_is_given_up_after_one_try(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, never answers
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-        with pytest.raises(InputError, match=r"org/tiny, revision 0123.*ReadTimeout.*give the folder\.$"):
+        with pytest.raises(
+            InputError, match=r"org/tiny, revision 0123.*ReadTimeout.*give the folder, or put"
+        ):
             find_pretrained("org/tiny", revision=REVISION)
         server.setblocking(False)
         requests = []
@@ -286,6 +302,7 @@ def test_table_agrees_with_the_architectures():
     """4 bytes a parameter, counted by transformers (CLIP: 224-pixel images in 16-pixel patches)."""
     vision = {"patch_size": 16}
     kinds = {
+        "google-bert/bert-base-uncased": AutoConfig.for_model("bert"),
         "dmis-lab/biobert-base-cased-v1.1": AutoConfig.for_model("bert", vocab_size=28996),
         "google/vit-base-patch16-224-in21k": AutoConfig.for_model("vit"),
         "openai/clip-vit-base-patch16": AutoConfig.for_model("clip", vision_config=vision),
@@ -301,3 +318,49 @@ def test_table_agrees_with_the_architectures():
             count = sum(parameter.numel() for parameter in AutoModel.from_config(config).parameters())
         assert KNOWN_BASES[model].megabytes == pytest.approx(count * 4 / 1e6, rel=0.01), model
         assert len(bytes.fromhex(KNOWN_BASES[model].revision)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "widths", "depths"),
+    [("mscan_t", (32, 64, 160, 256), (3, 3, 5, 2)), ("mscan_b", (64, 128, 320, 512), (3, 3, 12, 3))],
+)
+def test_sizes_of_mscan_files_agree_with_the_architecture(name, widths, depths):
+    """SegNeXt's encoder and its classifier of 1,000 classes, 4 bytes a parameter."""
+    settings = {"image_size": 64, "norm_order": "pre", "projected": True, "ffn_ratios": (8, 8, 4, 4)}
+    with torch.device("meta"):
+        state = LSMS(text_encoder=None, widths=widths, depths=depths, **settings).state_dict()
+    encoder = sum(value.numel() for key, value in state.items() if not key.startswith("decoder"))
+    known = next(known for key, known in KNOWN_FILES.items() if key.startswith(name))
+    assert known.megabytes == pytest.approx((encoder + 1001 * widths[-1]) * 4 / 1e6, rel=0.03)
+
+
+@pytest.fixture
+def torch_home(tmp_path, monkeypatch) -> Path:
+    """torch's folder for checkpoints, empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    return tmp_path / "torch" / "checkpoints"
+
+
+def test_a_known_file_is_found_in_torchs_folder_and_checked(torch_home, monkeypatch):
+    content = b"weights"
+    known = KnownFile("https://x.y/a.pth", 12, "MIT", hashlib.sha256(content).hexdigest()[:8])
+    monkeypatch.setitem(KNOWN_FILES, "a.pth", known)
+    with pytest.raises(InputError) as caught:
+        find_pretrained("a.pth")
+    assert str(caught.value) == (
+        f"a.pth: not in {torch_home}; run python -m tools.weights get a.pth, or download https://x.y/a.pth "
+        "elsewhere (12 MB, licence: MIT) and put it there."
+    )
+    torch_home.mkdir(parents=True)
+    (torch_home / "a.pth").write_bytes(content)
+    assert find_pretrained("a.pth") == torch_home / "a.pth"
+    assert frozen_base("a.pth") == FrozenBase("a.pth", None, hashlib.sha256(content).hexdigest())
+    (torch_home / "a.pth").write_bytes(b"other")
+    with pytest.raises(InputError, match=r"a.pth: has sha256 .*; delete that copy and fetch it again"):
+        find_file("a.pth")
+
+
+def test_a_file_by_path_is_taken_as_it_is(tmp_path):
+    (tmp_path / "own.pth").write_bytes(b"weights")
+    assert find_pretrained(str(tmp_path / "own.pth")) == tmp_path / "own.pth"
+    assert find_file(tmp_path / "absent.pth") == tmp_path / "absent.pth"

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -16,13 +17,19 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+import yaml
 from monai.bundle import ConfigParser
+from monai.bundle import scripts as monai_bundle
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from common.errors import InputError
-from common.weights import KNOWN_BASES, MINILM, FrozenBase, KnownBase, load_pretrained
+from common.known_weights import KNOWN_BASES, MINILM, KnownBase
+from common.weights import FrozenBase, load_pretrained
 from tools.build_bundle.build import build_bundle, bundle_names
 from tools.build_bundle.text_encoder import text_encoder_files
+from tools.get_bundle.__main__ import install
+from tools.get_bundle.archive import differences
+from tools.get_bundle.sources import PUBLISHED, find, read_index
 
 ROOT = Path(__file__).parents[2]
 TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
@@ -31,6 +38,8 @@ TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
 COMMON = {
     "__init__.py": "__version__ = '1'\n",
     "errors.py": "class InputError(ValueError): pass\n",
+    "export/__init__.py": "",
+    "export/worker.py": "",
     "inference/__init__.py": "",
     "inference/worker.py": "from .. import __version__\nfrom ..errors import InputError\n",
     "networks/__init__.py": "from .net import Net\n",
@@ -172,6 +181,61 @@ def test_vendored_and_manifest_say_commit_and_hashes(repository, tmp_path):
     }
 
 
+def test_model_info_lists_every_release_for_monai_and_for_us(repository, tmp_path, monkeypatch):
+    """MONAI's zoo reads `source` and checks `checksum`, a SHA-1."""
+    first = build_bundle("mini", repository, tmp_path / "dist")
+    metadata = METADATA | {"version": "0.3.0", "changelog": {"0.3.0": "Newer."}}
+    write(repository / "bundles/mini/configs", {"metadata.json": json.dumps(metadata)})
+    second = build_bundle("mini", repository, tmp_path / "dist", allow_dirty=True, url="https://x.y/v3/")
+    index = json.loads((tmp_path / "dist/model_info.json").read_text())
+    expected = {"mini_v0.2.1": (first, first.name), "mini_v0.3.0": (second, f"https://x.y/v3/{second.name}")}
+    assert index == {
+        name: {
+            "checksum": hashlib.sha1(path.read_bytes()).hexdigest(),
+            "source": source,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for name, (path, source) in expected.items()
+    }
+    for _, (path, _) in expected.items():
+        release = find(str(path), published=tmp_path / "dist/model_info.json")
+        assert release.vouched == "this repository"
+        assert differences(install(release, tmp_path / path.stem), release.manifest) == []
+    answer = SimpleNamespace(
+        text=(tmp_path / "dist/model_info.json").read_text(), raise_for_status=lambda: None
+    )
+    web = SimpleNamespace(get=lambda *_arguments, **_named: answer)  # `requests` may not be installed
+    monkeypatch.setattr(monai_bundle, "requests", web)
+    monkeypatch.setattr(monai_bundle, "has_requests", True)
+    found = monai_bundle.get_bundle_versions("mini", repo="owner/repository")
+    assert found == {"latest_version": "0.3.0", "all_versions": ["0.2.1", "0.3.0"]}
+    (tmp_path / "dist/model_info.json").write_text("[1]")
+    with pytest.raises(
+        InputError, match=r"model_info.json: cannot be read as a list of releases .*; delete it"
+    ):
+        build_bundle("mini", repository, tmp_path / "dist", allow_dirty=True)
+
+
+def test_the_list_of_what_this_repository_has_published_can_be_read():
+    assert isinstance(read_index(PUBLISHED.read_bytes(), str(PUBLISHED)), dict)
+
+
+def test_the_hugging_face_folder_is_the_bundle_and_a_model_card(repository, tmp_path):
+    text = "# Mini\n![a](example.png) [b](data_license.txt) [c](https://x.y/z) [d](#limits)\n"
+    write(repository / "bundles/mini/docs", {"README.md": text})
+    archive = build_bundle("mini", repository, tmp_path, allow_dirty=True, huggingface=True)
+    folder = tmp_path / "huggingface" / "mini"
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    card = found.pop("README.md").decode()
+    assert json.loads(found.pop("manifest.json")) == manifest_of(archive)
+    assert found == contents(archive)
+    settings, _, body = card.removeprefix("---\n").partition("---\n\n")
+    assert yaml.safe_load(settings)["library_name"] == "monai"
+    assert yaml.safe_load(settings)["license"] == "apache-2.0"
+    links = "![a](docs/example.png) [b](docs/data_license.txt) [c](https://x.y/z) [d](#limits)"
+    assert body == f"# Mini\n{links}\n"
+
+
 def test_another_clone_at_another_time_gives_the_same_bytes(repository, tmp_path):
     first = build_bundle("mini", repository, tmp_path / "first")
     git(tmp_path, "clone", "-q", str(repository), "clone")
@@ -236,6 +300,13 @@ def test_versions(repository, tmp_path, changes, text):
     write(repository / "bundles/mini/configs", {"metadata.json": json.dumps(METADATA | changes)})
     with pytest.raises(InputError, match=text):
         build_bundle("mini", repository, tmp_path)
+
+
+def test_a_name_that_monai_would_cut(repository, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^lung_vessels: MONAI takes what follows '_v' .*; rename the folder"
+    ):
+        build_bundle("lung_vessels", repository, tmp_path)
 
 
 def test_there_is_no_such_bundle(repository, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -154,10 +155,16 @@ def test_an_error_behind_a_component_is_one_sentence(bundle, cases, tmp_path, ca
         ({"--prompt": "  "}, "--prompt: found no text, expected words"),
         ({"--organs": "zoo"}, "group: found 'zoo', expected one of"),
         ({"--prompts-file": "prompts.doc"}, "prompts.doc: found the ending '.doc', expected .txt or .json"),
+        (
+            {"--prompt": "x" * 2001},
+            "--prompt: found 2001 characters, expected at most 2000",
+        ),
+        ({"--prompt": "li\aver"}, "--prompt: found the control character U+0007 at position 3, expected"),
+        ({"--text-bank": "bank.npz"}, "--text-bank: "),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(change, message, bundle, capsys, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
     options = {"--bundle": str(bundle), "--input": "x.nii", "--output": "out", "--prompt": "liver"} | change
     code = infer.main(
         [part for name, value in options.items() if value is not None for part in (name, value)]
@@ -209,4 +216,37 @@ def test_help_and_the_list_of_prompts_load_nothing_heavy(option):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    assert ("liver" in done.stdout.splitlines()) == (option == "--list-prompts")
+    if option == "--list-prompts":
+        vocabulary = json.loads(done.stdout)
+        assert "liver" in {organ["name"] for organ in vocabulary["organs"]}
+        assert "liver" in vocabulary["groups"]["abdomen"]
+
+
+def test_an_interrupted_run_says_so_and_leaves_nothing_half(bundle, cases, tmp_path):
+    """SIGTERM to the command alone, while the engine is at work on the first of many slices."""
+    slow = NETWORK.replace(
+        "        return image\n", "        import time\n        time.sleep(60)\n        return image\n"
+    )
+    (bundle / "scripts/net.py").write_text(slow)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tools.infer", "--bundle", str(bundle), "--input", str(cases[0])]
+    command += ["--output", str(out), "--prompt", "0.5", "--quiet"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+        while not list(out.glob(".partial-*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    assert not list(out.iterdir())
+
+
+def test_channels_last_and_compile_reach_the_engine(bundle, cases, tmp_path, capfd):
+    arguments = ["--bundle", str(bundle), "--input", str(cases[0]), "--output", str(tmp_path / "out")]
+    arguments += ["--prompt", "0.50125", "--channels-last", "--no-compile", "--amp", "--quiet"]
+    assert infer.main(arguments) == 0, capfd.readouterr().err
+    report = json.loads((tmp_path / "out/0_seg.json").read_text("utf-8"))
+    settings = {name: report["settings"][name] for name in ("amp", "channels_last", "compiled")}
+    assert settings == {"amp": True, "channels_last": True, "compiled": False}

@@ -1,40 +1,14 @@
-"""What the inference benchmark runs on: a CT-like volume and networks with random weights."""
+"""What the inference benchmark runs on: a CT-like volume."""
 
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from common.layers.pyramid import PyramidEncoder
-from common.layers.vision_towers import VisionTower, random_tower
-from common.networks.medvlm import PRESETS, MedVLM
-from common.text.encoders import TextEncoder
-
 ORGANS = (
     *("liver", "spleen", "left kidney", "right kidney", "pancreas", "stomach", "gallbladder", "aorta"),
     *("inferior vena cava", "left adrenal gland", "right adrenal gland", "esophagus", "duodenum"),
 )
-# Speed depends on sizes alone: those of the presets' text encoders, MiniLM and BERT-base.
-_HEADS = {"num_attention_heads": 12}
-TEXT = {
-    "compact": {**_HEADS, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
-    "paper": {**_HEADS, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072},
-}
-
-
-def build_network(preset: str) -> MedVLM:
-    """A preset of Med-VLM with random weights, so that no hub is needed."""
-    words = sorted({word for organ in ORGANS for word in organ.split()})
-    text = TextEncoder(None, config={"model_type": "bert", "vocabulary": words, **TEXT[preset]})
-    own = ("image_model", "text_model")
-    settings = {name: value for name, value in PRESETS[preset].items() if name not in own}
-    image: VisionTower | PyramidEncoder
-    if preset == "paper":
-        tower = random_tower("clip_vision_model", patch_size=16)
-        image = VisionTower(tower, image_size=settings["image_size"])
-    else:
-        image = PyramidEncoder()
-    return MedVLM(image_encoder=image, text_encoder=text, **settings)
 
 
 def write_volume(path: Path, *, slices: int, side: int) -> Path:

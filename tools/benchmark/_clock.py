@@ -13,9 +13,13 @@ SLOW_S = 10.0  # what takes longer runs once
 
 @dataclass
 class Timing:
-    """Seconds of each run, the most memory that a run added in MB (None: not measured), the last result."""
+    """Of each run the seconds and the processor's seconds (all threads, whatever else the machine does).
+
+    And the most memory that a run added in MB (None: not measured), and the last result.
+    """
 
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_mb: float | None = None
     result: Any = None
 
@@ -26,14 +30,15 @@ class Timing:
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]], rounds: int, note: Callable[[str], None]
+    calls: Mapping[str, Callable[[], Any]], rounds: int, note: Callable[[str], None], *, memory: bool = True
 ) -> dict[str, Timing]:
     """Run every call once a round, in order; a call that takes more than SLOW_S runs once.
 
-    Memory is measured on Linux with glibc. `note` is told what runs.
+    Memory is measured on Linux with glibc, unless `memory` is False: each large block then comes fresh from
+    the system, which makes networks twice as slow. `note` is told what runs.
     """
     timings = {name: Timing() for name in calls}
-    measures_memory = _give_memory_back()
+    measures_memory = memory and _give_memory_back()
     for turn in range(1, rounds + 1):
         for name, call in calls.items():
             timing = timings[name]
@@ -41,9 +46,10 @@ def take_turns(
                 continue
             note(f"{name}, round {turn} of {rounds}")
             before = _restart_peak() if measures_memory else 0.0
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             timing.result = call()
             timing.seconds.append(time.perf_counter() - start)
+            timing.cpu_seconds.append(time.process_time() - cpu_start)
             if measures_memory:
                 timing.peak_mb = max(timing.peak_mb or 0.0, _status_mb("VmHWM") - before)
     return timings

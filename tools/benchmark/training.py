@@ -61,7 +61,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from common.data import EpochSampler, collate_slices
     from common.data.datalist import load_datalist, load_label_names
 
-    from ._case import build_network
+    from ._networks import build_network
 
     torch.manual_seed(0)
     network = build_network(options.preset).to(options.device).train()
@@ -247,7 +247,8 @@ def _write_cases(folder: Path) -> Path:
             labels[60 + 30 * row : 80 + 30 * row, 60 + 30 * column : 80 + 30 * column, number + 2 : 20] = (
                 label
             )
-        nib.save(nib.Nifti1Image(labels, nib.load(image).affine), folder / f"case{number}_label.nii.gz")
+        scanned: Any = nib.load(image)
+        nib.save(nib.Nifti1Image(labels, scanned.affine), folder / f"case{number}_label.nii.gz")
         items.append({"image": image.name, "label": f"case{number}_label.nii.gz"})
     names = {str(label): name for label, name in enumerate(ORGANS, start=1)}
     path = folder / "datalist.json"

@@ -12,13 +12,14 @@ from common.files import atomic_path
 from common.weights import KNOWN_BASES, FrozenBase, first_few
 
 from .checks import check_weights, read_large_files, read_metadata
+from .publish import list_release, write_hub_folder
 from .reach import names_in, reached
 from .sources import PARTS, changed_paths, commit, read_files
 from .text_encoder import FOLDER, is_packed, point_at_text_encoder, text_encoder_files
 
 Files = dict[str, bytes]  # path in the bundle -> content
 
-ENGINE = "inference.worker"  # of `common`: what tools.infer starts in a bundle
+ENGINES = {"inference.worker", "export.worker"}  # of `common`: what tools.infer and tools.export start
 REQUIRED = (
     *("LICENSE", "configs/inference.json", "docs/README.md", "docs/data_license.txt"),
     *("models/model.json", "models/model.pt", "scripts/__init__.py"),
@@ -28,18 +29,33 @@ NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
 
 def bundle_names(repository: Path) -> list[str]:
-    """Return the names of all bundles in the repository, sorted."""
-    return sorted(path.parents[1].name for path in (repository / "bundles").glob("*/configs/metadata.json"))
+    """Return the names of all bundles in the repository that have weights, or an address of them, sorted."""
+    folders = [path.parents[1] for path in (repository / "bundles").glob("*/configs/metadata.json")]
+    return sorted(
+        folder.name
+        for folder in folders
+        if (folder / "models" / "model.pt").is_file() or any(folder.glob("large_files.*"))
+    )
 
 
-def build_bundle(name: str, repository: Path, out: Path, *, allow_dirty: bool = False) -> Path:
-    """Write `<name>_v<version>.zip` and `<name>_v<version>.manifest.json` into `out`.
+def build_bundle(
+    name: str,
+    repository: Path,
+    out: Path,
+    *,
+    allow_dirty: bool = False,
+    url: str | None = None,
+    huggingface: bool = False,
+) -> Path:
+    """Write `<name>_v<version>.zip` and its `.manifest.json` into `out`, and list it in `model_info.json`.
 
     Args:
         name: folder in `bundles/`.
         repository: root of the git checkout.
         out: made where it is absent.
         allow_dirty: go on when files differ from the commit; the manifest and VENDORED.json list them.
+        url: of the folder that the zip will be published in; None leaves the bare name in model_info.json.
+        huggingface: also write `huggingface/<name>`.
 
     Returns:
         Path of the zip.
@@ -47,6 +63,10 @@ def build_bundle(name: str, repository: Path, out: Path, *, allow_dirty: bool = 
     Raises:
         InputError: no such bundle, files that are not committed, or something in it is not in order.
     """
+    if "_v" in name:
+        raise InputError(
+            f"{name}: MONAI takes what follows '_v' in a bundle's name for its version; rename the folder."
+        )
     bundle = repository / "bundles" / name
     metadata, bases = read_metadata(bundle), check_weights(bundle)
     large_files = read_large_files(bundle)
@@ -79,13 +99,16 @@ def build_bundle(name: str, repository: Path, out: Path, *, allow_dirty: bool = 
     }
     with atomic_path(archive.with_suffix(".manifest.json")) as temporary:
         temporary.write_bytes(_json(manifest))
+    list_release(archive, url)
+    if huggingface:
+        write_hub_folder(out / "huggingface" / name, files | {"manifest.json": _json(manifest)})
     return archive
 
 
 def vendored(bundle: Mapping[str, bytes], common: Mapping[str, bytes], source: dict[str, Any]) -> Files:
     """Return scripts/common: what the bundle's configs and documents name, all that needs, VENDORED.json."""
     texts = [content.decode() for path, content in bundle.items() if path.endswith((".json", ".md"))]
-    paths = sorted(reached(common, {*names_in(texts), ENGINE}))
+    paths = sorted(reached(common, names_in(texts) | ENGINES))
     record = {**source, "files": {path: hashlib.sha256(common[path]).hexdigest() for path in paths}}
     contents = {path: common[path] for path in paths} | {"VENDORED.json": _json(record)}
     return {f"scripts/common/{path}": content for path, content in contents.items()}

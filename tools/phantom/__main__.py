@@ -24,6 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
         default="small",
         help="small: 128 pixels of about 2.5 mm; full: 256 to 512 of 0.7 to 1.4 mm (default small)",
     )
+    parser.add_argument(
+        "--lesions",
+        action="store_true",
+        help="instead of whole abdomens, slices with two to four liver lesions and sentences that mean one",
+    )
     options = parser.parse_args(arguments)
     try:
         path = _write(options)
@@ -35,14 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(options: argparse.Namespace) -> Path:
-    from .dataset import SIZES, Split, write_set  # here, so that --help answers at once
+    from . import dataset, referring  # here, so that --help answers at once
 
-    split = Split.of(options.cases, validation=options.validation, test=options.test)
+    split = dataset.Split.of(options.cases, validation=options.validation, test=options.test)
 
     def show(done: int, total: int) -> None:
         print(f"\rphantom {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    return write_set(options.out, split=split, seed=options.seed, size=SIZES[options.size], progress=show)
+    write = referring.write_set if options.lesions else dataset.write_set
+    size = dataset.SIZES[options.size]
+    return write(options.out, split=split, seed=options.seed, size=size, progress=show)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writing a set of phantoms as NIfTI files with a datalist."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +126,28 @@ def write_set(
     size: Size,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Write phantoms for all of `split` and `datalist.json` into `folder`.
+    """Write phantoms for all of `split` and `datalist.json` into `folder`; returns the datalist's path.
+
+    Raises:
+        InputError: `seed` is negative or `folder` cannot be written to.
+    """
+
+    def items(_: str, case: int) -> list[dict[str, object]]:
+        return [write_case(folder, seed=seed, case=case, size=size)]
+
+    return write_datalist(folder, items, labels=LABELS, split=split, seed=seed, progress=progress)
+
+
+def write_datalist(
+    folder: Path,
+    items: Callable[[str, int], list[dict[str, object]]],
+    *,
+    labels: Mapping[str, int],
+    split: Split,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Write `datalist.json` with what `items` gives for each section's name and patient's number.
 
     Raises:
         InputError: `seed` is negative or `folder` cannot be written to.
@@ -138,14 +159,14 @@ def write_set(
         raise InputError(f"--seed: found {seed}, expected 0 or more; give another number.")
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
     total, case = sum(parts.values()), 0
-    datalist: dict[str, object] = {"labels": {str(value): name for name, value in LABELS.items()}}
+    datalist: dict[str, object] = {"labels": {str(value): name for name, value in labels.items()}}
     for part, count in parts.items():
-        items = []
+        found: list[dict[str, object]] = []
         for _ in range(count):
-            items.append(write_case(folder, seed=seed, case=case, size=size))
+            found += items(part, case)
             case += 1
             progress(case, total)
-        datalist[part] = items
+        datalist[part] = found
     with atomic_path(folder / "datalist.json") as path:
         path.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
     return folder / "datalist.json"

@@ -33,8 +33,8 @@ def join(datalists: Sequence[Path], out: Path) -> Path:
     sources = [path.resolve().parent.name for path in datalists]
     if len(set(sources)) < len(sources):
         raise InputError(
-            f"datalists: found {', '.join(sources)}, expected a different folder name for each, since cases are "
-            "named after it; rename a folder."
+            f"datalists: found {', '.join(sources)}, expected a different folder name for each, since "
+            "cases are named after it; rename a folder."
         )
     numbers: dict[str, int] = {}
     for path in datalists:

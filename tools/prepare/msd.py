@@ -113,7 +113,7 @@ def _channel(source: Path, modality: dict[str, str], sequence: str | None) -> in
 def _one_sequence(case: Case, channel: int, out: Path) -> Case:
     path = out / "images" / f"{case.case}.nii.gz"
     if not path.is_file():
-        image = nib.load(case.image)
+        image: Any = nib.load(case.image)
         if len(image.shape) != 4 or image.shape[3] <= channel:
             raise InputError(
                 f"{case.image}: an array of {image.shape}, expected four axes with the sequences on the "

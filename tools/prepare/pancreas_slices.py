@@ -1,13 +1,13 @@
 """Single CT slices with the pancreas, from NIH Pancreas-CT, in the layout of a public repository of pictures.
 
 H. Roth et al., "Data From Pancreas-CT", The Cancer Imaging Archive (2016),
-https://doi.org/10.7937/K9/TCIA.2016.tNB1kqBU, CC BY 3.0. Read as github.com/atlan-antillia/
-Tensorflow-Image-Segmentation-Pancreas has it in dataset/Pancreas/test: `images` and `masks`, 8-bit pictures of
-one name, PANCREAS_<patient>-1<slice>.jpg, upside down (the spine on top).
+https://doi.org/10.7937/K9/TCIA.2016.tNB1kqBU, CC BY 3.0. Read as the repository
+github.com/atlan-antillia/Tensorflow-Image-Segmentation-Pancreas has it in dataset/Pancreas/test: `images` and
+`masks`, 8-bit pictures of one name, PANCREAS_<patient>-1<slice>.jpg, upside down (the spine on top).
 
-The pictures came without a scale. Fat is near 0 and the brightest contrast medium at 255; read as -110 to 290 HU,
-liver, spleen and muscle lie where they do in venous CT. What is black becomes air, so that the body can be
-framed. Only the pancreas was outlined: nothing is said of other organs.
+The pictures came without a scale. Fat is near 0 and the brightest contrast medium at 255; read as -110 to
+290 HU, liver, spleen and muscle lie where they do in venous CT. What is black becomes air, so that the body
+can be framed. Only the pancreas was outlined: nothing is said of other organs.
 """
 
 import re

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "X-rays of QaTa-COV19; print Dice and IoU of the test pictures with bootstrap intervals.",
     )
     _add_listen(studies)
+    _add_referring(studies)
     _add_words(studies)
     options = parser.parse_args(arguments)
     try:
@@ -65,7 +66,7 @@ def _add_comparison(
         "--minutes",
         type=float,
         default=minutes,
-        help=f"training time of each network and seed (default {minutes:g}; CPU time on a CPU)",
+        help=f"training time of each network and seed (default {minutes:g})",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
     add("--device", default="cpu", help="cpu (default) or cuda")
@@ -109,6 +110,39 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             options.work,
             checkpoint=options.checkpoint,
             presence_threshold=options.presence_threshold,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = studies.add_parser(
+        "referring",
+        help="does the mask follow the sentence? Phantoms with several lesions, of which words mean one",
+        description="Ask a bundle for every lesion of phantom pictures (tools.phantom --lesions) by "
+        "sentences, their paraphrases, misspelt, swapped and emptied ones, reports and parts of them; print "
+        "how often the right lesion was taken, and the Dice of the referred lesion.",
+    )
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, metavar="DIR", help="such as bundles/lsms_lesion")
+    add("--data", type=Path, required=True, metavar="DIR", help="what tools.phantom --lesions wrote")
+    add("--output", type=Path, required=True, metavar="JSON", help="where the results go")
+    add("--section", default="test", help="of the datalist (default test)")
+    add("--checkpoint", type=Path, metavar="FILE", help="instead of the bundle's models/model.pt")
+    add("--device", help="cpu or cuda (default: the bundle's choice)")
+    add("--seed", type=int, default=0, help="of the choice of words (default 0)")
+
+    def run(options: argparse.Namespace) -> None:
+        from .referring import run  # MONAI: too slow to load for --help
+
+        run(
+            options.bundle,
+            options.data,
+            section=options.section,
+            seed=options.seed,
+            device=options.device,
+            checkpoint=options.checkpoint,
+            output=options.output,
         )
 
     parser.set_defaults(run=run)

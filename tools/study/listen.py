@@ -69,17 +69,18 @@ def run(
         _segment(bundle, cases, some, folder, checkpoint=checkpoint, presence_threshold=presence_threshold)
         for case in cases:
             rows += list(_measure(case, names, some, folder))
-    report: dict[str, Any] = {
+    kinds = summarise(rows)
+    report = {
         "date": date.today().isoformat(),
         "bundle": bundle.name,
         "cases": len(cases),
         "presence_threshold": presence_threshold,
-        "kinds": summarise(rows),
+        "kinds": kinds,
         "rows": rows,
     }
     with atomic_path(work / "listen.json") as path:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print_table(report["kinds"])
+    print_table(kinds)
     return report
 
 
@@ -168,11 +169,11 @@ def _scores(
     mask = found.slices > 0
     ml = float(np.count_nonzero(mask) * np.prod(found.spacing_mm) / 1000)
     if question.kind == "absent":
-        return {"ml": ml, "right": ml < ABSENT_ML}
+        return {"ml": ml, "right": bool(ml < ABSENT_ML)}
     overlaps = {name: dice(mask, truth[name]) for name in there}
     nearest = max(overlaps, key=lambda name: overlaps[name])
     own = overlaps[question.organ]
-    return {"ml": ml, "dice": own, "right": own > 0 and nearest == question.organ}
+    return {"ml": ml, "dice": own, "right": bool(own > 0 and nearest == question.organ)}
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | int]]:

@@ -24,7 +24,7 @@ from tools.prepare.qata import prepare
 from .image_only import ImageOnlyUNet
 from .training import Training, augmentation, machine, train_in_turns
 
-BATCH = 4
+BATCH = 8
 RESAMPLES = 2000
 WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
 SWAPPED = "LSMS, another picture's sentence at the test"

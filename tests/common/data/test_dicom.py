@@ -102,6 +102,82 @@ def test_compressed_pixels_that_are_broken_are_said(make_dicom, tmp_path):
         read_dicom(tmp_path)
 
 
+@pytest.mark.parametrize("compress", [None, pydicom.uid.RLELossless])
+@pytest.mark.parametrize("name", ["axial", "sagittal", "oblique", "tilted gantry"])
+def test_every_frame_lies_where_the_standard_says_with_its_own_rescaling(
+    name, compress, make_dicom, make_multi_frame, tmp_path
+):
+    """Four frames in another order than in space, two of them scaled differently, beside single slices."""
+    orientation, step = ORIENTATIONS[name]
+    slopes, slices = (1.0, 2.0, 1.0, 4.0), 4 * (random_slices(4, 5, 6) // 4)
+    make_multi_frame(tmp_path / "ct.dcm", slices, order=(2, 0, 3, 1), slopes=slopes,
+                     orientation=orientation, step=step, compress=compress)  # fmt: skip
+    volume = read_image(tmp_path)
+    make_dicom(tmp_path / "singles", slices, orientation=orientation, step=step, origin=(0, 0, 0))
+    expected = read_dicom(tmp_path / "singles")
+    np.testing.assert_array_equal(volume.slices, expected.slices)
+    np.testing.assert_allclose(volume.affine, expected.affine, atol=1e-6)
+    assert volume.spacing_mm == pytest.approx(expected.spacing_mm)
+
+
+def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
+    slices, options = random_slices(3, 4, 4), {"order": (0, 1, 2), "slopes": (2, 2, 2)}
+    header = make_multi_frame(tmp_path / "a.dcm", slices, **options)
+    make_multi_frame(tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID)
+    with pytest.raises(InputError, match="instances 1 and 1 lie at the same place"):
+        read_dicom(tmp_path)
+    header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
+    (tmp_path / "b.dcm").unlink()
+    header.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match="instances 1 and 2 lie at the same place, expected one image"):
+        read_dicom(tmp_path)
+    del header.PerFrameFunctionalGroupsSequence[1]
+    header.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"a\.dcm: found 2 frames described and 3 announced, expected a"):
+        read_dicom(tmp_path)
+    (tmp_path / "a.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"a\.dcm: found \d+ bytes after the header, expected 96 for its"):
+        read_dicom(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "message"),
+    [
+        (
+            pydicom.uid.JPEG2000Lossless,
+            "found uncompressed pixels, expected those of its transfer syntax",
+        ),
+        (pydicom.uid.UID("1.2.3.4.5"), r"found the transfer syntax 1\.2\.3\.4\.5, expected one that DICOM"),
+    ],
+)
+def test_a_wrong_transfer_syntax_is_said(claimed, message, make_dicom, tmp_path):
+    make_dicom(tmp_path, random_slices(2, 16, 16))
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        old = pydicom.uid.ExplicitVRLittleEndian
+        assert content.count(old.encode()) == 1
+        meta = content.index(old.encode())
+        length = int.from_bytes(content[meta - 2 : meta], "little")
+        new = claimed.encode() + b"\0" * (len(claimed) % 2)
+        changed = content[: meta - 2] + len(new).to_bytes(2, "little") + new + content[meta + length :]
+        group = changed.index(b"\x02\x00\x00\x00UL\x04\x00") + 8
+        total = int.from_bytes(changed[group : group + 4], "little") + len(new) - length
+        path.write_bytes(changed[:group] + total.to_bytes(4, "little") + changed[group + 4 :])
+    with pytest.raises(InputError, match=message):
+        read_dicom(tmp_path)
+
+
+def test_compressed_pixels_that_claim_to_be_plain_are_said(make_dicom, tmp_path):
+    make_dicom(tmp_path, random_slices(1, 16, 16), compress=pydicom.uid.RLELossless)
+    (path,) = tmp_path.iterdir()
+    rle, plain = pydicom.uid.RLELossless.encode(), pydicom.uid.ExplicitVRLittleEndian.encode()
+    content = path.read_bytes()
+    assert content.count(rle) == 1
+    path.write_bytes(content.replace(rle, plain.ljust(len(rle), b"\0")))
+    with pytest.raises(InputError, match="found compressed pixels, expected those of its transfer syntax"):
+        read_dicom(tmp_path)
+
+
 def test_masks_come_back_where_the_pixels_are(make_dicom, tmp_path):
     make_dicom(tmp_path / "s", random_slices(4, 5, 6), orientation=(0, 1, 0, 0, 0, -1), step=(-3, 0, 0))
     volume = read_dicom(tmp_path / "s")
@@ -179,9 +255,7 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: found no DICOM slice with a position, expected a series"):
         read_dicom(tmp_path / "empty")
-    make_dicom(tmp_path / "multi", random_slices(1, 4, 4), SOPClassUID=pydicom.uid.EnhancedCTImageStorage)
-    with pytest.raises(InputError, match=r"multi/.*dcm: found a multi-frame image, expected one"):
-        read_dicom(tmp_path / "multi")
+    make_dicom(tmp_path / "one", random_slices(1, 4, 4))
     for length, message in [
         (132, "cannot be read as DICOM"),
         (600, "found no SeriesInstanceUID, expected a whole CT slice"),
@@ -198,7 +272,7 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path):
         read_image(tmp_path / "broken.zip")
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for folder in "ab":
-            for file in (tmp_path / "multi").iterdir():
+            for file in (tmp_path / "one").iterdir():
                 archive.write(file, f"{folder}/{file.name}")
     with pytest.raises(InputError, match=r"two\.zip: found DICOM files in 2 folders of this archive"):
         read_image(tmp_path / "two.zip")

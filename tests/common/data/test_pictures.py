@@ -29,7 +29,7 @@ def test_the_network_sees_it_upright_and_the_label_map_has_its_stored_pixels(ori
     picture = read_picture(path)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     np.testing.assert_array_equal(picture.colours[0], upright)
-    np.testing.assert_array_equal(picture.planes([0])[0], upright.transpose(2, 0, 1))
+    np.testing.assert_array_equal(picture.planes([0], channels=3)[0], upright.transpose(2, 0, 1))
     grey = np.asarray(Image.fromarray(upright).convert("L"))
     np.testing.assert_array_equal(picture.slices[0], grey)
 
@@ -50,7 +50,7 @@ def test_kinds_of_pictures(tmp_path):
         assert picture.value_range == (0.0, 255.0)
         assert not picture.in_mm
         np.testing.assert_array_equal(picture.slices, pixels[None])
-        assert picture.planes([0]).shape == (1, 1, 6, 4)
+        assert picture.planes([0], channels=3).shape == (1, 1, 6, 4)
     colours = random_pixels(6, 4, 3)
     np.testing.assert_array_equal(read_picture(save(tmp_path / "c.png", colours)).colours[0], colours)
     bits = read_picture(save(tmp_path / "bits.png", pixels > 99, mode="1"))
@@ -65,11 +65,14 @@ def test_kinds_of_pictures(tmp_path):
     np.testing.assert_allclose(photo.slices[0], smooth, atol=16)
 
 
-def test_16_bits_are_shown_from_the_smallest_to_the_largest_value(tmp_path):
-    pixels = random_pixels(6, 4, dtype=np.uint16) // 16
+def test_16_bits_are_shown_from_0_to_65535_and_nearly_black_ones_are_said(tmp_path, caplog):
+    pixels = random_pixels(6, 4, dtype=np.uint16)
     picture = read_picture(save(tmp_path / "x-ray.png", pixels))
     np.testing.assert_array_equal(picture.slices, pixels[None])
-    assert picture.value_range == (pixels.min(), pixels.max())
+    assert picture.value_range == (0, 65535)
+    assert not caplog.text
+    read_picture(save(tmp_path / "dark.png", pixels // 16))
+    assert f"dark.png: its brightest pixel is {pixels.max() // 16} of 65535" in caplog.text
 
 
 def test_dropped_transparency_is_said(tmp_path, caplog):

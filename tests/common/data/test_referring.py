@@ -186,7 +186,7 @@ def test_evaluation_and_inference_give_the_same_mask(tmp_path: Path, make_volume
     (item,) = items(tmp_path, make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"]})
     case = ReferringCases([item], size=SIDE)[0]
     evaluated = in_own_grid(Bright().decode(case["image"][None], None), case["label"].shape[-2:])[0, 0]
-    inferer = VolumeInferer(framing=Framing(crop="whole", patients_left="left"))
+    inferer = VolumeInferer(framing=Framing(crop="whole", mirrored=True))
     found = inferer(read_volume(item.image), Bright(), [Prompt("left", "left", 1)]).labels[SLICE] == 1
     np.testing.assert_array_equal(found, evaluated.numpy()[:, ::-1])  # the file's slices are not mirrored
     np.testing.assert_array_equal(found, PictureReader()(item).mask(item))

@@ -249,6 +249,42 @@ def test_mixed_precision_and_device_are_switches(network, make_volume, random_hu
     assert seen == [torch.float32, torch.bfloat16]
 
 
+def test_channels_last_is_a_switch_that_changes_no_mask(make_volume, random_hu, make_network):
+    slices, network = random_hu(5, 8, 8), make_network(8)
+    network.layer = nn.Conv2d(2, 3, 3)
+    for switch in (False, True):
+        inferer = VolumeInferer(channels_last=switch)
+        labels = inferer(make_volume(slices), network, prompts("5 at 49.5")).labels
+        np.testing.assert_array_equal(labels, slices > 49.5)
+        assert network.layer.weight.is_contiguous(memory_format=torch.channels_last) == switch
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_masks(make_volume, random_hu, make_network):
+    network, inferer = make_network(8), VolumeInferer(compiled=True, slice_batch=2)
+    network.encode_image = lambda image: image * 1.0
+    network.decode = lambda image, text: (
+        text.tokens[:, :, 0, None, None]
+        * (image.repeat_interleave(len(text.tokens) // len(image), dim=0) - text.tokens[:, :, 1, None, None])
+    )
+    for seed in range(2):
+        slices = random_hu(5, 8, 8, seed=seed)
+        labels = inferer(make_volume(slices), network, prompts("5 at 49.5")).labels
+        np.testing.assert_array_equal(labels, slices > 49.5)
+
+
+def test_a_compiler_that_fails_is_said(network, make_volume, random_hu, monkeypatch):
+    def failing(call):
+        def run(*arguments):
+            raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\nand more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(InputError, match=r"compile: torch.compile failed \(no C\+\+ compiler\), expected a"):
+        VolumeInferer(compiled=True)(make_volume(random_hu(1, 8, 8)), network, prompts("5 at 0"))
+
+
 def test_out_of_memory_halves_the_batches_and_goes_on(network, make_volume, random_hu, caplog):
     slices = random_hu(9, 8, 8)
     decode = network.decode

@@ -144,6 +144,37 @@ def test_a_dicom_seg_read_back_equals_the_mask_in_every_source_image(kind, run, 
         assert segmentation[keyword] == header[keyword]
 
 
+def test_known_organs_have_their_snomed_code_in_a_dicom_seg():
+    """Codes of DICOM PS3.16; 91723000 is "Anatomical Structure", of what is not known."""
+    from common.inference.snomed import property_of
+    from common.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.load()
+    expected = {
+        "liver": ("10200004", None),
+        "Left-Kidney": ("64033007", "7771000"),
+        "right adrenal gland": ("23451007", "24028007"),
+        "the bright thing": ("91723000", None),
+    }
+    for text, (code, side) in expected.items():
+        kind, found = property_of(Prompt(text, text, 1), vocabulary)
+        assert (kind.value, kind.scheme_designator) == (code, "SCT")
+        assert (found and found.value) == side
+    assert property_of(Prompt("what filters the blood", "left kidney", 1), vocabulary)[0].value == "64033007"
+    for organ in vocabulary.organs:  # no name of the table below is misspelt
+        property_of(Prompt(organ.name, organ.name, 1), vocabulary)
+
+
+def test_the_side_of_an_organ_survives_a_read_back(run, scan, random_hu):
+    folder = scan("axial", 2 * (random_hu(3, 8, 8) // 2))
+    out = run(folder, outputs=["dicom_seg"], prompts=[Prompt(STEEP, "left kidney", 1)])
+    (segment,) = highdicom.seg.segread(out / "scan_seg.dcm").SegmentSequence
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    side = kind.SegmentedPropertyTypeModifierCodeSequence[0]
+    assert (kind.CodeValue, kind.CodeMeaning) == ("64033007", "Kidney")
+    assert (side.CodeValue, side.CodeMeaning) == ("7771000", "Left")
+
+
 def test_a_dicom_seg_without_any_foreground_can_be_read(run, scan):
     folder = scan("axial", np.where(np.indices((3, 8, 8))[0] == 1, -100, -102))
     out = run(folder, outputs=["dicom_seg", "rtstruct"])
@@ -183,6 +214,34 @@ def fill(header, points):
     row, column = np.indices((header.Rows, header.Columns))
     centres = np.stack([column.ravel(), row.ravel()], axis=1)
     return Polygon(np.stack([columns, rows], axis=1)).contains_points(centres).reshape(8, 8)
+
+
+def test_a_multi_frame_image_gives_a_seg_and_contours_of_its_frames(
+    run, make_multi_frame, random_hu, tmp_path
+):
+    """Frames of another order than in space: each mask lies on the frame that it was made of."""
+    (tmp_path / "scan").mkdir()
+    slices, order = 2 * (random_hu(4, 8, 8) // 2), (2, 0, 3, 1)
+    header = make_multi_frame(tmp_path / "scan/ct.dcm", slices, order=order, slopes=(2, 2, 2, 2))
+    out = run(tmp_path / "scan", outputs=["dicom_seg", "rtstruct"])
+    segmentation = highdicom.seg.segread(out / "scan_seg.dcm")
+    frames = segmentation.get_pixels_by_source_frame(
+        header.SOPInstanceUID, [1, 2, 3, 4], assert_missing_frames_are_empty=True
+    )
+    for place, frame in zip(order, frames, strict=True):
+        np.testing.assert_array_equal(frame[..., 0], slices[place] > 139.5)
+        np.testing.assert_array_equal(frame[..., 1], (slices[place] > 19.5) & (slices[place] < 139.5))
+    structures = pydicom.dcmread(out / "scan_seg_rtstruct.dcm")
+    filled = np.zeros((4, 8, 8), bool)
+    for contour in structures.ROIContourSequence[0].ContourSequence:
+        place = order[contour.ContourImageSequence[0].ReferencedFrameNumber - 1]
+        points = np.reshape(contour.ContourData, (-1, 3)).astype(float)
+        np.testing.assert_allclose(points[:, 2], 2.0 * place)
+        single = pydicom.Dataset()
+        single.Rows = single.Columns = 8
+        single.ImageOrientationPatient, single.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 2.0 * place]
+        filled[place] ^= fill(single, points)
+    np.testing.assert_array_equal(filled, slices > 139.5)
 
 
 def test_rtstruct_is_a_structure_set_of_the_same_study(run, scan, random_hu):

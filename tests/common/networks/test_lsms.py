@@ -1,5 +1,6 @@
 """LSMS: counts of the sheet, what words and padding may change, and Table 3's options."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,11 @@ def test_language_model_is_frozen_unless_asked() -> None:
     assert "model.embeddings.word_embeddings.weight" in trained
     assert any(key.startswith("text_encoder.") for key in network.state_dict())
     assert network.frozen_bases() == {}
+
+
+def test_a_bank_cannot_stand_for_a_language_model_that_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="text_bank: with train_text the language model is not"):
+        LSMS.from_preset("compact", text_bank=str(tmp_path / "bank.npz"), train_text=True)
 
 
 def test_checkpoint_holds_all_but_the_frozen_language_model() -> None:

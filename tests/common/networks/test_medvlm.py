@@ -1,12 +1,15 @@
 """Med-VLM: counts of the sheet, adapters that start as nothing, and one image pass for many prompts."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
@@ -253,6 +256,20 @@ def test_checkpoint_holds_what_was_trained_and_loads_strictly(adapter: str, tuni
         incomplete = {key: value for key, value in state.items() if key != missing}
         with pytest.raises(RuntimeError, match=re.escape(missing)):
             tiny(adapter, tuning).load_state_dict(incomplete, strict=True)
+
+
+def test_loading_says_what_a_checkpoint_was_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = tiny(frozen_tower=False)
+    network.text_encoder.source = None
+    save_trained(network, tmp_path / "model.pt", half=False)
+    load_trained(network, tmp_path / "model.pt")
+    assert "Research use only" not in caplog.text
+    record = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(record | {"trained_on": "three phantoms"}))
+    load_trained(network, tmp_path / "model.pt")
+    assert "trained on three phantoms. Research use only, not for diagnosis." in caplog.text
 
 
 def test_random_encoders_are_kept_in_the_checkpoint() -> None:

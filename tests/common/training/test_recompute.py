@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.layers.lora import add_query_value_lora
+from common.layers.adapters import add_query_value_lora
 from common.layers.vision_towers import VisionTower, random_tower
 from common.training.recompute import recompute_layers
 

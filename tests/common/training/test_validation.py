@@ -20,11 +20,10 @@ PROMPTS = [
 ]
 
 
-def reference(labels: np.ndarray) -> Volume:
+def reference(labels: np.ndarray, case: int = 0) -> Volume:
     depth, height, width = labels.shape
-    grid = Grid(
-        Path("case.nii.gz"), (width, height, depth), np.diag([-1.0, -1.0, 1.0, 1.0]), nib.Nifti1Header()
-    )
+    path, affine = Path(f"case{case}.nii.gz"), np.diag([-1.0, -1.0, 1.0, 1.0])
+    grid = Grid(path, (width, height, depth), affine, nib.Nifti1Header())
     return Volume(labels.astype(np.int32), (1.0, 1.0, 1.0), grid)
 
 
@@ -43,10 +42,18 @@ def found(labels: np.ndarray, prompts: list[Prompt]) -> Segmentation:
 
 def score(cases: list[tuple[np.ndarray, np.ndarray, list[Prompt]]]) -> float:
     """Dice that an engine reports over (predicted labels, reference labels, prompts)."""
-    outputs = [{"pred": found(pred, prompts), "label": reference(ref)} for pred, ref, prompts in cases]
+    return metrics(cases)["dice"]
+
+
+def metrics(cases: list[tuple[np.ndarray, np.ndarray, list[Prompt]]]) -> dict[str, float]:
+    """All that the engine reports."""
+    outputs = [
+        {"pred": found(pred, prompts), "label": reference(ref, index)}
+        for index, (pred, ref, prompts) in enumerate(cases)
+    ]
     engine = Engine(lambda _engine, batch: batch)
     VolumeDice().attach(engine, "dice")
-    return engine.run(outputs).metrics["dice"]
+    return engine.run(outputs).metrics
 
 
 def dice(pred: np.ndarray, ref: np.ndarray) -> float:
@@ -61,6 +68,9 @@ def test_mean_over_cases_and_organs_equals_numpy() -> None:
     ]
     expected = [dice(pred == p.label, ref == p.label) for pred, ref, prompts in cases for p in prompts]
     assert score(cases) == pytest.approx(np.mean(expected), rel=1e-12)
+    for prompt in PROMPTS:
+        own = np.mean([dice(pred == prompt.label, ref == prompt.label) for pred, ref, _ in cases])
+        assert metrics(cases)[f"dice/{prompt.name}"] == pytest.approx(own, rel=1e-12)
 
 
 def test_misses_and_false_finds_count_as_zero_and_absence_not_at_all() -> None:
@@ -97,3 +107,14 @@ def test_nothing_to_score_is_said() -> None:
         NotComputableError, match="no case had any of the organs, neither predicted nor labelled"
     ):
         score([(empty, empty, PROMPTS)])
+
+
+def test_a_case_that_comes_twice_counts_once() -> None:
+    """Samplers of several processes repeat cases so that all get as many."""
+    some, empty = np.ones((1, 2, 2), np.uint8), np.zeros((1, 2, 2), np.uint8)
+    liver = PROMPTS[:1]
+    missed = {"pred": found(empty, liver), "label": reference(some, 0)}
+    right = {"pred": found(some, liver), "label": reference(some, 1)}
+    engine = Engine(lambda _engine, batch: batch)
+    VolumeDice().attach(engine, "dice")
+    assert engine.run([missed, right, right]).metrics["dice"] == 0.5

@@ -7,33 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from peft.tuners.lora import LoraLayer
-from torch import nn
+from peft import PeftModel
 
-from .checkpoints import save_checkpoint, write_model_json
-from .errors import InputError
-from .networks.base import TextSegmenter
-from .weights import FrozenBase, frozen_base
+from ..checkpoints import save_checkpoint, write_model_json
+from ..errors import InputError
+from ..networks.base import TextSegmenter
+from ..weights import FrozenBase, frozen_base
+from .folding import fold_adapters
 
 _log = logging.getLogger(__name__)
-
-
-def fold_adapters(network: nn.Module) -> int:
-    """Add every LoRA's B A to the weights beside it and take the adapter away, in place; returns how many.
-
-    W x + B A x = (W + B A) x. A `LowRankBypass` stays: it runs beside a whole encoder, from its embedding to
-    its output, and no weight inside a nonlinear encoder can stand for that.
-    """
-    parents = [
-        (parent, name, child)
-        for parent in network.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, LoraLayer)
-    ]
-    for parent, name, layer in parents:
-        layer.merge(safe_merge=True)
-        setattr(parent, name, layer.get_base_layer())
-    return len(parents)
 
 
 def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
@@ -41,14 +23,20 @@ def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
     record.
 
     The network itself is changed (`fold_adapters`). To use it: give the folders as the encoders' models,
-    adapter "none" if it was "qv", and `model.pt` as checkpoint; no hub is asked.
+    adapter "none" if the tuning was "lora", and `model.pt` as checkpoint; no hub is asked.
 
     Raises:
-        InputError: `folder` exists or cannot be written.
+        InputError: `folder` exists or cannot be written, or an encoder is tuned by a prefix.
     """
     folder = Path(folder)
     if folder.exists():
         raise InputError(f"{folder}: exists already; give another folder, or remove it.")
+    for part in network.frozen_bases():
+        if isinstance(getattr(network, part).model, PeftModel):
+            raise InputError(
+                f"{part}: tuned by a prefix, which no weight of the encoder can stand for; expected another "
+                "tuning, so keep the checkpoint as it is."
+            )
     folded = fold_adapters(network)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as name:

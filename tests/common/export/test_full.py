@@ -31,12 +31,13 @@ SIZES = {
 }
 
 
-def build(image: str, text: str, adapter: str) -> MedVLM:
+def build(image: str, text: str, tuning: str) -> MedVLM:
     return MedVLM(
         image_encoder=VisionTower(load_tower(image), image_size=64, source=image),
         text_encoder=TextEncoder(text, max_tokens=16),
         image_size=64,
-        adapter=adapter,
+        adapter="none" if tuning == "none" else "both",
+        tuning="lora" if tuning == "none" else tuning,
         width=16,
         heads=2,
         mlp_width=32,
@@ -56,26 +57,26 @@ def network(request: pytest.FixtureRequest, tmp_path: Path) -> MedVLM:
     return build(str(tmp_path / "tower"), str(tmp_path / "bert"), "none")
 
 
-def trained(network: MedVLM, adapter: str) -> MedVLM:
+def trained(network: MedVLM, tuning: str) -> MedVLM:
     """The same bases with adapters that do something."""
     sources = [str(encoder.source) for encoder in (network.image_encoder, network.text_encoder)]
     torch.manual_seed(1)
-    adapted = build(*sources, adapter)
+    adapted = build(*sources, tuning)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name or name.endswith("adapter.b"):
             nn.init.normal_(parameter, std=0.2)
     return adapted
 
 
-@pytest.mark.parametrize("adapter", ["qv", "bypass", "none"])
-def test_export_gives_the_same_logits(network: MedVLM, adapter: str, tmp_path: Path) -> None:
-    adapted = trained(network, adapter)
+@pytest.mark.parametrize("tuning", ["lora", "bypass", "none"])
+def test_export_gives_the_same_logits(network: MedVLM, tuning: str, tmp_path: Path) -> None:
+    adapted = trained(network, tuning)
     image = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected = adapted(image, PROMPTS)
         features = adapted.encode_text(PROMPTS).tokens
         plain = trained(network, "none").encode_text(PROMPTS).tokens
-    if adapter != "none":
+    if tuning != "none":
         assert (features - plain).abs().max() > 1e-2  # the adapters matter
     out = tmp_path / "full"
     export_full(adapted, out)
@@ -85,9 +86,8 @@ def test_export_gives_the_same_logits(network: MedVLM, adapter: str, tmp_path: P
         "model.pt",
         "text_encoder",
     ]
-    again = build(
-        str(out / "image_encoder"), str(out / "text_encoder"), "none" if adapter == "qv" else adapter
-    )
+    left = "none" if tuning == "lora" else tuning
+    again = build(str(out / "image_encoder"), str(out / "text_encoder"), left)
     load_trained(again, out / "model.pt")
     with torch.no_grad():
         torch.testing.assert_close(again(image, PROMPTS), expected, rtol=0, atol=1e-5)
@@ -95,7 +95,7 @@ def test_export_gives_the_same_logits(network: MedVLM, adapter: str, tmp_path: P
 
 
 def test_folding_counts_the_adapters(network: MedVLM) -> None:
-    assert fold_adapters(trained(network, "qv")) == 2 * 2 * 2  # two encoders, two layers, query and value
+    assert fold_adapters(trained(network, "lora")) == 2 * 2 * 2  # two encoders, two layers, query and value
     assert fold_adapters(trained(network, "bypass")) == 0
 
 

@@ -1,0 +1,220 @@
+"""The two graphs of a segmenter, image encoder and mask decoder, in ONNX and TorchScript."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..errors import InputError
+from ..files import atomic_path
+from ..networks.base import TextFeatures, TextSegmenter
+from .folding import fold_adapters
+
+OPSET = 20  # of ONNX: the first in which GELU is one operation
+Format = Literal["onnx", "torchscript"]
+ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".ts"}
+PARTS = ("image_encoder", "decoder")
+RECORD, PROMPTS = "export.json", "prompts.npz"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How what `encode_image` returns is taken apart into tensors and put together again.
+
+    Attributes:
+        structure: of the result.
+        kept: positions of the tensors that `decode` reads.
+        others: what stands at the other positions; nothing reads it, or it is no tensor.
+    """
+
+    structure: pytree.TreeSpec
+    kept: tuple[int, ...]
+    others: dict[int, Any]
+
+    @classmethod
+    def of(cls, network: TextSegmenter) -> "Layout":
+        """Try the network out: a tensor is kept if the logits have a gradient with respect to it."""
+        with torch.no_grad():
+            features = network.encode_image(torch.rand(1, 1, network.image_size, network.image_size))
+            text = network.encode_text([network.default_prompt])
+        leaves, structure = pytree.tree_flatten(features)
+        probes = [leaf.detach().requires_grad_() if _is_map(leaf) else leaf for leaf in leaves]
+        maps = [index for index, leaf in enumerate(probes) if _is_map(leaf)]
+        with torch.enable_grad():
+            logits = network.decode(pytree.tree_unflatten(probes, structure), text)
+            read = torch.autograd.grad(logits.sum(), [probes[index] for index in maps], allow_unused=True)
+        kept = tuple(index for index, gradient in zip(maps, read, strict=True) if gradient is not None)
+        empty = torch.empty(0)
+        rest = {
+            i: empty if isinstance(leaf, Tensor) else leaf for i, leaf in enumerate(leaves) if i not in kept
+        }
+        return cls(structure, kept, rest)
+
+    def apart(self, features: Any) -> tuple[Tensor, ...]:
+        """Return the kept tensors."""
+        leaves = pytree.tree_leaves(features)
+        return tuple(leaves[index] for index in self.kept)
+
+    def together(self, tensors: Sequence[Tensor]) -> Any:
+        """Return what `decode` takes."""
+        leaves = self.others | dict(zip(self.kept, tensors, strict=True))
+        return pytree.tree_unflatten([leaves[index] for index in range(len(leaves))], self.structure)
+
+
+class ImageEncoder(nn.Module):
+    """(B, 1, H, W) in [0, 1] -> the maps of `encode_image` that the decoder reads, each (B, ...)."""
+
+    def __init__(self, network: TextSegmenter, layout: Layout) -> None:
+        super().__init__()
+        self.network, self.layout = network, layout
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.layout.apart(self.network.encode_image(image))
+
+
+class Decoder(nn.Module):
+    """Maps (B, ...), word features (B, T, C) and their mask (B, T) -> logits (B, 1, H, W).
+
+    One prompt an image: for more prompts, repeat the maps.
+    """
+
+    def __init__(self, network: TextSegmenter, layout: Layout) -> None:
+        super().__init__()
+        self.network, self.layout = network, layout
+
+    def forward(self, maps: tuple[Tensor, ...], tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.network.decode(self.layout.together(maps), TextFeatures(tokens, mask))
+
+
+def export_graphs(
+    network: TextSegmenter,
+    folder: Path,
+    *,
+    formats: Sequence[Format] = ("onnx", "torchscript"),
+    prompts: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `image_encoder` and `decoder` in each format, `export.json`, and for prompts `prompts.npz`.
+
+    Batch and number of word pieces are free in all of them; height and width are the network's image size.
+    The text encoder stays where it is: `prompts.npz` holds what it gives for the prompts, `tokens` (P, T, C)
+    and `mask` (P, T), so that a program without PyTorch can use them.
+
+    Args:
+        network: on the CPU; put into eval mode, and adapters are folded in (see `fold_adapters`).
+        folder: made where it is absent.
+        formats: "onnx" wants the packages onnx and onnxscript.
+        prompts: texts whose features are written.
+
+    Returns:
+        The content of export.json.
+
+    Raises:
+        InputError: a package is missing, or a graph that cannot be made with a free batch.
+    """
+    network.eval()
+    fold_adapters(network)
+    layout = Layout.of(network)
+    encoder, decoder = ImageEncoder(network, layout).eval(), Decoder(network, layout).eval()
+    # Batches and lengths above 1: a 1 would count as fixed.
+    image = torch.rand(2, 1, network.image_size, network.image_size)
+    with torch.no_grad():
+        text = network.encode_text([network.default_prompt, f"the {network.default_prompt}, on the left"])
+        maps = encoder(image)
+        for kind in formats:
+            write = _write_onnx if kind == "onnx" else _write_torchscript
+            for name, module, inputs in ((PARTS[0], encoder, (image,)), (PARTS[1], decoder, (maps, *text))):
+                with atomic_path(folder / f"{name}{ENDINGS[kind]}") as temporary:
+                    write(module, inputs, temporary)
+        if prompts:
+            features = network.encode_text(prompts)
+            with atomic_path(folder / PROMPTS) as temporary:
+                np.savez(temporary, tokens=features.tokens.numpy(), mask=features.mask.numpy())
+    record = _record(network, formats, prompts, maps, text)
+    with atomic_path(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _write_torchscript(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
+    with _quiet():  # about every shape that Python looks at; that batch and length stay free is tested
+        torch.jit.save(torch.jit.trace(module, inputs, check_trace=False), str(path))
+
+
+def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
+    try:
+        import onnxscript  # noqa: F401 - torch's exporter needs it and says less when it is missing
+    except ImportError as error:
+        raise InputError(
+            f"onnx: the package {error.name} is missing, without which ONNX cannot be written; run pip "
+            "install '.[export]' in the repository, or leave the format out."
+        ) from error
+    batch, words = torch.export.Dim("batch"), torch.export.Dim("words")
+    first, *text = inputs
+    free: list[Any] = [{0: batch} if isinstance(first, Tensor) else tuple({0: batch} for _ in first)]
+    free += [{0: batch, 1: words} for _ in text]
+    with _quiet("torch.onnx", "onnx_ir", "onnxscript"):  # about their own deprecations and passes
+        program = torch.onnx.export(
+            module, inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=tuple(free), verbose=False
+        )
+    assert program is not None
+    graph = program.model.graph
+    maps = [f"map_{index}" for index in range(len(graph.outputs if isinstance(first, Tensor) else first))]
+    names = (["image"], maps) if isinstance(first, Tensor) else ([*maps, "tokens", "mask"], ["logits"])
+    for value, name in zip([*graph.inputs, *graph.outputs], [*names[0], *names[1]], strict=True):
+        value.name = name
+        if value.shape is None or isinstance(value.shape[0], int):
+            raise InputError(f"{path.name}: the batch of {name} is not free, but {value.shape}; report this.")
+    program.save(str(path))
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Hold back warnings, and what these loggers say short of an error."""
+    levels = {logger: logging.getLogger(logger).level for logger in loggers}
+    try:
+        for logger in loggers:
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in levels.items():
+            logging.getLogger(logger).setLevel(level)
+
+
+def _is_map(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel() > 0
+
+
+def _record(
+    network: TextSegmenter,
+    formats: Sequence[Format],
+    prompts: Sequence[str],
+    maps: Sequence[Tensor],
+    text: TextFeatures,
+) -> dict[str, Any]:
+    """What a user of the files needs to know."""
+    size, width = network.image_size, text.tokens.shape[-1]
+    kept = {f"map_{index}": ["B", *value.shape[1:]] for index, value in enumerate(maps)}
+    words = {"tokens": ["B", "T", width], "mask": ["B", "T"]}
+    return {
+        "network": type(network).__name__,
+        "image_size": size,
+        "formats": list(formats),
+        "opset": OPSET if "onnx" in formats else None,
+        "torch": torch.__version__,
+        "image_encoder": {"inputs": {"image": ["B", 1, size, size]}, "outputs": kept},
+        "decoder": {"inputs": kept | words, "outputs": {"logits": ["B", 1, size, size]}},
+        "image": "float32 in [0, 1], as the bundle's inference prepares it",
+        "rows": "one prompt an image: row i of every decoder input belongs together; repeat maps for prompts",
+        "prompts": list(prompts),
+    }

@@ -1,0 +1,110 @@
+"""The words of `referring`: facts become phrases, phrases become sentences.
+
+The words stand in `referring_words.json`. Every fact has several phrasings, and sentences have several
+patterns; some of both are held out from training, so that a benchmark can ask in words that a network has
+not met. A phrasing stands before the noun, instead of it ("noun"), behind it after "with", or behind it.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+Wording = Literal["training", "held_out"]
+Said = tuple[str, str]  # attribute and value of a fact
+
+SUPERLATIVES = ("size", "place")
+BEFORE = ("size", "place", "diameter", "shape", "border", "density", "enhancement")  # the order of adjectives
+BEHIND = ("density", "enhancement", "diameter", "segment", "lobe", "size", "place")
+SPOKEN_WITH_VOWEL = ("a", "e", "i", "o", "une", "HCC", "8", "11 ", "18 ")
+MOST_BEFORE = 3  # adjectives before a noun; more are hard to read
+NUMERALS = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8}
+
+
+class _Phrase(NamedTuple):
+    attribute: str
+    place: str  # before, noun, with or behind
+    words: str
+
+
+@cache
+def _words() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        (Path(__file__).parent / "referring_words.json").read_text(encoding="utf-8")
+    )
+    return content
+
+
+def sentence(facts: Sequence[Said], rng: np.random.Generator, wording: Wording, *, bare: bool) -> str:
+    """A request for the lesion of which `facts` hold, or the `bare` phrase, such as "the largest cyst"."""
+    phrase = "the " + _noun_phrase(facts, rng, wording)
+    return phrase if bare else _pick(_words()["sentences"][wording], rng).format(phrase=phrase)
+
+
+def report(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) -> str:
+    """A finding as in a report: what a lesion is like, then how it compares with the others."""
+    alone = [fact for fact in facts if fact[0] not in SUPERLATIVES]
+    compared = [fact for fact in facts if fact[0] in SUPERLATIVES]
+    phrase = _noun_phrase(alone, rng, wording)
+    article = "an" if phrase.startswith(SPOKEN_WITH_VOWEL) else "a"
+    text = _pick(_words()["reports"][wording], rng).format(phrase=f"{article} {phrase}")
+    if compared:
+        phrase = "the " + _noun_phrase(compared, rng, wording)
+        text += " " + _pick(_words()["comparisons"][wording], rng).format(phrase=phrase)
+    return text[0].upper() + text[1:]
+
+
+def _noun_phrase(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) -> str:
+    """Without an article: "largest hypodense lesion with blurred margins in segment IV"."""
+    chosen: list[_Phrase] = []
+    for attribute, value in facts:
+        phrases = _phrasings(attribute, value, wording)
+        fitting = [phrase for phrase in phrases if _has_room(phrase, chosen)]
+        chosen.append(_pick(fitting or phrases, rng))
+    nouns = [phrase.words for phrase in chosen if phrase.place == "noun"]
+    features = " and ".join(phrase.words for phrase in chosen if phrase.place == "with")
+    parts = [
+        *_in_order(chosen, "before", BEFORE),
+        *(nouns or [_pick(_words()["nouns"][wording], rng)]),
+        *([f"with {features}"] if features else []),
+        *_in_order(chosen, "behind", BEHIND),
+    ]
+    return " ".join(parts)
+
+
+def _phrasings(attribute: str, value: str, wording: Wording) -> list[_Phrase]:
+    values = _words()["facts"][attribute]
+    places = values.get(value, values.get("*"))[wording]
+    fields = {"value": value, "number": NUMERALS.get(value)}
+    if attribute == "diameter":
+        fields = {"mm": value, "cm": f"{int(value) / 10:g}"}
+    return [
+        _Phrase(attribute, place, words.format(**fields))
+        for place, texts in places.items()
+        for words in texts
+    ]
+
+
+def _has_room(phrase: _Phrase, chosen: Sequence[_Phrase]) -> bool:
+    """Whether another adjective may stand before the noun; of superlatives one."""
+    if phrase.place != "before":
+        return True
+    before = [other.attribute for other in chosen if other.place == "before"]
+    superlative = phrase.attribute in SUPERLATIVES and any(name in SUPERLATIVES for name in before)
+    return len(before) < MOST_BEFORE and not superlative
+
+
+def _in_order(chosen: Sequence[_Phrase], place: str, attributes: Sequence[str]) -> list[str]:
+    standing = [phrase for phrase in chosen if phrase.place == place]
+    return [
+        phrase.words for phrase in sorted(standing, key=lambda phrase: attributes.index(phrase.attribute))
+    ]
+
+
+def _pick(choices: Sequence[T], rng: np.random.Generator) -> T:
+    return choices[int(rng.integers(len(choices)))]

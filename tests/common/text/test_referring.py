@@ -1,0 +1,238 @@
+"""Sentences about lesions: what they say is true, of the one that is meant, and of no other one."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from common.errors import InputError
+from common.text.noise import add_typos
+from common.text.referring import (
+    CHOICES,
+    LEVELS,
+    Fact,
+    Lesion,
+    describe,
+    facts_of,
+    report_facts,
+    rules_out,
+    single_out,
+)
+
+WORDINGS = ("training", "held_out")
+ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV", "5": "V", "6": "VI", "7": "VII", "8": "VIII"}
+
+# Words in which a reader recognises an attribute, written down apart from those that sentences are made of.
+SIGNS = {
+    "kind": {
+        "cyst": r"cyst",
+        "abscess": r"abscess",
+        "metastasis": r"metasta",
+        "haemangioma": r"ha?emangioma",
+        "hepatocellular carcinoma": r"hepatocellular|hcc|primary liver carcinoma",
+    },
+    "density": {
+        "hypodense": r"hypo(dense|attenuating)|low(-density|[- ]attenuation)|\bdark",
+        "hyperdense": r"hyper(dense|attenuating)|high(-density|[- ]attenuation)|\bbright(?!\s+rim)",
+    },
+    "enhancement": {
+        "none": r"non-enhancing|unenhancing|no enhancement|without enhancement|does not enhance",
+        "homogeneous": r"(homogeneously|evenly|uniformly) enhancing|(homogeneous|even) enhancement",
+        "rim": r"(rim|ring)-enhancing|rim enhancement|enhancing rim|bright rim",
+    },
+    "border": {
+        "sharp": r"well-defined|clearly defined|sharp|crisp|circumscribed",
+        "blurred": r"ill-defined|(poorly|vaguely) defined|blurred|indistinct|fuzzy",
+    },
+    "shape": {
+        "round": r"\bround|spherical|circular",
+        "oval": r"\bov(al|oid)|elongated|elliptical",
+        "lobulated": r"lob(ul|ed)",
+    },
+}
+ANATOMY = r"( \w+)? lobe"
+SUPERLATIVES = {
+    "largest": r"largest|biggest|greatest|larger than|bigger than",
+    "smallest": r"smallest|tiniest|littlest|smaller than|tinier than",
+    "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})",
+    "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})",
+    "uppermost": r"uppermost|topmost|anterior|at the top|to the top|above|in front|\bupper\b|frontmost",
+    "lowest": r"\blowest|bottommost|posterior|bottom\b|below|behind|\blower\b(?! attenuation)|rearmost",
+}
+
+
+def fitting(text: str, lesions: list[Lesion]) -> list[int]:
+    """The evaluator: which of the lesions of a picture a sentence fits, read from its words alone."""
+    text = text.lower()
+    found = set(range(len(lesions)))
+    for attribute, signs in SIGNS.items():
+        for value, sign in signs.items():
+            if re.search(sign, text):
+                found &= {i for i, lesion in enumerate(lesions) if getattr(lesion, attribute) == value}
+    for number in re.findall(r"segment (\w+)", text):
+        if number.upper() in ROMAN.values() or number in ROMAN:
+            value = ROMAN.get(number, number.upper())
+            found &= {i for i, lesion in enumerate(lesions) if lesion.segment == value}
+    for side in re.findall(r"(left|right) (?:liver |hepatic )?lobe", text):
+        found &= {i for i, lesion in enumerate(lesions) if lesion.lobe == side}
+    for size, unit in re.findall(r"([\d.]+) (mm|cm)", text):
+        stated = float(size) * (10 if unit == "cm" else 1)
+        found &= {i for i, lesion in enumerate(lesions) if abs(lesion.diameter_mm - stated) <= 0.5 + 1e-6}
+    for name, sign in SUPERLATIVES.items():
+        if re.search(sign, text):
+            best = {
+                "largest": lambda lesion: -lesion.diameter_mm,
+                "smallest": lambda lesion: lesion.diameter_mm,
+                "leftmost": lambda lesion: lesion.x_mm,
+                "rightmost": lambda lesion: -lesion.x_mm,
+                "uppermost": lambda lesion: lesion.y_mm,
+                "lowest": lambda lesion: -lesion.y_mm,
+            }[name]
+            found &= {min(range(len(lesions)), key=lambda i: best(lesions[i]))}
+    return sorted(found)
+
+
+LESION = st.builds(
+    Lesion,
+    x_mm=st.floats(0, 240).map(lambda x: round(x, 1)),
+    y_mm=st.floats(0, 240).map(lambda y: round(y, 1)),
+    diameter_mm=st.floats(6, 60).map(lambda d: round(d, 1)),
+    **{name: st.sampled_from([None, *values]) for name, values in CHOICES.items()},
+)
+PICTURES = st.lists(LESION, min_size=2, max_size=4)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def others(lesions: list[Lesion], index: int) -> list[Lesion]:
+    return lesions[:index] + lesions[index + 1 :]
+
+
+def told_apart(lesions: list[Lesion], index: int) -> bool:
+    facts = facts_of(lesions[index], others(lesions, index))
+    return all(any(rules_out(fact, other) for fact in facts) for other in others(lesions, index))
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize("level", ["short", "sentence"])
+@given(lesions=PICTURES, seed=SEEDS)
+def test_a_sentence_that_singles_out_fits_the_lesion_and_no_other_one(
+    level: str, wording: str, lesions: list[Lesion], seed: int
+) -> None:
+    assume(told_apart(lesions, 0))
+    text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
+    # A lesion of which something is not known is not ruled out by its absence, but it does not fit either.
+    assert fitting(text, lesions) == [0], text
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize("level", ["report", "half", "quarter"])
+@given(lesions=PICTURES, seed=SEEDS)
+def test_a_report_is_true_of_its_lesion(level: str, wording: str, lesions: list[Lesion], seed: int) -> None:
+    text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
+    assert 0 in fitting(text, lesions), text
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_singled_out_without_a_fact_too_many(lesions: list[Lesion], seed: int) -> None:
+    assume(told_apart(lesions, 0))
+    facts = single_out(lesions[0], lesions[1:], np.random.default_rng(seed))
+
+    def enough(said: list[Fact]) -> bool:
+        return all(any(rules_out(fact, other) for fact in said) for other in lesions[1:])
+
+    assert enough(list(facts))
+    assert len(facts) == 1 or not any(enough([f for f in facts if f != left_out]) for left_out in facts)
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
+    twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)
+    with pytest.raises(InputError, match=r"cannot be told from .* expected a clear difference"):
+        describe(lesions[0], [twin], level="short", rng=np.random.default_rng(seed))
+
+
+def test_no_superlative_where_the_difference_is_small() -> None:
+    lesion = Lesion(100, 100, 24, shape="round")
+    assert facts_of(lesion, [Lesion(110, 92, 20)]) == (Fact("diameter", "24"), Fact("shape", "round"))
+    larger = facts_of(lesion, [Lesion(113, 86, 19)])
+    assert {fact.value for fact in larger} == {"24", "round", "largest", "leftmost", "lowest"}
+
+
+def test_partial_reports_keep_a_half_and_a_quarter_of_the_facts_and_lose_size_and_shape_first() -> None:
+    lesion = Lesion(30, 40, 32, "II", "metastasis", "hypodense", "rim", "blurred", "oval")
+    other = Lesion(90, 45, 14, "VIII", "cyst", "hypodense", "none", "sharp", "round")
+    attributes = [fact.attribute for fact in report_facts(lesion, [other])]
+    assert attributes == [
+        "segment", "kind", "density", "enhancement", "border", "place", "size", "diameter", "shape",
+    ]  # fmt: skip
+    assert [fact.attribute for fact in report_facts(lesion, [other], share=0.5)] == attributes[:5]
+    assert [fact.attribute for fact in report_facts(lesion, [other], share=0.25)] == attributes[:3]
+    whole = describe(lesion, [other], level="report", rng=np.random.default_rng(0))
+    assert "32 mm" in whole or "3.2 cm" in whole
+    for level in ("half", "quarter"):
+        text = describe(lesion, [other], level=level, rng=np.random.default_rng(0))
+        assert not re.search(r"mm|cm|oval|ovoid|elongated", text)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@given(lesions=PICTURES, seed=SEEDS)
+def test_the_same_seed_gives_the_same_sentence(level: str, lesions: list[Lesion], seed: int) -> None:
+    assume(told_apart(lesions, 0))
+    one, other = (
+        describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed)) for _ in range(2)
+    )
+    assert one == other
+
+
+def test_held_out_words_of_a_fact_never_occur_in_training() -> None:
+    """Whole phrases: a single word such as attenuation may well be in both."""
+    lesion = Lesion(30, 40, 32, "II", "metastasis", "hypodense", "rim", "blurred", "oval")
+    other = Lesion(90, 80, 14, "VIII", "cyst", "hyperdense", "none", "sharp", "round")
+    rng = np.random.default_rng(0)
+    said = {
+        wording: {
+            describe(lesion, [other], level=level, rng=rng, wording=wording)
+            for level in ("short", "sentence")
+            for _ in range(400)
+        }
+        for wording in WORDINGS
+    }
+    assert len(said["training"]) > 150
+    assert not said["training"] & said["held_out"]
+    patterns = {wording: {text.split()[0] for text in texts} for wording, texts in said.items()}
+    assert patterns["training"] & patterns["held_out"] == {"the"}
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_a_slip_of_the_finger_leaves_left_and_right(lesions: list[Lesion], seed: int) -> None:
+    text = describe(lesions[0], lesions[1:], level="report", rng=np.random.default_rng(seed))
+    slipped = add_typos(text, np.random.default_rng(seed), rate=1.0)
+    for side in ("left", "right"):
+        assert len(re.findall(rf"\b{side}", slipped)) == len(re.findall(rf"\b{side}", text))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (
+            {"x_mm": 1, "y_mm": 2, "diameter_mm": 3, "shape": "square"},
+            "shape: found 'square', expected one of round",
+        ),
+        ({"x_mm": 1, "y_mm": 2, "diameter_mm": 0}, "diameter_mm: found 0, expected a length above 0"),
+        ({"x_mm": 1, "y_mm": 2}, "missing 1 required positional argument: 'diameter_mm'"),
+        ({"x_mm": 1, "y_mm": 2, "diameter_mm": 3, "colour": "red"}, "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_wrong_attributes_are_named(attributes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=f"datalist.json, a-1: .*{message}.*expected the attributes x_mm"):
+        Lesion.read(attributes, where="datalist.json, a-1")
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="level: found 'long', expected one of short, sentence, report, half"
+    ):
+        describe(Lesion(1, 2, 3), [], level="long", rng=np.random.default_rng(0))  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""OHIF as MONAI Label ships it, in a real browser: the study, words typed, the mask on the screen.
+
+With SCREENSHOTS=FOLDER the pictures of tools/monailabel/README.md are written there.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import START_S, DicomServer
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+ABSENT = (
+    "NOT TESTED: OHIF, as no Chromium is installed here (Debian: apt-get install chromium chromium-driver)"
+)
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--window-size=1400,900", "--enable-unsafe-swiftshader"),
+)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip(ABSENT)
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(option)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(START_S)
+    yield driver
+    driver.quit()
+
+
+def test_words_typed_in_ohif_put_a_mask_on_the_screen(browser, dicom: DicomServer, tmp_path):
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.expected_conditions import (
+        presence_of_element_located,
+    )
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    missed = (StaleElementReferenceException, NoSuchElementException)
+
+    def wait(condition, seconds=START_S):
+        # OHIF draws its page anew again and again
+        return WebDriverWait(browser, seconds, 2, missed).until(condition)
+
+    def text() -> str:
+        return str(browser.execute_script("return document.body.innerText"))
+
+    def click(place: str) -> None:
+        def clicked(_) -> bool:
+            browser.execute_script("arguments[0].click()", browser.find_element(By.XPATH, place))
+            return True
+
+        wait(clicked)
+
+    def picture(name: str) -> np.ndarray:
+        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+        browser.save_screenshot(str(folder / name))
+        image = Image.open(folder / name).convert("RGB")
+        image.quantize(128).save(folder / name, optimize=True)
+        return np.asarray(image).astype(int)
+
+    url = dicom.server.url
+    browser.get(f"{url}/ohif/")
+    wait(lambda _: dicom.name in text())
+
+    browser.get(f"{url}/ohif/monai-label?StudyInstanceUIDs={dicom.study}")
+    click("//*[text()='Confirm and Hide']")
+    field = wait(presence_of_element_located((By.ID, "monailabelServerURL")))
+    wait(lambda _: re.search(r"\(\d+/\d+\)", text()))  # slices are there
+    field.clear()
+    field.send_keys(f"{url}/")
+    click("//button[contains(@class, 'actionButton')]")
+    click("//a[contains(text(), 'Options')]")
+    words = wait(presence_of_element_located((By.ID, "infermedvlm_organprompt")))
+    assert words.get_attribute("value") == "liver"
+    words.clear()
+    words.send_keys("the liver; the spleen, left of the stomach")
+    picture("ohif_words.png")
+    click("//*[text()='Confirm']")
+    time.sleep(3)
+    before = picture("ohif_before.png")
+    click("//button[@title='Run Segmentation']")
+    wait(lambda _: "Running Segmentation - Successful" in text())
+    time.sleep(3)
+    after = picture("ohif_mask.png")
+
+    # In the left viewport, which is axial, the mask colours what was grey.
+    def coloured(image: np.ndarray) -> int:
+        half = image[80:640, 290:560]
+        return int(np.count_nonzero(half.max(axis=2) - half.min(axis=2) > 40))
+
+    assert coloured(after) > coloured(before) + 500

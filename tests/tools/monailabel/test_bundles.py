@@ -1,0 +1,95 @@
+"""Bundles found in folders and zips, and zips that are refused."""
+
+import hashlib
+import json
+import stat
+import zipfile
+
+import pytest
+
+from common.errors import InputError
+from tools.monailabel.bundles import find_bundles
+
+METADATA = {
+    "name": "A bundle",
+    "intended_use": "Research.",
+    "network_data_format": {"inputs": {"prompt": "the liver"}},
+}
+FILES = {"configs/inference.json": "{}", "configs/metadata.json": json.dumps(METADATA)}
+
+
+def make(folder):
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def pack(path, members=None):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members or {f"lungs/{name}": text for name, text in FILES.items()}).items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_folders_and_zips(tmp_path, caplog):
+    make(tmp_path / "several" / "one")
+    make(tmp_path / "several" / "two")
+    archive = pack(tmp_path / "lungs_v1.zip")
+    places = [tmp_path / "several", make(tmp_path / "alone"), archive]
+    found = find_bundles(places, tmp_path / "unpacked")
+    assert set(found) == {"one", "two", "alone", "lungs"}
+    assert found["lungs"].example_prompt == "the liver"
+    assert found["lungs"].description == "A bundle. Research."
+    assert not found["lungs"].trains
+    assert "lungs_v1.zip: no lungs_v1.manifest.json beside it, so its sha256 is not checked." in caplog.text
+    before = found["lungs"].root.stat().st_ino
+    assert find_bundles([archive], tmp_path / "unpacked")["lungs"].root.stat().st_ino == before
+
+
+def test_a_manifest_is_checked(tmp_path):
+    archive = pack(tmp_path / "lungs_v1.zip")
+    manifest = tmp_path / "lungs_v1.manifest.json"
+    manifest.write_text(json.dumps({"zip": {"sha256": hashlib.sha256(archive.read_bytes()).hexdigest()}}))
+    assert set(find_bundles([archive], tmp_path / "unpacked")) == {"lungs"}
+    manifest.write_text(json.dumps({"zip": {"sha256": "0" * 64}}))
+    with pytest.raises(
+        InputError, match=r"lungs_v1.zip: has sha256 .*, expected 000000000000... of lungs_v1.man"
+    ):
+        find_bundles([archive], tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "..\\x", "C:\\x"])
+def test_a_member_that_leads_out(name, tmp_path):
+    with pytest.raises(InputError, match=r"leads out of the folder; do not use this file"):
+        find_bundles([pack(tmp_path / "bad.zip", {name: "x"})], tmp_path / "unpacked")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["bad.zip"]
+
+
+def test_a_link_and_a_broken_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        entry = zipfile.ZipInfo("a/link")
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(entry, "/etc/passwd")
+    with pytest.raises(InputError, match=r"link.zip: its member 'a/link' is a link"):
+        find_bundles([tmp_path / "link.zip"], tmp_path / "unpacked")
+    (tmp_path / "broken.zip").write_bytes(pack(tmp_path / "whole.zip").read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"broken.zip: cannot be unpacked \(.*\); fetch it again."):
+        find_bundles([tmp_path / "broken.zip"], tmp_path / "unpacked")
+    assert list((tmp_path / "unpacked").iterdir()) == []
+
+
+def test_what_is_no_bundle(tmp_path):
+    with pytest.raises(
+        InputError, match=r"nowhere: found no configs/inference.json in it or one folder below"
+    ):
+        find_bundles([tmp_path / "nowhere"], tmp_path)
+    make(tmp_path / "a" / "same")
+    make(tmp_path / "b" / "same")
+    with pytest.raises(InputError, match=r"same: a bundle named same is already served"):
+        find_bundles([tmp_path / "a", tmp_path / "b"], tmp_path)
+    with pytest.raises(InputError, match=r"my bundle: the folder's name is the model's name"):
+        find_bundles([make(tmp_path / "my bundle")], tmp_path)
+    (make(tmp_path / "odd") / "configs/metadata.json").write_text("[]")
+    with pytest.raises(InputError, match=r"metadata.json: cannot be read as a bundle's metadata"):
+        find_bundles([tmp_path / "odd"], tmp_path)

@@ -1,0 +1,88 @@
+"""QaTa-COV19 as a datalist: which sentence, whose picture, and whose left."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data.referring import load_referring
+from common.data.referring_pictures import PictureReader
+from common.errors import InputError
+from tools.prepare.__main__ import main
+from tools.prepare.qata import prepare, subject
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "cxr_qata_cov19_text"
+NAMES = {
+    "train": [f"sub-s1{n:04d}_ses-e2_run-{run}_bp-chest_vp-ap_dx" for n in range(20) for run in (1, 2)]
+    + ["covid_7"],
+    "valid": ["sub-S09999_ses-e1_run-1_bp-chest_vp-ap_dx"],
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    content = {}
+    for part, names in NAMES.items():
+        content[part] = [
+            {"image_path": f"mask_{name}.png", "caption": f"caption of {name}"} for name in names
+        ]
+        for kind, prefix in (("images", ""), ("masks", "mask_")):
+            (tmp_path / part / kind).mkdir(parents=True)
+            for name in names:
+                (tmp_path / part / kind / f"{prefix}{name}.png").touch()
+    (tmp_path / "annotation.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_every_picture_has_its_own_sentence_and_subjects_stay_together(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out")
+    sections = {
+        name: load_referring(tmp_path / "out" / "datalist.json", name)
+        for name in ("training", "validation", "test")
+    }
+    assert [item.case for item in sections["test"]] == NAMES["valid"]
+    every = [item for part in sections.values() for item in part]
+    assert sorted(item.case for item in every) == sorted(NAMES["train"] + NAMES["valid"])
+    for item in every:
+        assert item.prompts == (f"caption of {item.case}",)
+        assert (item.image.name, item.label.name) == (f"{item.case}.png", f"mask_{item.case}.png")
+    patients = [{item.patient for item in part} for part in sections.values()]
+    assert not patients[0] & patients[1]
+    assert len(patients[1]) == 2  # a tenth of 21
+
+
+def test_subject_is_the_bids_name() -> None:
+    assert subject("sub-S09340_ses-E17503_run-1_bp-chest_vp-ap_dx") == "sub-s09340"
+    assert subject("covid_3039") == "covid_3039"
+
+
+def test_what_is_missing_is_named(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = source / "train" / "masks" / "mask_covid_7.png"
+    gone.unlink()
+    with pytest.raises(InputError, match=rf"1 files of 41 pictures are missing \({gone}\)"):
+        prepare(source, tmp_path / "out")
+    (source / "annotation.json").write_text('{"train": []}')
+    assert main(["qata", "--source", str(source), "--out", str(tmp_path / "out")]) == 1
+    assert "cannot be read as QaTa-COV19's captions (KeyError('valid'))" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
+    """Where a sentence names one lung alone, the mask lies in that half of the picture in 9 of 10."""
+    if not REAL.is_dir():
+        pytest.skip(
+            f"REAL DATA ABSENT: QaTa-COV19 expected in {REAL}; the sides of its sentences are not checked"
+        )
+    prepare(REAL, tmp_path)
+    items = load_referring(tmp_path / "datalist.json", "test") + load_referring(
+        tmp_path / "datalist.json", "validation"
+    )
+    read, agree = PictureReader(), []
+    for item in items:
+        sides = [side for side in ("left", "right") if f"{side} lung" in item.prompts[0]]
+        if len(sides) == 1:
+            left, right = np.array_split(read(item).mask(item), 2, axis=1)
+            agree.append((left.sum() > right.sum()) == (sides == ["left"]))
+    assert len(agree) > 30
+    assert np.mean(agree) > 0.9

@@ -1,0 +1,166 @@
+"""The study of sentences: what is asked, how answers are counted, and the run through a bundle's own code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data.volumes import read_labels, read_volume
+from common.errors import InputError
+from common.text.referring import Fact, Lesion
+from tools.phantom.dataset import SIZES, Split
+from tools.phantom.referring import write_set
+from tools.study import referring
+
+LESIONS = (
+    Lesion(40, 60, 30, "II", "cyst", "hypodense", "none", "sharp", "round"),
+    Lesion(90, 64, 12, "VIII", "haemangioma", "hyperdense", "homogeneous", "sharp", "lobulated"),
+    Lesion(130, 120, 20, "VI", None, "hypodense", "none", "sharp", "oval"),
+)
+PICTURE = referring.Picture(({}, {}, {}), LESIONS)
+NETWORK = '''
+"""A network whose masks are known: what is brighter than 0.7, or without a word what is darker than 0.3."""
+import torch
+from scripts.common.networks.base import TextFeatures, TextSegmenter
+
+class Bright(TextSegmenter):
+    def __init__(self):
+        super().__init__(image_size=128, default_prompt="the lesion")
+        self.sign = torch.nn.Parameter(torch.ones(1))
+    def encode_image(self, image):
+        return image
+    def encode_text(self, prompts):
+        return TextFeatures(torch.ones(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+    def decode(self, image, text):
+        return 0.3 - image if text is None else self.sign * (image - 0.7)
+'''
+
+
+def picture_counts(both: list[list[int]]) -> np.ndarray:
+    """(N, N, 3) of masks and lesions of 10 pixels each."""
+    overlap = np.array(both)
+    return np.stack([np.full_like(overlap, 10), np.full_like(overlap, 10), overlap], axis=-1)
+
+
+def test_the_lesion_taken_is_the_one_that_is_overlapped_most() -> None:
+    counts = picture_counts([[6, 2], [6, 2]])
+    assert referring.taken(counts) == [True, False]
+    assert referring.taken(picture_counts([[0, 0], [4, 4]])) == [False, False]  # nothing, and undecided
+    assert referring.own_dice(counts) == pytest.approx([0.6, 0.2])
+
+
+def test_scores_of_known_masks() -> None:
+    counts = [
+        {"sentence": picture_counts([[9, 0], [1, 8]])},
+        {"sentence": picture_counts([[9, 0, 0], [9, 0, 0], [0, 0, 7]])},
+    ]
+    facts = [
+        [(Fact("size", "largest"),), (Fact("place", "leftmost"),)],
+        [
+            (Fact("size", "largest"),),
+            (Fact("size", "smallest"), Fact("lobe", "left")),
+            (Fact("lobe", "right"),),
+        ],
+    ]
+    found = referring.score(counts, facts)
+    assert found["ways"]["sentence"]["right"]["mean"] == pytest.approx(4 / 5)
+    assert found["ways"]["sentence"]["dice"]["mean"] == pytest.approx((0.9 + 0.8 + 0.9 + 0.0 + 0.7) / 5)
+    # Of 2 + 6 ordered pairs both sentences are right for 2 + 2.
+    assert found["ways"][referring.SWAPPED]["right"]["mean"] == pytest.approx(4 / 8)
+    assert found["ways"][referring.SWAPPED]["right"]["n"] == 8
+    shares = {name: row["mean"] for name, row in found["right_by_attribute"].items()}
+    assert shares == pytest.approx({"size": 2 / 3, "place": 1.0, "lobe": 0.5})
+
+
+def test_every_way_asks_for_every_lesion() -> None:
+    asked = referring.ask(PICTURE, 3, seed=0)
+    assert asked == referring.ask(PICTURE, 3, seed=0)
+    assert asked != referring.ask(PICTURE, 4, seed=0)
+    assert all(len(texts) == 3 for texts in asked.values())
+    assert asked[referring.EMPTY] == ["the lesion"] * 3
+    assert asked[referring.NONE] == [None] * 3
+    for name in ("sentence", referring.PARAPHRASED, referring.MISSPELT, "report"):
+        assert len(set(asked[name])) == 3
+    for text, slipped in zip(asked["sentence"], asked[referring.MISSPELT], strict=True):
+        assert slipped != text
+        assert abs(len(str(slipped)) - len(str(text))) <= len(str(text).split())
+    assert not set(asked["sentence"]) & set(asked[referring.PARAPHRASED])
+
+
+def write_bundle(folder: Path) -> Path:
+    """A bundle around `NETWORK`, its code that of the repository."""
+    root = Path(__file__).parents[3]
+    (folder / "configs").mkdir(parents=True)
+    (folder / "scripts").mkdir()
+    source = root / "bundles" / "lsms_lesion" / "scripts" / "__init__.py"
+    code = source.read_text().replace("__file__", repr(str(source)))
+    (folder / "scripts" / "__init__.py").write_text(code)
+    (folder / "bright.py").write_text(NETWORK)
+    config = {
+        "imports": ["$import sys"],
+        "bundle_root": ".",
+        "device": "cpu",
+        "network": {"_target_": "bright.Bright"},
+        "framing": {"_target_": "scripts.common.data.Framing", "crop": "whole", "mirrored": True},
+        "initialize": ["$sys.path.insert(0, @bundle_root)"],
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    write_set(data, split=Split(1, 0, 1), seed=5, size=SIZES["small"])
+    output = tmp_path / "results.json"
+    bundle = write_bundle(tmp_path / "bright")
+    found = referring.run(bundle, data, section="test", seed=0, device=None, checkpoint=None, output=output)
+    assert json.loads(output.read_text()) == found
+
+    pictures = referring.load_pictures(data / "datalist.json", "test")
+    dice = []
+    for picture in pictures:
+        item = picture.items[0]
+        hu = read_volume(data / item["image"]).slices[item["slice"]]
+        labels = read_labels(data / item["label"]).slices[item["slice"]]
+        bright = hu > -160 + 0.7 * 400  # of the window from -160 to 240
+        dice += [
+            2 * np.sum(bright & (labels == i["lesion"])) / (np.sum(bright) + np.sum(labels == i["lesion"]))
+            for i in picture.items
+        ]
+    for name in ("sentence", "report", referring.PARAPHRASED, referring.EMPTY):
+        assert found["ways"][name]["dice"]["mean"] == pytest.approx(np.mean(dice))
+    # One mask for all words takes one lesion of a picture at most, and follows no swap.
+    assert found["ways"]["sentence"]["right"]["mean"] <= len(pictures) / found["lesions"]
+    assert found["ways"][referring.SWAPPED]["right"]["mean"] == 0
+    assert found["ways"][referring.NONE]["dice"]["mean"] != found["ways"][referring.EMPTY]["dice"]["mean"]
+    table = capfd.readouterr().out
+    assert f"{found['lesions']} lesions in {len(pictures)} pictures (test)" in table
+    assert "| sentence, swapped | 0.000 (0.000 to 0.000) | - |" in table
+
+
+def test_data_without_attributes_is_refused(tmp_path: Path) -> None:
+    datalist = tmp_path / "datalist.json"
+    datalist.write_text(json.dumps({"test": [{"image": "a.png", "case": "a-1"}]}))
+    with pytest.raises(InputError, match='the case "a-1" has no "attributes", expected those of its lesion'):
+        referring.load_pictures(datalist, "test")
+    with pytest.raises(InputError, match="cannot be read as a datalist with a section validation"):
+        referring.load_pictures(datalist, "validation")
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "datalist.json").write_text('{"test": []}')
+    with pytest.raises(InputError, match=r"found no configs/inference\.json in it, expected the folder of a"):
+        referring._answer(tmp_path, tmp_path, [], [], device=None, checkpoint=None)
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys, tools.study.__main__ as study\n"
+        "try: study.main(['referring', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,57 @@
+"""Running a bundle's own code in a process of its own, with the bundle's folder first on its path."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+
+INTERRUPTED = 130
+
+
+def inference_config(bundle: Path) -> Path:
+    """Return the bundle's configs/inference.json.
+
+    Raises:
+        InputError: there is none.
+    """
+    config = bundle / "configs" / "inference.json"
+    if not config.is_file():
+        raise InputError(
+            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; "
+            "name one such as bundles/medvlm_organ."
+        )
+    return config.resolve()
+
+
+def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:
+    """Run `python -m <module> JOB.json` in the bundle's folder.
+
+    What ends this process (Ctrl-C, SIGTERM) ends the bundle's first, which then tidies up.
+
+    Returns:
+        Its exit code; INTERRUPTED; 128 + N where signal N ended it.
+    """
+    folder = str(bundle.resolve())
+    path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory(prefix="job-") as name:
+        file = Path(name) / "job.json"
+        file.write_text(json.dumps(job), "utf-8")
+        command = [sys.executable, "-m", module, str(file)]
+        return _wait(subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}))
+
+
+def _wait(engine: "subprocess.Popen[bytes]") -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = engine.wait()
+    except KeyboardInterrupt:
+        engine.terminate()
+        engine.wait()
+        return INTERRUPTED
+    return code if code >= 0 else 128 - code

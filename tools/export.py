@@ -1,0 +1,50 @@
+"""Write a bundle's image encoder and decoder as ONNX and TorchScript files that need none of its code."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import InputError
+from tools.engine import inference_config, run_in_bundle
+from tools.infer import choose_prompts
+
+EPILOG = """Written are image_encoder and decoder in each format, export.json (shapes, opset) and for prompts
+prompts.npz, the words' features for the decoder. exit codes: 0 done; 1 not, for the reason printed."""
+
+ENGINE = "scripts.common.export.worker"  # of the bundle: its own copy, or the repository's
+FORMATS = ("onnx", "torchscript")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the bundle's exporter in a process of its own; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__, epilog=EPILOG)
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/medvlm_organ")
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: both")
+    add("--checkpoint", type=Path, help="weights (default: the bundle's models/model.pt)")
+    add("--prompt", action="append", default=[], help="write the features of these words; may be repeated")
+    add("--prompts-file", type=Path, help="or of the prompts in a text, JSON or CSV file")
+    options = parser.parse_args(arguments)
+    try:
+        prompts = []
+        if options.prompt or options.prompts_file:
+            prompts = [p["prompt"] for p in choose_prompts(options.prompt, options.prompts_file, None)]
+        overrides = {"bundle_root": str(options.bundle.resolve()), "device": "cpu"}
+        if options.checkpoint:
+            overrides["checkpoint"] = str(options.checkpoint.absolute())
+        job = {
+            "config": str(inference_config(options.bundle)),
+            "overrides": overrides,
+            "out": str(options.output.absolute()),
+            "formats": options.formats,
+            "prompts": prompts,
+        }
+        return run_in_bundle(options.bundle, ENGINE, job)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

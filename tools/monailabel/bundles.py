@@ -1,0 +1,158 @@
+"""Which bundles are served: folders of this repository or of others, and downloaded zips."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from common.errors import InputError
+
+CONFIG = Path("configs") / "inference.json"
+MAX_UNPACKED = 20 * 10**9  # bytes; the largest frozen encoders are 2 to 3 GB
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on this machine.
+
+    Attributes:
+        name: of its folder; viewers call the model so.
+        root: its folder.
+        metadata: configs/metadata.json.
+    """
+
+    name: str
+    root: Path
+    metadata: dict[str, Any]
+
+    @property
+    def example_prompt(self) -> str:
+        """What viewers show in the field for words until somebody types there."""
+        return str(self.metadata["network_data_format"]["inputs"].get("prompt") or "liver")
+
+    @property
+    def description(self) -> str:
+        """For the viewers' list of models."""
+        return f"{self.metadata['name']}. {self.metadata['intended_use']}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has a config for training."""
+        return (self.root / "configs" / "train.json").is_file()
+
+
+def find_bundles(places: Sequence[Path], unpack_to: Path) -> dict[str, Bundle]:
+    """Bundles by name.
+
+    Args:
+        places: folders of bundles, folders with such folders in them, or zips of bundles.
+        unpack_to: where zips are unpacked; one that is there already is not unpacked again.
+
+    Raises:
+        InputError: no bundle in a place, a broken or unsafe zip, or two bundles with one name.
+    """
+    found: dict[str, Bundle] = {}
+    for place in places:
+        for root in _roots(place, unpack_to):
+            bundle = _read(root.resolve())
+            if bundle.name in found:
+                raise InputError(
+                    f"{root}: a bundle named {bundle.name} is already served ({found[bundle.name].root}), "
+                    "expected different names; leave one out or rename its folder."
+                )
+            found[bundle.name] = bundle
+    return found
+
+
+def _roots(place: Path, unpack_to: Path) -> list[Path]:
+    if place.suffix == ".zip" and place.is_file():
+        place = _unpacked(place, unpack_to)
+    if (place / CONFIG).is_file():
+        return [place]
+    roots = sorted(path.parents[1] for path in place.glob(f"*/{CONFIG.as_posix()}"))
+    if not roots:
+        raise InputError(
+            f"{place}: found no {CONFIG.as_posix()} in it or one folder below, expected a bundle, a folder "
+            "of bundles or a bundle's zip; name another place."
+        )
+    return roots
+
+
+def _read(root: Path) -> Bundle:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", root.name):
+        raise InputError(
+            f"{root}: the folder's name is the model's name in addresses, expected letters, digits, - and _ "
+            "only; rename it."
+        )
+    path = root / "configs" / "metadata.json"
+    try:
+        metadata = json.loads(path.read_text("utf-8"))
+        bundle = Bundle(root.name, root, metadata)
+        _ = bundle.example_prompt, bundle.description
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a bundle's metadata ({error!r}); fetch the bundle again."
+        ) from error
+    return bundle
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The folder of a zip's content, unpacked at most once."""
+    with archive.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_manifest(archive, sha256)
+    place = folder / f"{archive.stem}-{sha256[:12]}"
+    if place.is_dir():
+        return place
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+        whole = Path(name) / "whole"
+        try:
+            with zipfile.ZipFile(archive) as content:
+                for fault in _faults(content):
+                    raise InputError(f"{archive}: {fault}; do not use this file, fetch the bundle again.")
+                content.extractall(whole)
+        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again.") from error
+        os.replace(whole, place)
+    return place
+
+
+def _check_manifest(archive: Path, sha256: str) -> None:
+    manifest = archive.with_suffix(".manifest.json")
+    if not manifest.is_file():
+        _log.warning("%s: no %s beside it, so its sha256 is not checked.", archive, manifest.name)
+        return
+    try:
+        expected = str(json.loads(manifest.read_text("utf-8"))["zip"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{manifest}: cannot be read as a manifest ({error!r}); fetch it again.") from error
+    if sha256 != expected:
+        raise InputError(
+            f"{archive}: has sha256 {sha256[:12]}..., expected {expected[:12]}... of {manifest.name}; "
+            "fetch both again."
+        )
+
+
+def _faults(content: zipfile.ZipFile) -> Iterator[str]:
+    """What speaks against unpacking: zipfile would put escaping members elsewhere without a word."""
+    size = 0
+    for member in content.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in member.filename:
+            yield f"its member {member.filename!r} leads out of the folder"
+        if stat.S_ISLNK(member.external_attr >> 16):
+            yield f"its member {member.filename!r} is a link"
+        size += member.file_size
+    if size > MAX_UNPACKED:
+        yield f"its content is {size / 1e9:.0f} GB, expected at most {MAX_UNPACKED / 1e9:.0f} GB"

@@ -1,0 +1,80 @@
+"""Train a bundle in a process of its own: `python -m tools.monailabel.train_job JOB.json`.
+
+It goes on from the weights that are served, and keeps a checkpoint only when it is better on the studies that
+were held back than these weights were.
+"""
+
+import importlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from .torchvision_cpu import make_importable
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job in the file named by the only argument; returns the exit code.
+
+    The file holds {"root", "overrides", "start_from", "result"}. The result file says what `train` returns.
+    """
+    job = json.loads(Path(arguments[0]).read_text("utf-8"))
+    sys.path.insert(0, job["root"])
+    make_importable()
+    try:
+        result = train(job)
+    except Exception as error:
+        cause = _input_error(error)
+        if cause is None:
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return 1
+    Path(job["result"]).write_text(json.dumps(result), "utf-8")
+    return 0
+
+
+def train(job: dict[str, Any]) -> dict[str, Any]:
+    """Measure the weights served so far, then train.
+
+    Returns:
+        The validation's key metric `before` and `after`, and what viewers show: `best_metric`, `epoch`,
+        `total_epochs`, `total_time` (seconds).
+    """
+    since = time.monotonic()
+    config = str(Path(job["root"]) / "configs" / "train.json")
+    workflow = ConfigWorkflow(
+        config_file=config, workflow_type="train", logging_file=False, **job["overrides"]
+    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
+    workflow.initialize()
+    content = workflow.parser.get_parsed_content
+    checkpoints = importlib.import_module("scripts.common.checkpoints")
+    start_from = job["start_from"] or str(Path(job["root"]) / "models" / "model.pt")
+    checkpoints.load_trained(content("model"), start_from)
+    validation = content("validate#evaluator")
+    validation.run()  # its checkpoint handler remembers the value: only a better one is kept later
+    before = float(validation.state.metrics[validation.state.key_metric_name])
+    workflow.run()
+    after = float(validation.state.best_metric)
+    workflow.finalize()
+    epochs = job["overrides"]["epochs"]
+    return {
+        **{"metric": validation.state.key_metric_name, "before": before, "after": after},
+        **{"best_metric": after, "epoch": epochs, "total_epochs": epochs},
+        "total_time": round(time.monotonic() - since, 1),
+    }
+
+
+def _input_error(error: BaseException | None) -> BaseException | None:
+    kind = importlib.import_module("scripts.common.errors").InputError
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""The pretrained weights that bundles build on: what there is, fetching it, and checking what is here."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from common.errors import InputError
+from common.known_weights import KNOWN_BASES, KNOWN_FILES
+
+EPILOG = """`get` shows its progress and goes on where an earlier one stopped. With HF_HUB_OFFLINE=1 nothing
+is fetched, and the message says what to download elsewhere and where to put it.
+exit codes: 0 all done or right; 1 something was not; 2 unusable command line."""
+NAMES = (*KNOWN_BASES, *KNOWN_FILES)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the three commands; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.weights", description=__doc__, epilog=EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="names, sizes, licences, and where each is on this machine")
+    for name, text in (("get", "fetch what is not here yet"), ("verify", "hash what is here again")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("names", nargs="+", metavar="NAME", help="as `list` shows them, or all")
+    options = parser.parse_args(arguments)
+    if options.command == "list":
+        _list()
+        return 0
+    fetch, names = options.command == "get", options.names
+    if names == ["all"]:
+        names = [name for name in NAMES if fetch or _place(name) is not None]
+    done = [_try(_get if fetch else _verify, name) for name in names]
+    return 0 if all(done) else 1
+
+
+def _try(command: Callable[[str], str], name: str) -> bool:
+    """Run a command on one name and say what came of it."""
+    try:
+        if name not in NAMES:
+            raise InputError(
+                f"{name}: not one of the known weights; python -m tools.weights list shows them."
+            )
+        print(f"{name}: {command(name)}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _list() -> None:
+    for name in NAMES:
+        known = KNOWN_BASES.get(name) or KNOWN_FILES[name]
+        print(name, f"{known.megabytes} MB, licence: {known.licence}", sep="\n    ")
+        print(f"    {_place(name) or 'not on this machine'}")
+
+
+def _place(name: str) -> Path | None:
+    """Where the weights are, without fetching them or reading all of them."""
+    from common.weights import checkpoint_folder, find_local
+
+    if name in KNOWN_FILES:
+        place = checkpoint_folder() / name
+        return place if place.is_file() else None
+    return find_local(name)
+
+
+def _get(name: str) -> str:
+    from huggingface_hub import constants
+
+    from common.weights import checkpoint_folder, find_file, find_pretrained
+    from tools.download import bar, download
+
+    if name in KNOWN_BASES:
+        return str(find_pretrained(name))
+    if _place(name) is None and not constants.HF_HUB_OFFLINE:
+        known, folder = KNOWN_FILES[name], checkpoint_folder()
+        try:
+            download(known.url, folder / name, sha256=known.sha256, progress=bar(name))
+        except InputError as error:
+            raise InputError(
+                f"{error} Or download it elsewhere ({known.megabytes} MB, licence: {known.licence}) and put "
+                f"it into {folder}."
+            ) from error
+    return str(find_file(name))
+
+
+def _verify(name: str) -> str:
+    from common.weights import published_hashes, sha256_of
+
+    place = _place(name)
+    if place is None:
+        raise InputError(f"{name}: not on this machine; run python -m tools.weights get {name}.")
+    known = KNOWN_FILES.get(name)
+    expected = {place: known.sha256} if known else published_hashes(name, place)
+    unknown = [path.name for path, sha256 in expected.items() if sha256 is None]
+    for path, sha256 in expected.items():
+        if sha256 is not None and not (found := sha256_of(path)).startswith(sha256):
+            raise InputError(
+                f"{path}: has sha256 {found[:12]}..., expected {sha256[:12]}...; delete that copy and run "
+                f"python -m tools.weights get {name}."
+            )
+    if unknown:
+        return f"here, but nobody published a hash of {', '.join(unknown)} to hold it against"
+    return "as published"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
