@@ -61,6 +61,7 @@ LANGUAGE: dict[str, Callable[[int], Any]] = {
     "BERT-large": lambda words: BertModel(BertConfig(vocab_size=words, **LARGE)),
     "BioBERT": lambda words: BertModel(BertConfig(vocab_size=words, **SIZES)),
 }
+QUICK = ("GPT-2", "BioBERT")  # a decoder and an encoder; all take a second or two
 MARKS = {"bypass": "_adapter.", "lora": ".lora_", "bottleneck": ".bottleneck.", "prefix": ".prompt_encoder."}
 SIDES = {"both": {"image", "text"}, "text": {"text"}, "image": {"image"}, "none": set()}
 
@@ -164,7 +165,9 @@ def test_table_2_description(
     assert all(words[0] <= len(prompt.split()) <= words[1] for prompt in trained.prompts)
 
 
-@pytest.mark.parametrize("name", LANGUAGE)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LANGUAGE]
+)
 def test_table_3_text_encoder(two_steps: Callable[..., Trained], tmp_path: Path, name: str) -> None:
     folder = write_language_model(name, tmp_path / name)
     trained = two_steps(text_model=str(folder))
@@ -180,7 +183,9 @@ def test_table_3_text_encoder(two_steps: Callable[..., Trained], tmp_path: Path,
 
 
 @pytest.mark.parametrize("tuning", ["bypass", "lora", "bottleneck"])
-@pytest.mark.parametrize("adapter", ["both", "text", "image"])
+@pytest.mark.parametrize(
+    "adapter", ["both", *(pytest.param(side, marks=pytest.mark.slow) for side in ("text", "image"))]
+)
 def test_tables_4_and_5_adapter_and_tuning(
     two_steps: Callable[..., Trained], encoders: dict[str, str], adapter: str, tuning: str
 ) -> None:

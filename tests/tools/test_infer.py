@@ -183,6 +183,14 @@ def test_an_unusable_command_line_exits_with_2(arguments, capsys):
     assert arguments[0] in capsys.readouterr().err
 
 
+def test_a_checkpoint_reaches_the_config_from_where_the_command_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the engine works in the bundle's folder
+    words = ["--bundle", "b", "--input", "x.nii.gz", "--output", "o"]
+    overrides = infer._overrides(infer._parser().parse_args([*words, "--checkpoint", "runs/model.pt"]))
+    assert overrides["checkpoint"] == str(tmp_path / "runs" / "model.pt")
+    assert "checkpoint" not in infer._overrides(infer._parser().parse_args(words))
+
+
 def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
     file = tmp_path / "prompts.json"
     file.write_text('[{"prompt": "the liver", "name": "liver", "label": 7, "colour": [255, 0, 0]}, "spleen"]')

@@ -43,7 +43,7 @@ def run(report: Path, reference: Path, datalist: Path) -> dict[str, dict[str, fl
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:
     """2 |A and B| / (|A| + |B|) of two boolean arrays; NaN where both are empty."""
     total = np.count_nonzero(mask) + np.count_nonzero(truth)
-    return 2.0 * np.count_nonzero(mask & truth) / total if total else float("nan")
+    return float(2.0 * np.count_nonzero(mask & truth) / total) if total else float("nan")
 
 
 def _label_map(report: Path) -> Path:

@@ -1,9 +1,11 @@
 """Text encoders against plain transformers, and what freezing, caching and adapting mean."""
 
 import copy
+import json
 import logging
 import warnings
 from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
+    BioGptConfig,
+    BioGptModel,
     GPT2Config,
     GPT2Model,
     LlamaConfig,
@@ -299,6 +303,17 @@ def test_models_that_are_no_text_encoder(tmp_path):
 def test_folder_without_tokenizer(tmp_path):
     BertModel(BertConfig(vocab_size=20, **SIZES)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"no tokenizer stands there; add tokenizer.json or vocab.txt"):
+        TextEncoder(str(tmp_path))
+
+
+@pytest.mark.skipif(find_spec("sacremoses") is not None, reason="sacremoses is installed")
+def test_a_tokenizer_that_needs_another_package_says_which(tmp_path):
+    """BioGPT as its hub has it: vocab.json and merges.txt, which transformers reads with sacremoses."""
+    BioGptModel(BioGptConfig(vocab_size=20, **SIZES)).save_pretrained(tmp_path)
+    words = ["<s>", "<pad>", "</s>", "<unk>", "l", "i</w>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (tmp_path / "merges.txt").write_text("l i</w> 1\n")
+    with pytest.raises(InputError, match=r"no tokenizer can be read there .*install sacremoses"):
         TextEncoder(str(tmp_path))
 
 
