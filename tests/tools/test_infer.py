@@ -236,7 +236,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_half(bundle, cases, tmp_p
             assert process.poll() is None
             time.sleep(0.05)
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
