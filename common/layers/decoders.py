@@ -99,7 +99,7 @@ class MaskDecoder(nn.Module):
         fine = self.upscaler(image.transpose(1, 2).unflatten(2, grid))
         weight = mask.unsqueeze(-1).to(text.dtype)
         # The words as they came in, beside what they read in the image: without them, two prompts of one
-        # image take long to be told apart (OpenKBP, 450 steps: Dice 0.35 without, 0.38 with).
+        # image take longer to be told apart.
         pooled = ((text + text_start) * weight).sum(1) / weight.sum(1)
         logits = torch.einsum("pc,pchw->phw", self.mask_vector(pooled), fine).unsqueeze(1)
         for to_vector, skip in zip(self.skip_vectors, skips, strict=True):

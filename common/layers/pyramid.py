@@ -45,7 +45,7 @@ class PyramidEncoder(nn.Module):
     fine borders anew for every prompt, and at a small width on a CPU that costs more than the encoder.
 
     The first stage works on squares of 2 x 2 pixels and the finest map is unfolded from such squares, so that
-    no convolution runs at full resolution; that halved the time of a training step.
+    no convolution runs at full resolution.
 
     Args:
         channels: of each stage; stage i has stride 2^(i + 1), the last one gives the tokens.

@@ -11,8 +11,6 @@ class PromptCompetition(nn.Module):
     pixel's probability is shared out, so that a mask drawn for the wrong words costs the right ones theirs. A
     pixel that several prompts may have (one organ asked for twice) counts as right for any of them.
 
-    On OpenKBP with 7 prompts a slice it raised the Dice after 450 steps of Med-VLM compact from 0.26 to 0.38.
-
     Args:
         prompts_per_image: K; row i of a batch belongs to image i // K.
     """

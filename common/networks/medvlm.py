@@ -70,7 +70,7 @@ class MedVLM(TextSegmenter):
         mixers: how many.
         decoder_channels: of the decoder's maps; each doubles the grid.
         words_per_token: word pieces whose mean makes a token; with 8, a name is one token and a description
-            of 60 pieces is 8, which halves the time of a training step.
+            of 60 pieces is 8, which the mixers are through with sooner.
         default_prompt: see `TextSegmenter`.
 
     Raises:
