@@ -28,7 +28,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
     Each organ is asked for in words that `Phrasing` draws. Where a case names organs that it has not, one of
-    them takes the last prompt's place in a share of `negative_rate` of its draws, with an empty mask.
+    them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask.
 
     Args:
         data: cases; each is read once and kept at the network's size.
@@ -37,6 +37,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         length: draws that make an epoch.
         prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
         negative_rate: share of draws whose first organ is absent from the slice.
+        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
         level_block: draws in a row that share a level when it is "mixed"; give the batch size, so that names
             of five word pieces are not padded to descriptions of sixty.
         text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
@@ -62,6 +63,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         length: int,
         prompts_per_slice: int = 4,
         negative_rate: float = 0.25,
+        absent_rate: float = 0.5,
         text_level: str = "mixed",
         noise: float = 0.0,
         level_block: int = 1,
@@ -75,6 +77,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
         self.length = length
         self.negative_rate = negative_rate
+        self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
         self.phrasings = [Phrasing(level, noise) for level in levels]
         self.level_block = level_block
@@ -122,14 +125,15 @@ class OrganSlices(Dataset[dict[str, Any]]):
         organs = [self.organs[number] for number in chosen]
         masks = [(labels == number).float() for number in chosen]
         absent = self.absent[case_index]
-        if absent and rng.random() < self.negative_rate:
+        if absent and rng.random() < self.absent_rate:
             organs[-1], masks[-1] = absent[rng.integers(len(absent))], torch.zeros_like(masks[-1])
         phrasing = self._phrasing(index)
+        names = [organ.name for organ in organs]
         sample = {
             "image": image[None].float(),
             "label": torch.stack(masks),
-            "prompt": [phrasing.draw(organ, self.vocabulary, rng) for organ in organs],
-            "target": [organ.name for organ in organs],
+            "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
+            "target": names,
             "case": case.case,
             "slice_index": int(slice_index),
             "spacing_mm": case.spacing_mm,

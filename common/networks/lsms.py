@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
-from ..layers.full_scale import DESIGNS, Design, FullScaleDecoder, resize
+from ..layers.full_scale import Design, FullScaleDecoder, resize
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import FrozenEncoder, TextFeatures, TextSegmenter
+from .lsms_checks import check_choice, check_decoder, check_kernels, check_stages
 
-STAGES = 4
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
 
@@ -44,11 +44,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ham_channels": 512,
         "align_stage": 2,
     },
-    # For two CPU cores. Fields of 128 to 192 pixels are small, so the first stage helps to find borders.
+    # For two CPU cores. A field of 96 pixels is small, so the first stage helps to find borders.
     # Pre-norm, since in short trainings it came to follow the words where post-norm did not.
     "compact": {
         "text_model": "sentence-transformers/all-MiniLM-L6-v2",
-        "image_size": 128,
+        "image_size": 96,
         "widths": (32, 64, 128, 256),
         "depths": (2, 2, 4, 2),
         "norm_order": "pre",
@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ham_channels": 128,
         "align_channels": 64,
         "decoder_stages": (1, 2, 3, 4),
+        "coordinates": True,
     },
 }
 
@@ -97,6 +98,8 @@ class LSMS(TextSegmenter):
         decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3).
         align_stage: the stage on whose grid it works.
         ham_channels, align_channels, rank: see `FullScaleDecoder`.
+        coordinates: the second and third channel are each pixel's column and row (-1 to 1) instead of its
+            grey value again (CoordConv, arXiv 1807.03247): "leftmost" need not be learnt from borders.
         default_prompt: stands in model cards; a call without text is the mode without text.
 
     Raises:
@@ -125,17 +128,18 @@ class LSMS(TextSegmenter):
         ham_channels: int = 256,
         align_channels: int = 256,
         rank: int = 16,
+        coordinates: bool = False,
         default_prompt: str = "the lesion",
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt)
-        _check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
-        _check_choice("norm_order", norm_order, NORM_ORDERS)
-        _check_choice("scale", scale, SCALES)
-        _check_kernels(kernels)
-        _check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
+        check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
+        check_choice("norm_order", norm_order, NORM_ORDERS)
+        check_choice("scale", scale, SCALES)
+        check_kernels(kernels)
+        check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
         self.text_encoder = text_encoder
         self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
-        self.norm_order, self.depths = norm_order, tuple(depths)
+        self.norm_order, self.depths, self.coordinates = norm_order, tuple(depths), coordinates
         self.stem = stem(widths[0])
         self.downs = nn.ModuleList(down(before, after) for before, after in pairwise(widths))
         self.stages = nn.ModuleList(
@@ -187,7 +191,7 @@ class LSMS(TextSegmenter):
         Raises:
             InputError: no such preset, a language model that cannot be found or loaded, or see `LSMS`.
         """
-        _check_choice("preset", preset, tuple(PRESETS))
+        check_choice("preset", preset, tuple(PRESETS))
         settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         base = (settings.pop("text_model"), settings.pop("text_revision", None))
         if text_model is not None:
@@ -196,7 +200,7 @@ class LSMS(TextSegmenter):
         return cls(text_encoder=encoder, **settings)
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
-        """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation.
+        """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation (`coordinates`).
 
         Raises:
             InputError: an image with a side below 33 pixels.
@@ -207,6 +211,8 @@ class LSMS(TextSegmenter):
                 f"image: {size[0]} x {size[1]} pixels, expected sides of at least {SMALLEST_SIDE}; resize it."
             )
         pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        if self.coordinates:
+            pixels = torch.cat([pixels[:, :1], _coordinates(size, like=pixels)], dim=1)
         if image.device.type == "cpu":
             # Depthwise convolutions run 2 to 10 times as fast in this layout, the one of 1 x 21 100 times.
             pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -269,33 +275,8 @@ def _text_encoder(
     return BankedTextEncoder(model, revision=revision, bank=bank)
 
 
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise InputError(f"{name}: found '{value}', expected one of {', '.join(allowed)}; choose one.")
-
-
-def _check_stages(**settings: Sequence[int]) -> None:
-    for name, values in settings.items():
-        if len(values) != STAGES or min(values) < 1:
-            raise InputError(f"{name}: found {list(values)}, expected {STAGES} numbers above 0, one a stage.")
-
-
-def _check_kernels(kernels: Sequence[int]) -> None:
-    if len(set(kernels)) != len(kernels) or any(d < 1 or d % 2 == 0 for d in kernels):
-        raise InputError(
-            f"kernels: found {list(kernels)}, expected different odd lengths such as 7, 11, 21; change them."
-        )
-
-
-def _check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int]) -> None:
-    _check_choice("decoder", design, DESIGNS)
-    if not stages or len(set(stages)) != len(stages) or not {*stages, align_stage} <= {1, 2, 3, 4}:
-        raise InputError(
-            f"decoder_stages, align_stage: found {list(stages)} and {align_stage}, expected different stages "
-            "from 1 to 4 and one of these; change them."
-        )
-    if any(width < 1 or width % 32 for width in widths):
-        raise InputError(
-            f"ham_channels, align_channels: found {widths[0]} and {widths[1]}, expected multiples of 32 (the "
-            "groups of their norms); change them."
-        )
+def _coordinates(size: tuple[int, int], *, like: Tensor) -> Tensor:
+    """Column and row of each pixel from -1 to 1: (B, 2, H, W) of the batch, type and device of `like`."""
+    rows, columns = (torch.linspace(-1, 1, side, dtype=like.dtype, device=like.device) for side in size)
+    grids = (columns.expand(size), rows.unsqueeze(1).expand(size))
+    return torch.stack(grids).expand(like.shape[0], -1, -1, -1)

@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "heads": 4,
         "mlp_width": 256,
         "decoder_channels": (),
-        "words_per_token": 8,
+        "words_per_token": 2,
     },
 }
 
@@ -69,8 +69,9 @@ class MedVLM(TextSegmenter):
         mlp_width: inner width of the mixers' MLP.
         mixers: how many.
         decoder_channels: of the decoder's maps; each doubles the grid.
-        words_per_token: word pieces whose mean makes a token; with 8, a name is one token and a description
-            of 60 pieces is 8, which the mixers are through with sooner.
+        words_per_token: word pieces whose mean makes a token; with 2, a description of 60 pieces is 30
+            tokens, which the mixers are through with sooner. With many more, two names share a token, and
+            which of them is meant can no longer be read.
         default_prompt: see `TextSegmenter`.
 
     Raises:

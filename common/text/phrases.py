@@ -1,5 +1,6 @@
 """Words for an organ as training asks for them: names in sentences, descriptions, slips of the finger."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,17 @@ HELD_OUT_CARRIERS = (
     *("please contour the {}", "where is the {}?", "the {} in this image", "draw the border of the {}"),
     *("I would like to see the {}", "delineate all of the {}"),
 )
-# An organ and a neighbour that is named only to say where the organ lies.
+# An organ and a neighbour that is named only to say where the organ lies, or what is not meant.
 RELATIONS = (
     *("the {organ}, next to the {neighbour}", "the {organ} beside the {neighbour}"),
     *("the {organ}, which touches the {neighbour}", "the {organ}, not the {neighbour}"),
+    *("the {organ} close to the {neighbour}", "{organ} adjacent to the {neighbour}"),
+    *("the {organ} bordering on the {neighbour}", "show the {organ} that lies by the {neighbour}"),
+    *("only the {organ}, without the {neighbour}", "the {organ} and leave out the {neighbour}"),
+    *("not the {neighbour}, the {organ}", "next to the {neighbour}, the {organ}"),
     "beside the {neighbour} lies the {organ}: segment the {organ}",
 )
+RELATION_RATE = 2 / 3  # of the sentences; the others name the organ alone
 HELD_OUT_RELATIONS = ("the {organ} near the {neighbour}", "the {organ} but not the {neighbour}")
 LEVELS = ("none", "simple", "sentence", "complex")
 TYPO_RATE = 0.4  # of the words of a prompt that is misspelt
@@ -34,7 +40,7 @@ class Phrasing:
 
     Attributes:
         level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
-            half of them with a neighbour) or "complex" (a description).
+            two of three with a neighbour) or "complex" (a description).
         noise: share of the texts whose capitals are drawn anew (lower, upper or capitalised, so that a name
             in lower case changes two times of three), and of those with misspelt words (two of five).
     """
@@ -51,12 +57,23 @@ class Phrasing:
         if not 0.0 <= self.noise <= 1.0:
             raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1; correct it.")
 
-    def draw(self, organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
-        """A text for `organ`."""
+    def draw(
+        self,
+        organ: Organ,
+        vocabulary: Vocabulary,
+        rng: np.random.Generator,
+        *,
+        beside: Collection[str] = (),
+    ) -> str:
+        """A text for `organ`; a neighbour in it is one of those named in `beside` if any is.
+
+        Names of organs that the same image is asked for make the hardest sentences: two of them hold the
+        same two names and mean different masks.
+        """
         if self.level == "none":
             return ""
         if self.level == "sentence":
-            text = _sentence(organ, vocabulary, rng)
+            text = _sentence(organ, vocabulary, rng, beside)
         else:
             text = _one(organ.texts(self.level), rng)
         if rng.random() < self.noise:
@@ -66,11 +83,12 @@ class Phrasing:
         return text
 
 
-def _sentence(organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
+def _sentence(organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator, beside: Collection[str]) -> str:
     name = _one(organ.spellings, rng)
-    if not organ.neighbours or rng.random() < 0.5:
+    if not organ.neighbours or rng.random() >= RELATION_RATE:
         return _one(CARRIERS, rng).format(name)
-    neighbour = vocabulary.organ(_one(organ.neighbours, rng))
+    near = [neighbour for neighbour in organ.neighbours if neighbour in beside]
+    neighbour = vocabulary.organ(_one(near or organ.neighbours, rng))
     return _one(RELATIONS, rng).format(organ=name, neighbour=neighbour.name)
 
 

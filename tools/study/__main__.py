@@ -98,7 +98,7 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("--section", default="test", help="training, validation or test (default test)")
     add("--work", type=Path, required=True, metavar="DIR", help="masks and listen.json")
     add("--checkpoint", type=Path, metavar="FILE", help="default: the bundle's own")
-    add("--presence-threshold", type=float, default=0.0, help="as for tools.infer (default 0 = off)")
+    add("--presence-threshold", type=float, help="as for tools.infer (default: the bundle's own)")
 
     def run(options: argparse.Namespace) -> None:
         from .listen import run  # nibabel and metrics: too slow to load for --help

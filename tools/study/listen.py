@@ -50,7 +50,7 @@ def run(
     work: Path,
     *,
     checkpoint: Path | None = None,
-    presence_threshold: float = 0.0,
+    presence_threshold: float | None = None,
 ) -> dict[str, Any]:
     """Ask, measure, print a table and write `listen.json`; returns what that holds.
 
@@ -74,7 +74,7 @@ def run(
         "date": date.today().isoformat(),
         "bundle": bundle.name,
         "cases": len(cases),
-        "presence_threshold": presence_threshold,
+        "presence_threshold": presence_threshold,  # null: the bundle's own
         "kinds": kinds,
         "rows": rows,
     }
@@ -125,7 +125,7 @@ def _segment(
     folder: Path,
     *,
     checkpoint: Path | None,
-    presence_threshold: float,
+    presence_threshold: float | None,
 ) -> None:
     """One mask for each question and case, by the bundle's own engine."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,8 +137,9 @@ def _segment(
     prompts_file.write_text(json.dumps(prompts), encoding="utf-8")
     listed.write_text(json.dumps([str(case.image.resolve()) for case in cases]), encoding="utf-8")
     command = ["--bundle", bundle, "--input", listed, "--output", folder, "--prompts-file", prompts_file]
-    command += ["--outputs", "masks", "--presence-threshold", presence_threshold, "--skip-existing"]
+    command += ["--outputs", "masks", "--skip-existing"]
     command += [] if checkpoint is None else ["--checkpoint", checkpoint]
+    command += [] if presence_threshold is None else ["--presence-threshold", presence_threshold]
     if code := infer.main([str(word) for word in command]):
         raise InputError(f"{bundle}: segmenting ended with exit code {code}; what went wrong stands above.")
 
@@ -150,16 +151,18 @@ def _measure(
     assert case.label is not None
     reference = read_labels(case.label)
     stem = case.image.name.removesuffix(".gz").removesuffix(".nii")
-    files = json.loads((folder / f"{stem}_seg.json").read_text("utf-8"))["outputs"]["masks"]
+    report = json.loads((folder / f"{stem}_seg.json").read_text("utf-8"))
+    files, results = report["outputs"]["masks"], report["prompts"]
     truth = {name: reference.slices == number for number, name in names.items() if name in case.targets}
     there = {name for name, mask in truth.items() if mask.any()}
-    for question, file in zip(asked, files, strict=True):
+    for question, file, result in zip(asked, files, results, strict=True):
         missing = set(case.absent) | (truth.keys() - there)
         if question.organ not in (missing if question.kind == "absent" else there):
             continue
         found = read_labels(folder / file)
         check_same_grid(found, reference)
         row = {"case": case.case, "kind": question.kind, "organ": question.organ, "text": question.text}
+        row["presence_score"] = result["presence_score"]
         yield row | _scores(found, truth, there, question)
 
 

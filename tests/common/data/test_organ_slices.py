@@ -153,7 +153,7 @@ def test_structures_that_are_not_in_a_case_have_empty_masks_at_the_stated_rate(
 ) -> None:
     """Case a names two of them and b none; one stands where the last prompt would."""
     absent, count = ("prostate", "my own structure"), 2000
-    drawn = dataset([replace(cases[0], absent=absent), cases[1]], negative_rate=rate)
+    drawn = dataset([replace(cases[0], absent=absent), cases[1]], absent_rate=rate)
     asked: list[str] = []
     of_a = 0
     for draw in (drawn[index] for index in range(count)):

@@ -246,6 +246,17 @@ def test_grey_images_enter_as_imagenet_colours() -> None:
     torch.testing.assert_close(network.encode_image(grey).features, network.stem(pixels))
 
 
+def test_coordinates_enter_as_columns_and_rows() -> None:
+    network = tiny(coordinates=True)
+    grey = torch.rand(2, 1, 40, 64)
+    pixels = (grey.repeat(1, 3, 1, 1) - 0.485) / 0.229
+    for column in range(64):
+        pixels[:, 1, :, column] = -1 + 2 * column / 63
+    for row in range(40):
+        pixels[:, 2, row] = -1 + 2 * row / 39
+    torch.testing.assert_close(network.encode_image(grey).features, network.stem(pixels))
+
+
 @pytest.mark.parametrize(
     "options",
     [

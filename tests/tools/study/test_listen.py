@@ -172,12 +172,14 @@ def test_measured_is_the_overlap_with_every_organ_that_is_there(datalist: Path, 
     asked = [listen.Question("name", "liver", "liver"), listen.Question("typo", "liver", "livr")]
     asked += [listen.Question("synonym", "liver", "hepar"), listen.Question("absent", "spleen", "spleen")]
     files = ["half.nii.gz", "both.nii.gz", "none.nii.gz", "none.nii.gz"]
-    (folder / "all_seg.json").write_text(json.dumps({"outputs": {"masks": files}}))
+    scores = [{"presence_score": score} for score in (0.9, 0.8, 0.3, 0.1)]
+    (folder / "all_seg.json").write_text(json.dumps({"outputs": {"masks": files}, "prompts": scores}))
 
     rows = list(listen._measure(case, ORGANS, asked, folder))
 
     assert [row["kind"] for row in rows] == ["name", "typo", "synonym"]  # the spleen is there
     assert [row["ml"] for row in rows] == [50, 86, 0]
+    assert [row["presence_score"] for row in rows] == [0.9, 0.8, 0.3]
     assert [row["dice"] for row in rows] == pytest.approx([2 * 50 / 150, 2 * 50 / 186, 0])
     assert 2 * 36 / (86 + 36) > 2 * 50 / 186  # the second mask is more spleen than liver
     assert [row["right"] for row in rows] == [True, False, False]

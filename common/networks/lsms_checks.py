@@ -1,0 +1,44 @@
+"""Settings that LSMS cannot be built with are refused, each in a sentence."""
+
+from collections.abc import Sequence
+
+from ..errors import InputError
+from ..layers.full_scale import DESIGNS
+
+STAGES = 4
+
+
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """An option that is one of a few words."""
+    if value not in allowed:
+        raise InputError(f"{name}: found '{value}', expected one of {', '.join(allowed)}; choose one.")
+
+
+def check_stages(**settings: Sequence[int]) -> None:
+    """One positive number a stage."""
+    for name, values in settings.items():
+        if len(values) != STAGES or min(values) < 1:
+            raise InputError(f"{name}: found {list(values)}, expected {STAGES} numbers above 0, one a stage.")
+
+
+def check_kernels(kernels: Sequence[int]) -> None:
+    """Different odd lengths."""
+    if len(set(kernels)) != len(kernels) or any(d < 1 or d % 2 == 0 for d in kernels):
+        raise InputError(
+            f"kernels: found {list(kernels)}, expected different odd lengths such as 7, 11, 21; change them."
+        )
+
+
+def check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int]) -> None:
+    """A known design, stages that there are, and channels that its norms can group."""
+    check_choice("decoder", design, DESIGNS)
+    if not stages or len(set(stages)) != len(stages) or not {*stages, align_stage} <= {1, 2, 3, 4}:
+        raise InputError(
+            f"decoder_stages, align_stage: found {list(stages)} and {align_stage}, expected different stages "
+            "from 1 to 4 and one of these; change them."
+        )
+    if any(width < 1 or width % 32 for width in widths):
+        raise InputError(
+            f"ham_channels, align_channels: found {widths[0]} and {widths[1]}, expected multiples of 32 (the "
+            "groups of their norms); change them."
+        )
