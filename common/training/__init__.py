@@ -2,7 +2,7 @@
 
 from .batches import PreparePrompts, PrepareVolume
 from .checkpoints import BestCheckpoint, LoadCheckpoint
-from .pictures import ValidationPictures
+from .pictures import ReferredSlices, ValidationPictures, VolumeSlices
 from .precision import PrecisionInferer
 from .processes import LostNeighbour, end_processes, start_processes
 from .recompute import ActivationCheckpointing
@@ -22,11 +22,13 @@ __all__ = [
     "PreparePrompts",
     "PrepareVolume",
     "ProgressLine",
+    "ReferredSlices",
     "RunRecord",
     "SeedIterations",
     "TrainingStates",
     "ValidationPictures",
     "VolumeDice",
+    "VolumeSlices",
     "end_processes",
     "start_processes",
 ]
