@@ -9,7 +9,7 @@ from .recompute import ActivationCheckpointing
 from .record import RunRecord
 from .seeding import SeedIterations
 from .states import TrainingStates
-from .validation import VolumeDice
+from .validation import ValidateLastEpoch, VolumeDice
 from .watch import EpochFacts, ProgressLine
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "RunRecord",
     "SeedIterations",
     "TrainingStates",
+    "ValidateLastEpoch",
     "ValidationPictures",
     "VolumeDice",
     "VolumeSlices",
