@@ -53,3 +53,29 @@ def test_inferring(bundle: Path, trained: Any, phantoms: Path, tmp_path: Path) -
     assert written == [f"{case}_seg{ending}" for ending in (".json", ".nii.gz", ".png")]
     report = json.loads((tmp_path / "masks" / f"{case}_seg.json").read_text())
     assert [row["prompt"] for row in report["prompts"]] == ["the liver", "spleen"]
+
+
+@pytest.mark.slow
+def test_own_data_in_three_commands(bundle: Path, minilm: None, phantoms: Path, tmp_path: Path) -> None:
+    """A folder of images and label maps, a training from the shipped weights, a report, as in the README."""
+    labels = json.loads((phantoms / "datalist.json").read_text())["labels"]
+    names = [part for number, name in labels.items() for part in ("--name", f"{number}={name}")]
+    shares = ["--validation", "0.25", "--test", "0.25"]
+    data = tmp_path / "data"
+    preparing = ["--source", str(phantoms), "--out", str(data), *names, *shares]
+    run("-m", "tools.prepare", "folder", *preparing, cwd=bundle.parents[1])
+    places = {"dataset_dir": data, "ckpt_dir": tmp_path / "model", "device": "cpu"}
+    few = {
+        "epochs": 1,
+        "draws_per_epoch": 8,
+        "batch_size": 4,
+        "init_checkpoint": bundle / "models" / "model.pt",
+    }
+    training = options(bundle, "train.json", **places, **few, output_dir=tmp_path / "run")
+    said = run("-m", "monai.bundle", "run", "training", *training, cwd=tmp_path)
+    assert f"weights of {bundle / 'models' / 'model.pt'}" in said
+    evaluating = options(bundle, "train.json", "evaluate.json", **places, output_dir=tmp_path / "report")
+    run("-m", "monai.bundle", "run", "evaluating", *evaluating, cwd=tmp_path)
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())["volumes"]
+    assert summary["labels"].keys() == set(labels.values())
+    assert summary["labels"]["liver"]["metrics"]["dsc"]["mean"] > 0.5  # the shipped weights, two steps on

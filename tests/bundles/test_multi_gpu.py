@@ -90,7 +90,7 @@ def odd_test_section(data: Path, path: Path) -> int:
 
 
 def key_metric(said: str) -> float:
-    values = {float(value) for value in re.findall(r"val_mean_dice: ([\d.e-]+)", said)}
+    values = {float(value) for value in re.findall(r"new best metric of val_mean_dice: ([\d.e-]+)", said)}
     (value,) = values
     return value
 
