@@ -59,4 +59,4 @@ def write_lesions(folder: Path) -> None:
             items[section].append(
                 {**files, **where, "lesion": value, "prompts": [sentence], "case": f"p{seed:02d}-{value}"}
             )
-    (folder / "datalist.json").write_text(json.dumps({"labels": {"1": "lesion"}, **items}))
+    (folder / "datalist.json").write_text(json.dumps(items))

@@ -170,3 +170,15 @@ def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
     assert entries[0]["versions"]["torch"] == torch.__version__
     assert entries[0]["git_commit"] == git_commit()
     assert not (tmp_path / "run" / "config.json").exists()  # it was built by plain code, not by a config
+
+
+def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
+    """It needs no labels, and two items may be lesions of one picture without ids of their own."""
+    datalist = tmp_path / "datalist.json"
+    files = {"image": "a.png", "label": "a_label.png", "patient": "p7"}
+    items = [{**files, "lesion": number, "prompts": ["a lesion"]} for number in (1, 2)]
+    datalist.write_text(
+        json.dumps({"training": items, "test": [{**files, "image": "b.png", "patient": "p8"}]})
+    )
+    facts = RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
+    assert facts["split"] == {"training": {"a": "p7"}, "test": {"b": "p8"}}
