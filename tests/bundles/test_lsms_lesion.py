@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
+from tests.bundles.commands import run as command_line
 from tests.bundles.lesions import SENTENCES
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lsms_lesion"
@@ -118,6 +119,25 @@ def masks(data: Path, output: Path, item: dict[str, Any]) -> tuple[np.ndarray, n
     np.testing.assert_array_equal(written.affine, reference.affine)
     truth = np.asarray(reference.dataobj)[..., item["slice"]] == item["lesion"]
     return np.asarray(written.dataobj)[..., item["slice"]] == 1, truth
+
+
+@pytest.mark.slow
+def test_export_full_needs_nothing_but_its_folder(make: Make, run: Run, tmp_path: Path) -> None:
+    out, options = tmp_path / "full", ["--set", f"image_size={SIDE}"]
+    checkpoint = run.models / "model.pt"
+    command = ["-m", "tools.export_full", "--bundle", str(BUNDLE), "--checkpoint", str(checkpoint)]
+    command_line(*command, *options, "--out", str(out), cwd=BUNDLE.parents[1])
+
+    def logits(**weights: str) -> torch.Tensor:
+        workflow = make("inference.json", workflow_type="infer", device="cpu", image_size=SIDE, **weights)
+        workflow.initialize()
+        network = workflow.parser.get_parsed_content("network").eval()
+        image = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return network(image, list(SENTENCES.values()))
+
+    full = logits(checkpoint=str(out / "model.pt"), text_model=str(out / "text_encoder"))
+    torch.testing.assert_close(full, logits(checkpoint=str(checkpoint)), rtol=0, atol=1e-5)
 
 
 def test_paper_json_is_the_published_recipe() -> None:
