@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..text.prompts import check_prompt
-from .datalist import Case, load_json, parse_item, read_section
+from .datalist import Case, label_names, load_json, parse_item, read_section
 from .pictures import ENDINGS as PICTURE_ENDINGS
 from .readers import NIFTI_ENDINGS, ending_of
 
@@ -50,7 +50,9 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Referring
             its slice.
     """
     path = Path(path)
-    return read_section(path, load_json(path), section, lambda place, item: _parse(path, place, item))
+    content = load_json(path)
+    names = tuple(label_names(path, content).values()) if "labels" in content else ()
+    return read_section(path, content, section, lambda place, item: _parse(path, place, item, names))
 
 
 def is_picture(path: Path) -> bool:
@@ -58,11 +60,11 @@ def is_picture(path: Path) -> bool:
     return ending_of(path, PICTURE_ENDINGS) is not None
 
 
-def _parse(path: Path, place: str, item: Any) -> ReferringItem:
+def _parse(path: Path, place: str, item: Any, names: tuple[str, ...]) -> ReferringItem:
     fields = item if isinstance(item, dict) else {}
     slice_index = _number(path, place, "slice", fields.get("slice"), lowest=0)
     lesion = _number(path, place, "lesion", fields.get("lesion"), lowest=1)
-    case = parse_item(path, place, item)
+    case = parse_item(path, place, item, names=names)
     if case.label is None:
         raise InputError(f'{path}: {place} has no label map, expected "label": "PATH"; add it.')
     _check_slice(path, place, case.image, slice_index)

@@ -1,11 +1,11 @@
 """Whole volumes with their reference label maps, for validation and evaluation."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import ignite.distributed as idist
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
 from ..text.prompts import Prompt
@@ -65,11 +65,28 @@ class VolumeCases(Dataset[dict[str, Any]]):
         return {"image": image, "label": label, "prompts": prompts, "case": case.case}
 
 
-class CaseSampler(DistributedSampler[int]):
-    """All cases in order, shared by the processes; some come twice so that every process gets as many."""
+class CaseSampler(Sampler[int]):
+    """All cases in order, shared by the processes, each once: some processes may get one case more.
 
-    def __init__(self, dataset: VolumeCases) -> None:
-        super().__init__(dataset, num_replicas=idist.get_world_size(), rank=idist.get_rank(), shuffle=False)
+    So a mean over what the processes gather is that of one process. Engines refuse an empty loader: where
+    there are fewer cases than processes, every process gets all of them, which leaves a mean as it is.
+
+    Args:
+        dataset: whose items are shared out.
+        rank, world_size: this process and how many there are; None asks the process group.
+    """
+
+    def __init__(self, dataset: Sized, *, rank: int | None = None, world_size: int | None = None) -> None:
+        first = idist.get_rank() if rank is None else rank
+        processes = idist.get_world_size() if world_size is None else world_size
+        count = len(dataset)
+        self.mine = range(first, count, processes) if count >= processes else range(count)
+
+    def __len__(self) -> int:
+        return len(self.mine)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.mine)
 
 
 def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -27,6 +27,10 @@ from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_
 log = logging.getLogger(__name__)
 
 REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
+# A prompt's features differ in the last bits with its company. On a CPU, where a training that was resumed
+# ends bit for bit as one that was not, each is encoded alone. No GPU promises that: there many go together.
+ALONE_ON = ("cpu",)
+TEXTS_AT_ONCE = 64
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -49,6 +53,7 @@ class TextEncoder(nn.Module):
 
     Frozen (no parameter asks for gradients), it stays in eval mode whatever the parent does, runs without
     gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used last.
+    On a CPU they do not depend on the other prompts of a call, bit for bit.
     As soon as a parameter asks for gradients (`trainable`, or adapters put in later) every call encodes
     anew and gradients flow.
 
@@ -135,12 +140,13 @@ class TextEncoder(nn.Module):
         known = [(prompt, self._remembered.pop(prompt, None)) for prompt in wanted]
         rows = {prompt: row for prompt, row in known if row is not None}
         new = [prompt for prompt in wanted if prompt not in rows]
-        # The autocast of one call may not show in the features that later calls reuse. Nor may the company
-        # of a prompt: its features would differ in the last bits, and with them a training that was resumed.
+        # The autocast of one call may not show in the features that later calls reuse.
         device = next(self.parameters()).device
+        at_once = 1 if device.type in ALONE_ON else TEXTS_AT_ONCE
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            for prompt in new:
-                (rows[prompt],) = self._encode([prompt])
+            for first in range(0, len(new), at_once):
+                group = new[first : first + at_once]
+                rows.update(zip(group, self._encode(group), strict=True))
         self._remembered.update(rows)
         for prompt in list(self._remembered)[:-REMEMBERED_PROMPTS]:
             self._remembered.pop(prompt, None)

@@ -2,14 +2,14 @@
 
 from .batches import PreparePrompts, PrepareVolume
 from .checkpoints import BestCheckpoint, LoadCheckpoint
-from .pictures import ValidationPictures
+from .pictures import ReferredSlices, ValidationPictures, VolumeSlices
 from .precision import PrecisionInferer
 from .processes import LostNeighbour, end_processes, start_processes
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
 from .seeding import SeedIterations
 from .states import TrainingStates
-from .validation import VolumeDice
+from .validation import ValidateLastEpoch, VolumeDice
 from .watch import EpochFacts, ProgressLine
 
 __all__ = [
@@ -22,11 +22,14 @@ __all__ = [
     "PreparePrompts",
     "PrepareVolume",
     "ProgressLine",
+    "ReferredSlices",
     "RunRecord",
     "SeedIterations",
     "TrainingStates",
+    "ValidateLastEpoch",
     "ValidationPictures",
     "VolumeDice",
+    "VolumeSlices",
     "end_processes",
     "start_processes",
 ]

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from .. import __version__
-from ..data.datalist import SECTIONS, load_datalist
+from ..data.datalist import SECTIONS, load_json, parse_item
 from ..files import write_synced
 
 PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")
@@ -103,11 +103,13 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """{case: patient} of each section that there is."""
-    content = json.loads(datalist.read_text("utf-8"))
-    for section in SECTIONS:
-        if section in content:
-            yield section, {case.case: case.patient for case in load_datalist(datalist, section)}
+    """{case: patient} of each section that there is, whatever kind of items (organs, sentences) it has."""
+    content = load_json(datalist)
+    names = tuple(content.get("labels", {}).values())
+    for section in (name for name in SECTIONS if name in content):
+        items = enumerate(content[section])
+        cases = (parse_item(datalist, f"{section}[{index}]", item, names=names) for index, item in items)
+        yield section, {case.case: case.patient for case in cases}
 
 
 def _config_being_parsed() -> dict[str, Any] | None:

@@ -38,6 +38,7 @@ class TrainingStates:
             DistributedDataParallel), optimizer, learning-rate scheduler, best score. The trainer's gradient
             scaler, epoch and iteration are kept besides.
         settings: values that a run must share with the one that it continues, by name.
+        datalist: whose content it must share as well, since draws are numbers of its items.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
 
     Raises:
@@ -50,6 +51,7 @@ class TrainingStates:
         folder: str | os.PathLike[str],
         objects: Mapping[str, Any],
         settings: Mapping[str, Any],
+        datalist: str | os.PathLike[str] | None = None,
         keep: int = 2,
     ) -> None:
         if keep < 1:
@@ -57,6 +59,7 @@ class TrainingStates:
         self.folder = Path(folder)
         self.objects = dict(objects)
         self.settings = {name: str(value) for name, value in settings.items()}
+        self.datalist = datalist
         self.keep = keep
 
     def attach(self, engine: Engine) -> None:
@@ -65,6 +68,8 @@ class TrainingStates:
 
     def resume(self, engine: Engine) -> None:
         """Bring the engine and all objects to the newest sound state, where there is one."""
+        if self.datalist is not None:
+            self.settings["datalist_sha256"] = hashlib.sha256(Path(self.datalist).read_bytes()).hexdigest()
         settings = self._settings()
         found = newest_sound_state(self.folder)
         if idist.get_rank() == 0:

@@ -16,6 +16,8 @@ import huggingface_hub
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from tests.bundles.lesions import write_lesions
+
 REPOSITORY = Path(__file__).parents[2]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -30,6 +32,25 @@ TINY = {
     "prompts_per_slice": 2,
     "val_interval": 1,
 }
+
+
+TINY_LESIONS = {
+    "device": "cpu",
+    "image_size": 64,
+    "epochs": 2,
+    "draws_per_epoch": 48,
+    "batch_size": 4,
+    "prompts_per_picture": 2,
+    "val_interval": 1,
+}
+
+
+class AnyBundle(NamedTuple):
+    """A bundle with data to run its configs on, and overrides that make them small."""
+
+    root: Path
+    tiny: dict[str, Any]
+    data: Path
 
 
 class Run(NamedTuple):
@@ -57,6 +78,11 @@ def tiny() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny_lesions() -> dict[str, Any]:
+    return dict(TINY_LESIONS)
+
+
+@pytest.fixture(scope="session")
 def minilm() -> None:
     """Skip where the compact text encoder's files are not on this machine."""
     try:
@@ -74,6 +100,21 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command += ["--validation", "1", "--test", "1", "--seed", "5"]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, env=environment())
     return folder
+
+
+@pytest.fixture(scope="session")
+def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with pictures and slices of two lesions each, and their datalist."""
+    folder = tmp_path_factory.mktemp("lesions")
+    write_lesions(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["medvlm_organ", "lsms_lesion"])
+def any_bundle(request: pytest.FixtureRequest, minilm: None) -> AnyBundle:
+    """Each bundle in turn."""
+    tiny, data = {"medvlm_organ": (TINY, "phantoms"), "lsms_lesion": (TINY_LESIONS, "lesions")}[request.param]
+    return AnyBundle(REPOSITORY / "bundles" / request.param, dict(tiny), request.getfixturevalue(data))
 
 
 @pytest.fixture(scope="session")

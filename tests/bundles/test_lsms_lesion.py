@@ -2,7 +2,6 @@
 
 import csv
 import json
-import socket
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -15,19 +14,11 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
-BUNDLE = Path(__file__).parents[2] / "bundles" / "lsms_lesion"
-SIDE, SHAPE = 64, (72, 96)  # of the field, and of pictures
-SENTENCES = {1: "the lesion on the left", 2: "the lesion on the right"}
-TINY = {
-    "device": "cpu",
-    "image_size": SIDE,
-    "epochs": 2,
-    "draws_per_epoch": 48,
-    "batch_size": 4,
-    "prompts_per_picture": 2,
-    "val_interval": 1,
-}
+from tests.bundles.commands import run as command_line
+from tests.bundles.lesions import SENTENCES
 
+BUNDLE = Path(__file__).parents[2] / "bundles" / "lsms_lesion"
+SIDE = 64  # of the field
 Make = Callable[..., ConfigWorkflow]
 
 
@@ -39,70 +30,19 @@ class Run(NamedTuple):
     data: Path
 
 
-def labels_of(seed: int) -> np.ndarray:
-    """(H, W) uint8: lesion 1 in the left half of the picture, 2 in the right one."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(SHAPE, np.uint8)
-    for value, first in ((1, 4), (2, 52)):
-        row, column = rng.integers(6, 40), first + rng.integers(0, 16)
-        labels[row : row + 22, column : column + 20] = value
-    return labels
-
-
-def grey_of(labels: np.ndarray, seed: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).integers(0, 20, SHAPE)
-    return (40 + 140 * (labels > 0) + noise).astype(np.uint8)
-
-
-def write_volume(folder: Path, name: str, seed: int) -> None:
-    """A volume of three slices, the middle one with lesions, whose "left" is the patient's."""
-    labels = labels_of(seed)
-    hu = np.where(labels > 0, 180, 0) + np.random.default_rng(seed).integers(-20, 20, SHAPE)
-    for kind, plane in (("images", hu), ("labels", labels)):
-        # (rows, columns) of the picture are posterior and, left in text being left in picture, the right: RPS
-        voxels = np.stack([np.zeros_like(plane), plane, np.zeros_like(plane)], axis=-1).astype(np.int16)
-        image = nib.Nifti1Image(voxels.transpose(1, 0, 2), np.diag([1.0, -1.0, 3.0, 1.0]))
-        nib.save(image, folder / kind / f"{name}.nii.gz")
-
-
-@pytest.fixture(scope="session")
-def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures and two slices with two lesions each, and their datalist."""
-    folder = tmp_path_factory.mktemp("lesions")
-    items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
-    for kind in ("images", "labels"):
-        (folder / kind).mkdir()
-    for seed in range(12):
-        volume = seed in (0, 11)
-        name = f"p{seed:02d}" + (".nii.gz" if volume else ".png")
-        if volume:
-            write_volume(folder, f"p{seed:02d}", seed)
-        else:
-            labels = labels_of(seed)
-            Image.fromarray(labels).save(folder / "labels" / name)
-            Image.fromarray(grey_of(labels, seed)).save(folder / "images" / name)
-        section = "training" if seed < 8 else "validation" if seed == 8 else "test"
-        for value, sentence in SENTENCES.items():
-            files = {"image": f"images/{name}", "label": f"labels/{name}", "patient": str(seed)}
-            where = {"slice": 1} if volume else {}
-            items[section].append(
-                {**files, **where, "lesion": value, "prompts": [sentence], "case": f"p{seed:02d}-{value}"}
-            )
-    (folder / "datalist.json").write_text(json.dumps({"labels": {"1": "lesion"}, **items}))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def make(workflows_of: Callable[[Path], Make]) -> Make:
     return workflows_of(BUNDLE)
 
 
 @pytest.fixture(scope="session")
-def run(make: Make, lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    make: Make, tiny_lesions: dict[str, Any], lesions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """A tiny training through train.json, started in a folder that is not the bundle's."""
     folder = tmp_path_factory.mktemp("trained")
     places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "logs")}
-    overrides = {**TINY, "dataset_dir": str(lesions), **places}
+    overrides = {**tiny_lesions, "dataset_dir": str(lesions), **places}
     with chdir(folder):
         workflow = make("train.json", **overrides)
         workflow.initialize()
@@ -181,27 +121,23 @@ def masks(data: Path, output: Path, item: dict[str, Any]) -> tuple[np.ndarray, n
     return np.asarray(written.dataobj)[..., item["slice"]] == 1, truth
 
 
-def test_multi_gpu_config_has_all_properties(
-    make: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}
-    for name, value in group.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.chdir(tmp_path)
-    overrides = {**run.overrides, "ckpt_dir": str(tmp_path / "m"), "output_dir": str(tmp_path / "o")}
-    workflow = make("train.json", "multi_gpu_train.json", **overrides)
-    workflow.initialize()
-    try:
-        assert workflow.check_properties() == []
-        network = workflow.parser.get_parsed_content("network")
-        assert isinstance(network, torch.nn.parallel.DistributedDataParallel)
-        assert network.module is workflow.parser.get_parsed_content("model")
-    finally:
-        workflow.finalize()
-    assert not torch.distributed.is_initialized()
+@pytest.mark.slow
+def test_export_full_needs_nothing_but_its_folder(make: Make, run: Run, tmp_path: Path) -> None:
+    out, options = tmp_path / "full", ["--set", f"image_size={SIDE}"]
+    checkpoint = run.models / "model.pt"
+    command = ["-m", "tools.export_full", "--bundle", str(BUNDLE), "--checkpoint", str(checkpoint)]
+    command_line(*command, *options, "--out", str(out), cwd=BUNDLE.parents[1])
+
+    def logits(**weights: str) -> torch.Tensor:
+        workflow = make("inference.json", workflow_type="infer", device="cpu", image_size=SIDE, **weights)
+        workflow.initialize()
+        network = workflow.parser.get_parsed_content("network").eval()
+        image = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return network(image, list(SENTENCES.values()))
+
+    full = logits(checkpoint=str(out / "model.pt"), text_model=str(out / "text_encoder"))
+    torch.testing.assert_close(full, logits(checkpoint=str(checkpoint)), rtol=0, atol=1e-5)
 
 
 def test_paper_json_is_the_published_recipe() -> None:

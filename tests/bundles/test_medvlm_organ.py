@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import re
-import socket
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -230,33 +229,6 @@ def test_evaluation_scores_as_numpy_does(
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
     assert {"volumes", "slices"} <= summary.keys()
     assert (tmp_path / "scores" / "slices.csv").is_file()
-
-
-def test_multi_gpu_config_has_all_properties(
-    make_workflow: Callable[..., ConfigWorkflow],
-    trained: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One process on the CPU; two of them stand in test_command_lines.py."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}
-    for name, value in group.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.chdir(tmp_path)
-    overrides = {**trained.overrides, "ckpt_dir": str(tmp_path / "m"), "output_dir": str(tmp_path / "o")}
-    workflow = make_workflow("train.json", "multi_gpu_train.json", **overrides)
-    workflow.initialize()
-    try:
-        assert workflow.check_properties() == []
-        network = workflow.parser.get_parsed_content("network")
-        assert isinstance(network, torch.nn.parallel.DistributedDataParallel)
-        assert network.module is workflow.parser.get_parsed_content("model")
-    finally:
-        workflow.finalize()
-    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize(

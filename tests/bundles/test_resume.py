@@ -1,4 +1,4 @@
-"""A real training, killed between and during the writing of its states, against one that was left alone."""
+"""A real training of each bundle, killed between and during the writing of its states, and one left alone."""
 
 import os
 import signal
@@ -69,13 +69,14 @@ class Training(NamedTuple):
 
 
 @pytest.fixture
-def make_training(bundle: Path, minilm: None, tiny: dict[str, Any], phantoms: Path, tmp_path: Path) -> Any:
+def make_training(any_bundle: Any, tmp_path: Path) -> Any:
     def make(name: str) -> Training:
         folder = tmp_path / name
         folder.mkdir()
-        changes = {**tiny, "epochs": EPOCHS, "draws_per_epoch": 16, "dataset_dir": phantoms, "num_workers": 1}
-        changes |= {"ckpt_dir": folder / "models", "output_dir": folder / "logs", "bundle_root": bundle}
-        changes |= {"config_file": bundle / "configs" / "train.json"}
+        changes = {**any_bundle.tiny, "epochs": EPOCHS, "draws_per_epoch": 16, "num_workers": 1}
+        changes |= {"dataset_dir": any_bundle.data, "bundle_root": any_bundle.root}
+        changes |= {"ckpt_dir": folder / "models", "output_dir": folder / "logs"}
+        changes |= {"config_file": any_bundle.root / "configs" / "train.json"}
         options = [part for key, value in changes.items() for part in (f"--{key}", str(value))]
         return Training(folder, [sys.executable, "-m", "monai.bundle", "run", "training", *options])
 

@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark training",
         description="Slices a second of the loader alone, of the step alone on random tensors, and of both "
-        "together; milliseconds to read one slice in each way there is; on a GPU, model FLOP utilisation. "
+        "together: with the same words in every step, and with those drawn, of which new ones are encoded; "
+        "milliseconds to read one slice in each way there is; on a GPU, model FLOP utilisation. "
         "Weights are random: speed depends on sizes alone.",
     )
     add = parser.add_argument
@@ -78,7 +79,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         persistent_workers=options.workers > 0,
         pin_memory=options.device != "cpu",
     )
-    step = Step(network, torch.device(options.device), amp=options.amp)
+    step = Step(network, torch.device(options.device), amp=options.amp, prompts=data.prompts_per_slice)
     given = step.random_batch(next(iter(loader)))
     step(given)  # encodes the texts, chooses kernels
     speeds = _speeds(loader, step, given, options)
@@ -102,18 +103,23 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 class Step:
     """One optimiser step, as the bundle's trainer makes it."""
 
-    def __init__(self, network: "MedVLM", device: "torch.device", *, amp: bool) -> None:
+    def __init__(self, network: "MedVLM", device: "torch.device", *, amp: bool, prompts: int) -> None:
         import torch
         from monai.losses import DiceLoss
 
-        from common.losses import WeightedSum
+        from common.losses import PromptCompetition, WeightedSum
         from common.training import PrecisionInferer
 
         self.network, self.device = network, device
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4)
-        parts = {"dice": DiceLoss(sigmoid=True), "bce": torch.nn.BCEWithLogitsLoss()}
-        self.loss = WeightedSum(parts)
+        self.loss = WeightedSum(
+            {
+                "dice": DiceLoss(sigmoid=True, smooth_nr=0.0),
+                "bce": torch.nn.BCEWithLogitsLoss(),
+                "competition": PromptCompetition(prompts),
+            }
+        )
         self.inferer = PrecisionInferer(amp=amp)
 
     def __call__(self, batch: Batch) -> None:
@@ -149,10 +155,9 @@ class Step:
 def _speeds(
     loader: "DataLoader[Batch]", step: Step, given: Batch, options: argparse.Namespace
 ) -> dict[str, float]:
-    """Median slices a second; the three ways take turns, so that other load meets all of them."""
+    """Median slices a second; the ways take turns, so that other load meets all of them."""
     batches: Iterator[Batch] = (batch for epoch in cycle([loader]) for batch in epoch)
     next(batches)
-    prompts = given["prompt"]  # the same words in every step: what a text costs once is no matter here
 
     def load() -> None:
         for _ in islice(batches, options.steps):
@@ -162,11 +167,16 @@ def _speeds(
         for _ in range(options.steps):
             step(given)
 
-    def both() -> None:
+    def train(words: list[str] | None) -> None:
         for batch in islice(batches, options.steps):
-            step({**batch, "prompt": prompts})
+            step(batch if words is None else {**batch, "prompt": words})
 
-    ways: dict[str, Callable[[], None]] = {"loader": load, "step": compute, "together": both}
+    ways: dict[str, Callable[[], None]] = {
+        "loader": load,
+        "step": compute,
+        "together": lambda: train(given["prompt"]),  # which are encoded already
+        "words as drawn": lambda: train(None),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(options.rounds):
         for name, way in ways.items():
@@ -216,7 +226,7 @@ def _dataset(
     cases: Any, names: dict[int, str], size: int, options: argparse.Namespace, *, store: Path
 ) -> "OrganSlices":
     from common.data import OrganSlices
-    from tools.study.openkbp import augmentation  # the same as the bundle's
+    from tools.study.training import augmentation  # the same as the bundle's
 
     return OrganSlices(
         cases,
@@ -224,6 +234,7 @@ def _dataset(
         size=size,
         length=10**6,
         prompts_per_slice=options.prompts,
+        noise=0.2,
         level_block=options.batch_size,
         transform=augmentation(),
         store=store,
@@ -269,7 +280,8 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|",
         f"| loader alone | {speeds['loader']:.1f} |",
         f"| step alone, random tensors | {speeds['step']:.1f} |",
-        f"| both together | {speeds['together']:.1f} |",
+        f"| both together, the same words in every step | {speeds['together']:.1f} |",
+        f"| both together, words as drawn | {speeds['words as drawn']:.1f} |",
         "",
         f"Together: {speeds['together'] / slower:.0%} of the slower one alone.",
         f"A step takes {results['tflop_a_step']:.3g} TFLOP: {results['tflops']:.3g} TFLOP/s alone.",

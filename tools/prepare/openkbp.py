@@ -22,7 +22,6 @@ there a slice is black but for the organs, and its image is the answer. Such sli
 """
 
 import csv
-import json
 import lzma
 import zlib
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ from common.data.volumes import read_labels
 from common.errors import InputError
 from common.files import atomic_path
 
+from ._layout import Source, write_datalist
+
 SIDE = 128
 HU_OFFSET = 1000
 # File name of each structure and its name here; label values are 1, 2, ... in this order.
@@ -51,15 +52,19 @@ ORGANS = {
     "Larynx": "larynx",
     "Mandible": "mandible",
 }
+LABELS = dict(enumerate(ORGANS.values(), start=1))
 # 44, 8 and 12 of the 64 patients for whom the project's numbers are given.
 SHARES = {"training": Fraction(44, 64), "validation": Fraction(8, 64), "test": Fraction(12, 64)}
 SPLIT_SEED = 0
-NOTES = {
-    "name": "OpenKBP",
-    "description": "CT of the head and neck, HU, with organs at risk; converted from sparse arrays",
-    "reference": 'A. Babier et al., "OpenKBP", Medical Physics 48, 5549-5561 (2021)',
-    "licence": "MIT (repository); patients from public TCIA collections",
-}
+SOURCE = Source(
+    name="OpenKBP",
+    description="CT of the head and neck, HU, with organs at risk; converted from sparse arrays",
+    reference='A. Babier et al., "OpenKBP", Medical Physics 48, 5549-5561 (2021)',
+    licence="MIT (repository); patients from public TCIA collections",
+    where="https://github.com/ababier/open-kbp, folder provided-data.",
+    layout="folders pt_N (as split.csv lists them, where there is one) with ct.csv (or ct.csv.xz), "
+    "voxel_dimensions.csv and a CSV file for each structure",
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,12 @@ class Patient:
         plain = self.folder / "ct.csv"
         return plain if plain.is_file() else self.folder / "ct.csv.xz"
 
+    def wanted(self) -> list[Path]:
+        """Files that have to be there."""
+        organs = self.structures or ("(any organ)",)
+        named = [self.folder / f"{organ}.csv" for organ in organs]
+        return [self.ct, self.folder / "voxel_dimensions.csv", *named]
+
 
 def prepare(source: Path, out: Path) -> None:
     """Convert the patients under `source` to `out`/images, `out`/labels (.nii.gz) and `out`/datalist.json.
@@ -91,8 +102,8 @@ def prepare(source: Path, out: Path) -> None:
     patients = find_patients(source)
     for patient in tqdm(patients, desc="openkbp", unit="patient"):
         _convert(patient, out)
-    path = write_datalist(patients, out)
-    print(f"{len(patients)} patients in {path}")
+    cases = [_case(patient, out) for patient in patients]
+    write_datalist(out, SOURCE.notes(), LABELS, split_by_patient(cases, SHARES, SPLIT_SEED))
 
 
 def find_patients(source: Path) -> list[Patient]:
@@ -114,32 +125,12 @@ def find_patients(source: Path) -> list[Patient]:
         patients = [
             Patient(folder, _structures(folder)) for folder in source.glob("**/pt_*") if folder.is_dir()
         ]
-    if not patients:
-        raise InputError(
-            f"{source}: no split.csv and no folders pt_* found, expected the layout of "
-            "github.com/ababier/open-kbp; give its provided-data folder as --source."
-        )
-    _check_complete(source, patients)
+    SOURCE.check_complete(source, [file for patient in patients for file in patient.wanted()])
     return sorted(patients, key=lambda patient: (len(patient.name), patient.name))
 
 
 def _structures(folder: Path) -> tuple[str, ...]:
     return tuple(organ for organ in ORGANS if (folder / f"{organ}.csv").is_file())
-
-
-def _check_complete(source: Path, patients: list[Patient]) -> None:
-    missing = []
-    for patient in patients:
-        wanted = [patient.ct, patient.folder / "voxel_dimensions.csv"]
-        wanted += [patient.folder / f"{organ}.csv" for organ in patient.structures or ["(any organ)"]]
-        missing += [str(file.relative_to(source)) for file in wanted if not file.is_file()]
-    if missing:
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        raise InputError(
-            f"{source}: {len(missing)} files of {len(patients)} patients are missing "
-            f"({', '.join(missing[:10])}{more}), so the download is incomplete or of another layout; "
-            "fetch it again."
-        )
 
 
 def _convert(patient: Patient, out: Path) -> None:
@@ -197,30 +188,12 @@ def world_affine(spacing_mm: np.ndarray) -> np.ndarray:
     return affine
 
 
-def write_datalist(patients: list[Patient], out: Path) -> Path:
-    """Write `out`/datalist.json, split by patient, and return its path.
-
-    An item's "targets" are the organs that its label map holds: contoured, and in slices not left blank.
-    """
-    cases = []
-    for patient in patients:
-        image, label = _outputs(patient, out)
-        present = np.unique(read_labels(label).slices)
-        targets = tuple(name for value, name in enumerate(ORGANS.values(), start=1) if value in present)
-        cases.append(Case(patient.name, image, label, patient.name, targets))
-    split = split_by_patient(cases, SHARES, SPLIT_SEED)
-    content = NOTES | {"labels": {str(value): name for value, name in enumerate(ORGANS.values(), start=1)}}
-    sections = {name: [_item(case, out) for case in part] for name, part in split.items()}
-    path = out / "datalist.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content | sections, indent=1) + "\n")
-    return path
-
-
-def _item(case: Case, out: Path) -> dict[str, object]:
-    files = {"image": case.image, "label": case.label}
-    relative = {kind: file.relative_to(out).as_posix() for kind, file in files.items() if file is not None}
-    return {"case": case.case, **relative, "patient": case.patient, "targets": list(case.targets)}
+def _case(patient: Patient, out: Path) -> Case:
+    """A converted patient; its targets are what its label map holds: contoured, in slices not left blank."""
+    image, label = _outputs(patient, out)
+    present = np.unique(read_labels(label).slices)
+    targets = tuple(name for value, name in LABELS.items() if value in present)
+    return Case(patient.name, image, label, patient.name, targets)
 
 
 def _outputs(patient: Patient, out: Path) -> tuple[Path, Path]:

@@ -25,41 +25,47 @@ from typing import Any
 
 from common.data.datalist import Case, split_by_patient
 from common.errors import InputError
-from common.files import atomic_path
 from common.weights import first_few
+
+from ._layout import Source, patients_in_two, write_datalist
 
 VALIDATION_SHARE = Fraction(1, 10)  # of the subjects of "train"
 SPLIT_SEED = 0
-NOTES = {
-    "name": "QaTa-COV19",
-    "description": "Chest X-rays with COVID-19 infections and LViT's sentences",
-    "reference": "A. Degerli et al., ICIP 2022; Z. Li et al., IEEE TMI 43, 96-107 (2024)",
-    "licence": "research use",
-    "labels": {"1": "lesion"},
-}
+LABELS = {1: "lesion"}
+SOURCE = Source(
+    name="QaTa-COV19",
+    description="Chest X-rays with COVID-19 infections and LViT's sentences",
+    reference="A. Degerli et al., ICIP 2022; Z. Li et al., IEEE TMI 43, 96-107 (2024)",
+    licence="research use",
+    where="X-rays and masks: www.kaggle.com/datasets/aysendegerli/qatacov19-dataset; the sentences: the "
+    "authors of LViT (https://github.com/HUANGLIZI/LViT) or SGSeg.",
+    layout="annotation.json, train/images/NAME.png, train/masks/mask_NAME.png, and the same in valid/",
+)
 
 
 def prepare(source: Path, out: Path) -> None:
-    """Write `out`/datalist.json with the absolute paths of the files under `source`; nothing is copied.
+    """Write `out`/datalist.json; nothing is copied.
 
-    "valid" becomes the test section, and a tenth of the subjects of "train" the validation section.
+    "valid" becomes the test section, and a tenth of the subjects of "train" the validation section. A subject
+    in both parts is reported and leaves the training.
 
     Raises:
         InputError: files are missing or broken in `source`, or `out` cannot be written.
     """
     captions = read_captions(source)
     parts = {part: _cases(source, part, names) for part, names in captions.items()}
+    files = [file for cases in parts.values() for case in cases for file in (case.image, case.label) if file]
+    SOURCE.check_complete(source.resolve(), files)
+    if twice := patients_in_two(parts):
+        parts["train"] = [case for case in parts["train"] if case.patient not in twice]
+        print(
+            f"warning: {len(twice)} subjects are in both parts ({first_few(list(twice))}); they stay in the "
+            "test section and their other pictures are left out."
+        )
     shares = {"training": 1 - VALIDATION_SHARE, "validation": VALIDATION_SHARE}
     split = split_by_patient(parts["train"], shares, SPLIT_SEED) | {"test": parts["valid"]}
-    sentences = captions["train"] | captions["valid"]
-    sections = {
-        section: [_item(case, sentences[case.case]) for case in cases] for section, cases in split.items()
-    }
-    path = out / "datalist.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(NOTES | sections, indent=1) + "\n", encoding="utf-8")
-    counts = ", ".join(f"{len(items)} {section}" for section, items in sections.items())
-    print(f"{counts} pictures in {path}")
+    sentences = {name: [text] for texts in captions.values() for name, text in texts.items()}
+    write_datalist(out, SOURCE.notes(), LABELS, split, sentences)
 
 
 def read_captions(source: Path) -> dict[str, dict[str, str]]:
@@ -81,7 +87,8 @@ def read_captions(source: Path) -> dict[str, dict[str, str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read as QaTa-COV19's captions ({error!r}), expected "
-            '{"train": [{"image_path": ..., "caption": ...}], "valid": [...]}; fetch it again.'
+            '{"train": [{"image_path": ..., "caption": ...}], "valid": [...]}; fetch it again. '
+            f"Get it: {SOURCE.where} Licence: {SOURCE.licence}."
         ) from error
 
 
@@ -92,22 +99,9 @@ def subject(name: str) -> str:
 
 
 def _cases(source: Path, part: str, names: Mapping[str, str]) -> list[Case]:
-    root = source.resolve() / part
-    cases = [
-        Case(name, root / "images" / f"{name}.png", root / "masks" / f"mask_{name}.png", subject(name), ())
+    images, masks = (source.resolve() / part / kind for kind in ("images", "masks"))
+    labels = tuple(LABELS.values())
+    return [
+        Case(name, images / f"{name}.png", masks / f"mask_{name}.png", subject(name), labels)
         for name in names
     ]
-    missing = [
-        str(file) for case in cases for file in (case.image, case.label) if not Path(str(file)).is_file()
-    ]
-    if missing:
-        raise InputError(
-            f"{source}: {len(missing)} files of {len(cases)} pictures are missing ({first_few(missing)}), so "
-            "the download is incomplete or of another layout; fetch it again."
-        )
-    return cases
-
-
-def _item(case: Case, sentence: str) -> dict[str, Any]:
-    files = {"image": str(case.image), "label": str(case.label)}
-    return {"case": case.case, **files, "patient": case.patient, "prompts": [sentence]}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.data.datalist import Case
-from common.data.volume_cases import VolumeCases, only_item
+from common.data.volume_cases import CaseSampler, VolumeCases, only_item
 from common.errors import InputError
 from common.text.prompts import Prompt
 from common.text.vocabulary import Vocabulary
@@ -78,3 +78,17 @@ def test_a_case_without_the_asked_organs_is_left_out_aloud(
     kept = VolumeCases(cases, label_names={1: "liver"})
     assert [kept[index]["case"] for index in range(len(kept))] == ["p1"]
     assert "left out: 1 cases" in caplog.text
+
+
+@pytest.mark.parametrize(("count", "world_size"), [(5, 2), (4, 4), (1, 1), (7, 3)])
+def test_processes_share_the_cases_and_none_comes_twice(count: int, world_size: int) -> None:
+    shares = [list(CaseSampler(range(count), rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert sorted(index for share in shares for index in share) == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_every_process_has_all_cases_where_there_are_too_few_to_share() -> None:
+    """An engine refuses an empty loader; repeated equally, they leave a mean as it is."""
+    for rank in range(3):
+        sampler = CaseSampler(range(2), rank=rank, world_size=3)
+        assert (len(sampler), list(sampler)) == (2, [0, 1])

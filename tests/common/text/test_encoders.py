@@ -163,6 +163,21 @@ def test_frozen_encodes_every_prompt_once_and_pads_to_the_longest_of_the_call(be
     assert calls == [1, 1, 1]
 
 
+def test_on_a_gpu_new_prompts_go_together(folder, monkeypatch):
+    """The way that is taken there, here on the CPU: fewer calls, and features equal but for rounding."""
+    one_by_one = TextEncoder(str(folder), max_tokens=limit(folder))(PROMPTS)
+    monkeypatch.setattr(encoders, "ALONE_ON", ())
+    monkeypatch.setattr(encoders, "TEXTS_AT_ONCE", 2)
+    encoder = TextEncoder(str(folder), max_tokens=limit(folder))
+    calls = count_calls(encoder)
+    encoder(PROMPTS[:1])
+    together = encoder(PROMPTS)
+    assert calls == [1, 2, 1]
+    assert torch.equal(together.mask, one_by_one.mask)
+    torch.testing.assert_close(together.tokens, one_by_one.tokens, rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.embedded, one_by_one.embedded, rtol=0, atol=1e-5)
+
+
 def test_the_least_recently_used_prompt_is_forgotten(bert, monkeypatch):
     monkeypatch.setattr(encoders, "REMEMBERED_PROMPTS", 2)
     encoder = TextEncoder(str(bert), max_tokens=24)

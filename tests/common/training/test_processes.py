@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common.errors import InputError
 from common.training import start_processes
@@ -61,7 +62,23 @@ def datalist(tmp_path: Path) -> Path:
     content = {"labels": {"1": "liver", "2": "spleen"}, "training": items[:2], "validation": items[2:]}
     path = tmp_path / "datalist.json"
     path.write_text(json.dumps(content))
+    write_lesions(tmp_path)
     return path
+
+
+def write_lesions(folder: Path) -> None:
+    """Five pictures of noise, an odd number too, with a lesion and a sentence each."""
+    rng = np.random.default_rng(1)
+    items = []
+    for name in ("l1", "l2", "l3", "l4", "l5"):
+        lesion = np.zeros((20, 30), np.uint8)
+        lesion[4:16, rng.integers(1, 8) : rng.integers(12, 28)] = 1
+        grey = rng.integers(0, 120, lesion.shape) + 100 * lesion
+        for kind, pixels in (("image", grey), ("label", lesion)):
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}_{kind}.png")
+        files = {"image": f"{name}_image.png", "label": f"{name}_label.png"}
+        items.append({**files, "case": name, "lesion": 1, "prompts": ["the lesion"]})
+    (folder / "lesions.json").write_text(json.dumps({"labels": {"1": "lesion"}, "test": items}))
 
 
 @pytest.mark.slow
@@ -69,7 +86,7 @@ def test_two_processes_are_one_with_the_double_batch(
     datalist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients, validation score and evaluation tables."""
-    from tests.common.training.worker import evaluation, gradients
+    from tests.common.training.worker import evaluation, gradients, lesions
 
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
@@ -90,6 +107,7 @@ def test_two_processes_are_one_with_the_double_batch(
     assert done.returncode == 0, done.stderr[-2000:]
     gradients(datalist, one)
     evaluation(datalist, one)
+    lesions(datalist, one)
 
     expected, found = (torch.load(folder / "gradients.pt", weights_only=True) for folder in (one, two))
     assert expected.keys() == found.keys()
@@ -101,9 +119,16 @@ def test_two_processes_are_one_with_the_double_batch(
     assert 0.5 < metrics["dice"] < 1.0
     for rank in (0, 1):
         assert json.loads((two / f"metrics-{rank}.json").read_text()) == metrics
-    rows = [(folder / "report" / "volumes.csv").read_text().splitlines() for folder in (one, two)]
-    assert len(rows[0]) == 1 + 3 * 2
-    assert sorted(rows[0]) == sorted(rows[1])
+    alone = json.loads((one / "lesions-0.json").read_text())["dice"]
+    assert 0.3 < alone < 0.99
+    for rank in (0, 1):
+        assert json.loads((two / f"lesions-{rank}.json").read_text())["dice"] == pytest.approx(
+            alone, rel=1e-12
+        )
+    for report, count in (("report", 3 * 2), ("lesions", 5)):
+        rows = [(folder / report / "volumes.csv").read_text().splitlines() for folder in (one, two)]
+        assert len(rows[0]) == 1 + count
+        assert sorted(rows[0]) == sorted(rows[1])
 
 
 @pytest.mark.slow

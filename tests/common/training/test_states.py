@@ -23,7 +23,7 @@ DATA = [torch.full((4, 3), float(number)) for number in range(STEPS)]
 class Run:
     """A small training with dropout, Adam and a schedule; `losses` by iteration."""
 
-    def __init__(self, folder: Path, *, keep: int = 2, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, datalist: Path | None = None, **settings: Any) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.1)
@@ -33,7 +33,9 @@ class Run:
         SeedIterations(7).attach(self.engine)
         self.engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.scheduler.step())
         objects = {"network": self.network, "optimizer": self.optimizer, "scheduler": self.scheduler}
-        TrainingStates(folder=folder, objects=objects, settings=settings, keep=keep).attach(self.engine)
+        TrainingStates(
+            folder=folder, objects=objects, settings=settings, datalist=datalist, keep=keep
+        ).attach(self.engine)
 
     def _step(self, engine: Engine, batch: torch.Tensor) -> None:
         self.network.train()
@@ -148,6 +150,19 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         Run(tmp_path, learning_rate=0.2, epochs=6).until(2)
     with pytest.raises(InputError, match="preset was not set and is paper"):
         Run(tmp_path, learning_rate=0.1, epochs=6, preset="paper").until(2)
+
+
+def test_other_data_is_refused_and_the_same_in_another_place_is_not(tmp_path: Path) -> None:
+    datalist, moved = tmp_path / "datalist.json", tmp_path / "moved.json"
+    for path in (datalist, moved):
+        path.write_text('{"training": ["a.nii.gz"]}')
+    Run(tmp_path / "states", datalist=datalist).until(1)
+    assert Run(tmp_path / "states", datalist=moved).until(2).engine.state.epoch == 2
+    moved.write_text('{"training": ["b.nii.gz"]}')
+    with pytest.raises(
+        InputError, match=r"datalist_sha256 was f9ffbd1491.* and is .*; give the same settings"
+    ):
+        Run(tmp_path / "states", datalist=moved).until(3)
 
 
 def test_a_finished_run_says_that_there_is_nothing_to_do(

@@ -5,13 +5,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
+from monai.engines import SupervisedEvaluator
+from monai.handlers import ValidationHandler
 
 from common.data.volumes import Grid, Volume
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
-from common.training import VolumeDice
+from common.training import ValidateLastEpoch, VolumeDice
 
 PROMPTS = [
     Prompt("liver", "liver", 1),
@@ -118,3 +121,23 @@ def test_a_case_that_comes_twice_counts_once() -> None:
     engine = Engine(lambda _engine, batch: batch)
     VolumeDice().attach(engine, "dice")
     assert engine.run([missed, right, right]).metrics["dice"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "interval", "expected"), [(5, 2, [2, 4, 5]), (4, 2, [2, 4]), (3, 10, [3]), (2, 1, [1, 2])]
+)
+def test_the_last_epoch_is_validated_once(epochs: int, interval: int, expected: list[int]) -> None:
+    """Beside MONAI's handler, as in the bundles' configs."""
+    seen: list[int] = []
+    validator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=[0],
+        network=torch.nn.Identity(),
+        iteration_update=lambda engine, _batch: seen.append(engine.state.epoch),
+        decollate=False,
+    )
+    trainer = Engine(lambda _engine, _batch: None)
+    ValidationHandler(interval=interval, validator=validator).attach(trainer)
+    ValidateLastEpoch(validator=validator, interval=interval).attach(trainer)
+    trainer.run([0], max_epochs=epochs)
+    assert seen == expected

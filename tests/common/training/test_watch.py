@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, State
 from monai.losses import DiceCELoss, DiceLoss
 from torch import nn
 
@@ -20,7 +20,7 @@ from common.inference.segmentation import Segmentation, summarise
 from common.losses import WeightedSum
 from common.text.prompts import Prompt
 from common.training import EpochFacts, PrecisionInferer, ProgressLine, ValidationPictures
-from common.training.pictures import draw_case
+from common.training.pictures import ReferredSlices, VolumeSlices, draw
 from common.training.record import RunRecord, git_commit
 
 
@@ -113,9 +113,18 @@ def drawn() -> tuple[Volume, Volume, Segmentation]:
     return volume(image), volume(reference), Segmentation(labels, results, {})
 
 
+def state_of(batch: Any, image: Any, label: Any, pred: Any) -> State:
+    state = State()
+    state.batch = batch
+    output = {"image": image, "label": label, "pred": pred}
+    state.output = [output] if isinstance(batch, list) else output
+    return state
+
+
 def test_picture_has_a_row_a_prompt_and_the_masks_where_they_are(drawn: Any) -> None:
     image, reference, found = drawn
-    figure = draw_case(image, reference, found, prompts=4, window_hu=(-160, 240))
+    state = state_of({"case": "a"}, image, reference, found)
+    figure = draw(VolumeSlices(prompts=4)(state))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["the liver, slice 2", "truth", "prediction", "$1+1, slice 1", "truth", "prediction"]
     truth, prediction = (
@@ -123,9 +132,25 @@ def test_picture_has_a_row_a_prompt_and_the_masks_where_they_are(drawn: Any) -> 
     )
     np.testing.assert_array_equal(truth, reference.slices[2] == 1)
     np.testing.assert_array_equal(prediction, found.labels[2] == 1)
-    assert len(draw_case(image, reference, found, prompts=1, window_hu=(-160, 240)).axes) == 3
+    assert len(draw(VolumeSlices(prompts=1)(state)).axes) == 3
     with pytest.raises(InputError, match="pictures: found -1, expected 0 or more"):
         ValidationPictures(output_dir="nowhere", cases=-1)
+
+
+def test_picture_of_a_referred_lesion_lies_over_the_masks_in_the_files_own_pixels() -> None:
+    """The network's field of 8 x 8 pixels is drawn over a file of 3 rows and 6 columns, 2 mm x 1 mm each."""
+    field = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    label, pred = torch.zeros(1, 3, 6), torch.zeros(1, 3, 6)
+    label[0, 1, 2], pred[0, 2, 4] = 1, 1
+    item = {"case": "p1-2", "prompt": "the $left$ one", "spacing_mm": torch.tensor([2.0, 1.0])}
+    (row,) = ReferredSlices()(state_of([item], field, label, pred))
+    assert (row.case, row.title, row.aspect) == ("p1-2", "the $left$ one", 2.0)
+    figure = draw([row])
+    for axes, mask in zip(figure.axes[1:], (label, pred), strict=True):
+        below, above = axes.images
+        assert list(below.get_extent()) == list(above.get_extent()) == [0, 6, 3, 0]
+        np.testing.assert_array_equal(np.asarray(below.get_array()), field[0].numpy())
+        np.testing.assert_array_equal(np.asarray(above.get_array())[..., 3] > 0, mask[0].numpy() > 0)
 
 
 def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
@@ -145,3 +170,15 @@ def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
     assert entries[0]["versions"]["torch"] == torch.__version__
     assert entries[0]["git_commit"] == git_commit()
     assert not (tmp_path / "run" / "config.json").exists()  # it was built by plain code, not by a config
+
+
+def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
+    """It needs no labels, and two items may be lesions of one picture without ids of their own."""
+    datalist = tmp_path / "datalist.json"
+    files = {"image": "a.png", "label": "a_label.png", "patient": "p7"}
+    items = [{**files, "lesion": number, "prompts": ["a lesion"]} for number in (1, 2)]
+    datalist.write_text(
+        json.dumps({"training": items, "test": [{**files, "image": "b.png", "patient": "p8"}]})
+    )
+    facts = RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
+    assert facts["split"] == {"training": {"a": "p7"}, "test": {"b": "p8"}}

@@ -11,19 +11,31 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.handlers import from_engine
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from common.data import CaseSampler, EpochSampler, OrganSlices, VolumeCases, collate_slices, only_item
+from common.data import (
+    CaseSampler,
+    EpochSampler,
+    MaskInOwnGridd,
+    OrganSlices,
+    ReferringCases,
+    VolumeCases,
+    collate_slices,
+    load_referring,
+    only_item,
+)
 from common.data.datalist import load_datalist, load_label_names
 from common.inference.segmentation import Segmentation, summarise
 from common.layers.pyramid import PyramidEncoder
 from common.losses import WeightedSum
-from common.metrics import CaseReport, SegmentedVolumes
+from common.metrics import CaseReport, SegmentationMetricHandler, SegmentedVolumes, TensorCases
 from common.networks.medvlm import MedVLM
 from common.text.encoders import TextEncoder
-from common.training import LostNeighbour, VolumeDice, end_processes, start_processes
+from common.training import LostNeighbour, PreparePrompts, VolumeDice, end_processes, start_processes
 
 SIZE, BATCH = 32, 4
 
@@ -95,6 +107,33 @@ def evaluation(datalist: Path, out: Path) -> None:
     (out / f"metrics-{idist.get_rank()}.json").write_text(json.dumps(engine.state.metrics))
 
 
+class Brightness(nn.Module):
+    """A network that takes what is brighter than half for the lesion, whatever the words."""
+
+    def forward(self, image: torch.Tensor, text: Any = None) -> torch.Tensor:
+        return image - 0.5
+
+
+def lesions(datalist: Path, out: Path) -> None:
+    """Scores of items with sentences, by the parts that lsms_lesion's evaluation is made of."""
+    cases = ReferringCases(load_referring(datalist.with_name("lesions.json"), "test"), size=SIZE)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(cases, sampler=CaseSampler(cases), collate_fn=collate_slices),
+        prepare_batch=PreparePrompts(),
+        network=Brightness(),
+        postprocessing=MaskInOwnGridd(),
+        key_val_metric={
+            "dice": SegmentationMetricHandler(
+                "dsc", include_background=True, output_transform=from_engine(["pred", "label"])
+            )
+        },
+        val_handlers=[CaseReport(str(out / "lesions"), TensorCases({1: "lesion"}), boundaries=[])],
+    )
+    evaluator.run()
+    (out / f"lesions-{idist.get_rank()}.json").write_text(json.dumps(evaluator.state.metrics))
+
+
 def accident(kind: str) -> None:
     """A training in which the last process is killed or stops answering at its third step."""
     network = DistributedDataParallel(nn.Linear(4, 1))
@@ -123,6 +162,7 @@ def main() -> None:
     if job == "compare":
         gradients(datalist, out)
         evaluation(datalist, out)
+        lesions(datalist, out)
     else:
         accident(job)
     end_processes()

@@ -165,9 +165,13 @@ def error_of(source, tmp_path):
 def test_half_a_download(source, tmp_path):
     (source / "train-pats/pt_2/ct.csv.xz").unlink()
     (source / "train-pats/pt_10/Mandible.csv").unlink()
-    assert error_of(source, tmp_path) == (
-        f"{source}: 2 files of 2 patients are missing (train-pats/pt_10/Mandible.csv, "
-        "train-pats/pt_2/ct.csv.xz), so the download is incomplete or of another layout; fetch it again."
+    message = error_of(source, tmp_path)
+    assert message.startswith(f"{source}: 2 of 10 files are missing (")
+    assert "train-pats/pt_10/Mandible.csv" in message
+    assert "train-pats/pt_2/ct.csv.xz" in message
+    assert message.endswith(
+        "the download is incomplete or of another layout. Get it: https://github.com/ababier/open-kbp, "
+        "folder provided-data. Licence: MIT (repository); patients from public TCIA collections."
     )
     assert not (tmp_path / "out").exists()
 
@@ -177,17 +181,16 @@ def test_a_long_list_is_cut(source, tmp_path):
         for file in (source / "train-pats" / name).iterdir():
             file.unlink()
     message = error_of(source, tmp_path)
-    assert message.startswith(f"{source}: 10 files of 2 patients are missing (train-pats/pt_10/ct.csv.xz, ")
+    assert message.startswith(f"{source}: 10 of 10 files are missing (train-pats/pt_")
     rows = "".join(f"train-pats/pt_{n},x,open,Larynx\n" for n in range(100, 104))
     (source / "split.csv").write_text("item,patient_or_group,split,organs\n" + rows)
-    assert ", train-pats/pt_103/ct.csv.xz and 2 more), so" in error_of(source, tmp_path)
+    assert ", train-pats/pt_103/ct.csv.xz and 2 more), expected OpenKBP" in error_of(source, tmp_path)
 
 
 def test_another_layout(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert error_of(tmp_path / "empty", tmp_path) == (
-        f"{tmp_path / 'empty'}: no split.csv and no folders pt_* found, expected the layout of "
-        "github.com/ababier/open-kbp; give its provided-data folder as --source."
+    assert error_of(tmp_path / "empty", tmp_path).startswith(
+        f"{tmp_path / 'empty'}: no case of it found, expected OpenKBP as its authors give it: folders pt_N"
     )
     (tmp_path / "empty" / "split.csv").write_text("a,b\n1,2\n")
     assert error_of(tmp_path / "empty", tmp_path) == (
@@ -218,10 +221,13 @@ def test_broken_files(source, tmp_path):
 def test_command_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["openkbp", "--source", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'empty'}: no split.csv")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'empty'}: no case of it found")
     write_patient(tmp_path / "source" / "pt_1")
     assert main(["openkbp", "--source", str(tmp_path / "source"), "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out == f"1 patients in {tmp_path / 'out' / 'datalist.json'}\n"
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'out' / 'datalist.json'}: 1 training (1 patients), 0 validation (0 patients), "
+        "0 test (0 patients)\n"
+    )
 
 
 def test_help_loads_nothing_heavy():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from common.data.datalist import SECTIONS, load_datalist, load_label_names
+from common.data.referring import load_referring
 from tools.prepare.__main__ import main
 from tools.prepare.mosmed import patient_of, read_sentences
 
@@ -205,6 +206,8 @@ def test_mosmed_is_split_by_patient_and_its_own_split_is_said_to_leak(
     assert len(set().union(*patients.values())) == 10
     item = json.loads((tmp_path / "out" / "datalist.json").read_text())["test"][0]
     assert item["prompts"] == [f"Bilateral <infection> & two areas, {item['case']}."]
+    first = load_referring(tmp_path / "out" / "datalist.json", "test")[0]  # as lsms_lesion reads it
+    assert (first.case, first.prompts) == (item["case"], tuple(item["prompts"]))
 
 
 def test_mosmed_as_published_says_so_in_the_file(mosmed: Path, tmp_path: Path) -> None:

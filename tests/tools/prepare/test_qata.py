@@ -60,12 +60,31 @@ def test_subject_is_the_bids_name() -> None:
 def test_what_is_missing_is_named(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = source / "train" / "masks" / "mask_covid_7.png"
     gone.unlink()
-    with pytest.raises(InputError, match=rf"1 files of 41 pictures are missing \({gone}\)"):
+    with pytest.raises(
+        InputError, match=r"1 of 84 files are missing \(train/masks/mask_covid_7.png\).*Get it: X-rays"
+    ):
         prepare(source, tmp_path / "out")
     (source / "annotation.json").write_text('{"train": []}')
     assert main(["qata", "--source", str(source), "--out", str(tmp_path / "out")]) == 1
     assert "cannot be read as QaTa-COV19's captions (KeyError('valid'))" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_subject_in_both_parts_is_reported_and_leaves_the_training(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = json.loads((source / "annotation.json").read_text())
+    twice = NAMES["valid"][0].replace("run-1", "run-2")
+    names["train"].append({"image_path": f"mask_{twice}.png", "caption": "another picture of this subject"})
+    (source / "annotation.json").write_text(json.dumps(names))
+    for kind, prefix in (("images", ""), ("masks", "mask_")):
+        (source / "train" / kind / f"{prefix}{twice}.png").touch()
+    prepare(source, tmp_path / "out")
+    assert "warning: 1 subjects are in both parts (sub-s09999)" in capsys.readouterr().out
+    datalist = tmp_path / "out" / "datalist.json"
+    sections = [load_referring(datalist, name) for name in ("training", "validation", "test")]
+    assert len(sections[0]) + len(sections[1]) == len(NAMES["train"])
+    assert twice not in {item.case for part in sections for item in part}
 
 
 def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
