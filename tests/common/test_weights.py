@@ -64,10 +64,14 @@ def wheel() -> Path:
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Start a hub on this machine that has one repository; returns the list of files asked for."""
+    """Start a hub on this machine that has one repository; returns the files asked for, with the Range if any.
+
+    Cuts the first body that is longer than `cut` after so many bytes; `etags` are given instead of SHA-1s.
+    """
     servers = []
 
-    def start(folder: Path) -> list[str]:
+    def start(folder: Path, *, cut: int | None = None, etags: dict[str, str] | None = None) -> list[str]:
+        cuts = [] if cut is None else [cut]
         asked: list[str] = []
         names = sorted(path.name for path in folder.iterdir())
 
@@ -85,17 +89,25 @@ def serve(monkeypatch):
                 elif path.startswith(f"/org/tiny/resolve/{REVISION}/"):
                     name = path.rpartition("/")[2]
                     body = (folder / name).read_bytes()
-                    asked.extend([name] if self.command == "GET" else [])
+                    if self.command == "GET":
+                        asked.append(f"{name} {self.headers.get('Range', '')}".strip())
                 else:
                     self.send_error(404)
                     return
-                self.send_response(200)
-                self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+                whole, (first, status) = body, (0, 200)
+                if part := self.headers.get("Range"):
+                    first, status = int(part.removeprefix("bytes=").removesuffix("-")), 206
+                    body = body[first:]
+                self.send_response(status)
+                tag = (etags or {}).get(path.rpartition("/")[2], hashlib.sha1(whole).hexdigest())
+                self.send_header("ETag", f'"{tag}"')
                 self.send_header("X-Repo-Commit", REVISION)
                 self.send_header("Content-Length", str(len(body)))
+                if part:
+                    self.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
                 self.end_headers()
                 if self.command == "GET":
-                    self.wfile.write(body)
+                    self.wfile.write(body[: cuts.pop()] if cuts and len(body) > cuts[0] else body)
 
             do_HEAD = do_GET  # noqa: N815 - the name that the server calls
 
@@ -223,6 +235,32 @@ def test_download_takes_one_kind_of_weights_and_then_needs_no_hub(bert, tmp_path
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert find_pretrained("org/tiny", revision=REVISION) == folder
     assert len(asked) == 3
+
+
+def test_a_broken_connection_goes_on_where_it_broke(bert, serve, monkeypatch):
+    """The hub's client writes in blocks and asks for what is missing by Range."""
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    asked = serve(bert, cut=5500)
+    folder = find_pretrained("org/tiny", revision=REVISION)
+    assert [entry for entry in asked if entry.startswith("model")] == [
+        "model.safetensors",
+        "model.safetensors bytes=5000-",
+    ]
+    assert (folder / "model.safetensors").read_bytes() == (bert / "model.safetensors").read_bytes()
+
+
+def test_what_arrives_damaged_is_refused_and_fetched_again(bert, tmp_path, serve):
+    """The hub's client looks at the size alone; the hash is the name that it stores a large file under."""
+    right = hashlib.sha256((bert / "model.safetensors").read_bytes()).hexdigest()
+    damaged = Path(shutil.copytree(bert, tmp_path / "damaged"))
+    content = (bert / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(content[:-1] + b"\x7f")
+    serve(damaged, etags={"model.safetensors": right})
+    with pytest.raises(InputError, match=rf"arrived with sha256 .*, expected {right[:12]}\.\.\. as the hub"):
+        find_pretrained("org/tiny", revision=REVISION)
+    serve(bert, etags={"model.safetensors": right})
+    folder = find_pretrained("org/tiny", revision=REVISION)
+    assert (folder / "model.safetensors").read_bytes() == content
 
 
 def test_download_of_pickled_weights_where_there_is_nothing_else(bert, tmp_path, serve):
