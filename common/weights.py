@@ -90,7 +90,7 @@ def find_file(name: str | os.PathLike[str]) -> Path:
 
 
 def differs(path: Path, known: KnownFile) -> str | None:
-    """Return how a file's hash is not the one that its authors publish; None where it is, or they have none."""
+    """Return how a file's hash is not the one that its authors publish; None where it is."""
     kind, expected = ("sha256", known.sha256) if known.sha256 else ("md5", known.md5)
     found = digest_of(path, kind) if expected else ""
     if expected is None or found.startswith(expected):

@@ -8,10 +8,10 @@ from pathlib import Path
 from common.errors import InputError
 from common.known_weights import KNOWN_BASES, KNOWN_FILES
 
-EPILOG = """`get` shows its progress and goes on where a connection broke. Started again after it was stopped, it
-keeps whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none).
-With HF_HUB_OFFLINE=1 nothing is fetched, and the message says what to download elsewhere and where to put it.
-exit codes: 0 all done or right; 1 something was not, or nothing says what is right; 2 unusable command line."""
+EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
+whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
+HF_HUB_OFFLINE=1 nothing is fetched, and the message says what to download elsewhere and where to put it.
+exit codes: 0 all done or right; 1 something was not, or nothing says what is right; 2 unusable command."""
 NAMES = (*KNOWN_BASES, *KNOWN_FILES)
 
 
@@ -107,8 +107,8 @@ def _verify(name: str) -> str:
     hashes = ", ".join(f"{path.name} has sha256 {sha256}" for path, sha256 in found.items())
     if None in expected.values():
         raise InputError(
-            f"{name}: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's client; {hashes}, "
-            f"which is to be compared with https://huggingface.co/{name}/tree/{known.revision}."
+            f"{name}: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's client; "
+            f"{hashes}, which is to be compared with https://huggingface.co/{name}/tree/{known.revision}."
         )
     if known.sha256:
         return f"{hashes}, as pinned"
