@@ -124,10 +124,11 @@ def export_graphs(
     fold_adapters(network)
     layout = Layout.of(network)
     encoder, decoder = ImageEncoder(network, layout).eval(), Decoder(network, layout).eval()
-    # Batches and lengths above 1: a 1 would count as fixed.
+    # Batches and lengths above 1: a 1 would count as fixed, and eight word pieces may be one token.
     image = torch.rand(2, 1, network.image_size, network.image_size)
     with torch.no_grad():
         text = network.encode_text([network.default_prompt, f"the {network.default_prompt}, on the left"])
+        text = TextFeatures(text.tokens.repeat(1, 2, 1), text.mask.repeat(1, 2))
         maps = encoder(image)
         for kind in formats:
             write = _write_onnx if kind == "onnx" else _write_torchscript
@@ -171,8 +172,11 @@ def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     names = (["image"], maps) if isinstance(first, Tensor) else ([*maps, "tokens", "mask"], ["logits"])
     for value, name in zip([*graph.inputs, *graph.outputs], [*names[0], *names[1]], strict=True):
         value.name = name
-        if value.shape is None or isinstance(value.shape[0], int):
-            raise InputError(f"{path.name}: the batch of {name} is not free, but {value.shape}; report this.")
+        axes = 2 if name in ("tokens", "mask") else 1
+        if value.shape is None or any(isinstance(size, int) for size in value.shape[:axes]):
+            raise InputError(
+                f"{path.name}: batch and words of {name} are not free, but {value.shape}; report this."
+            )
     program.save(str(path))
 
 

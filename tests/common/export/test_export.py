@@ -34,12 +34,13 @@ ONNX = pytest.mark.skipif(
 KINDS = [pytest.param("onnx", marks=[ONNX, pytest.mark.slow]), "torchscript"]  # 15 s a network for ONNX
 
 
-def med_vlm(image_encoder: nn.Module, tuning: str) -> MedVLM:
+def med_vlm(image_encoder: nn.Module, tuning: str, words_per_token: int = 1) -> MedVLM:
     return MedVLM(
         image_encoder=image_encoder,
         text_encoder=TextEncoder(None, config=TEXT, max_tokens=16),
         image_size=64,
         tuning=tuning,
+        words_per_token=words_per_token,
         width=16,
         heads=2,
         mlp_width=32,
@@ -56,7 +57,7 @@ def build(name: str) -> TextSegmenter:
             text_encoder=TextEncoder(None, config=TEXT, max_tokens=16), image_size=64, **widths
         )
     elif name == "medvlm, pyramid":
-        network = med_vlm(PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1)), "bypass")
+        network = med_vlm(PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1)), "bypass", words_per_token=8)
     else:
         tower = random_tower("vit", image_size=32, patch_size=16, **SIZES)
         network = med_vlm(VisionTower(tower, image_size=64), name.removeprefix("medvlm, "))
@@ -74,6 +75,7 @@ NETWORKS = ["medvlm, pyramid", "medvlm, bypass", "medvlm, lora", "lsms"]
 def test_graphs_equal_the_network(name: str, kind, tmp_path: Path) -> None:
     network = build(name)
     cases = [(1, ["liver"]), (3, ["the left kidney", "the spleen", "liver"]), (2, ["liver", "spleen"] * 2)]
+    cases.append((1, ["the left kidney on the right, the spleen, the liver"]))
     images = [torch.rand(batch, 1, 64, 64) for batch, _ in cases]
     with torch.no_grad():
         expected = [network(image, prompts) for image, (_, prompts) in zip(images, cases, strict=True)]
