@@ -147,7 +147,9 @@ def export_graphs(
 
 def _write_torchscript(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     with _quiet():  # about every shape that Python looks at; that batch and length stay free is tested
-        torch.jit.save(torch.jit.trace(module, inputs, check_trace=False), str(path))
+        traced = torch.jit.trace(module, inputs, check_trace=False)
+        # Frozen, it leaves out the weights that this part does not use, the language model's among them.
+        torch.jit.save(torch.jit.freeze(traced, optimize_numerics=False), str(path))
 
 
 def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
@@ -172,11 +174,12 @@ def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     names = (["image"], maps) if isinstance(first, Tensor) else ([*maps, "tokens", "mask"], ["logits"])
     for value, name in zip([*graph.inputs, *graph.outputs], [*names[0], *names[1]], strict=True):
         value.name = name
-        axes = 2 if name in ("tokens", "mask") else 1
-        if value.shape is None or any(isinstance(size, int) for size in value.shape[:axes]):
-            raise InputError(
-                f"{path.name}: batch and words of {name} are not free, but {value.shape}; report this."
-            )
+        free_axes = ("batch", "number of words") if name in ("tokens", "mask") else ("batch",)
+        for axis, what in enumerate(free_axes):
+            if value.shape is None or isinstance(value.shape[axis], int):
+                raise InputError(
+                    f"{path.name}: the {what} of {name} is not free, but {value.shape}; report this."
+                )
     program.save(str(path))
 
 

@@ -117,12 +117,13 @@ def test_an_epoch_of_training_then_evaluation_by_command_line(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_same_through_config_workflow(bundle, dataset, elsewhere, empty, tiny, tmp_path):
+def test_the_same_through_config_workflow(bundle, dataset, image, elsewhere, empty, tiny, tmp_path):
     """ConfigWorkflow in a script of the user's, from a folder that is not the bundle's."""
     overrides = {**tiny(bundle), "dataset_dir": str(dataset(bundle.name))}
     jobs = [
         (["train", "train.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
         (["train", "train.json", "evaluate.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
+        (["infer", "inference.json"], {"input": str(image(bundle.name))}),
     ]
     for index, (arguments, values) in enumerate(jobs):
         values["output_dir"] = str(tmp_path / f"out{index}")
@@ -136,3 +137,4 @@ def test_the_same_through_config_workflow(bundle, dataset, elsewhere, empty, tin
         )
         assert done.returncode == 0, done.stderr[-3000:]
     assert any(rows(path) for path in (tmp_path / "out1").glob("*.csv"))
+    assert [path.suffixes for path in sorted((tmp_path / "out2").glob("*_seg.nii.gz"))] == [[".nii", ".gz"]]

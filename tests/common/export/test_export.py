@@ -88,6 +88,17 @@ def test_graphs_equal_the_network(name: str, kind, tmp_path: Path) -> None:
     assert record["opset"] == (OPSET if kind == "onnx" else None)
 
 
+def test_torchscript_files_hold_the_weights_of_their_own_part(tmp_path: Path) -> None:
+    """Neither the language model's nor the other part's; a graph alone takes less than 48 KiB here."""
+    network = build("medvlm, bypass")
+    export_graphs(network, tmp_path, formats=["torchscript"])
+    own = {"image_encoder": [network.image_encoder, network.image_adapter, network.image_projection]}
+    own["decoder"] = [network.mixers, network.decoder]
+    for name, parts in own.items():
+        weights = sum(4 * value.numel() for part in parts for value in part.parameters())
+        assert weights < (tmp_path / f"{name}.ts").stat().st_size < weights + 48 * 1024, name
+
+
 @ONNX
 @pytest.mark.slow
 def test_onnx_files_are_valid_and_say_what_is_free(tmp_path: Path) -> None:
