@@ -14,7 +14,8 @@ class KnownBase:
         revision: commit of the hub repository.
         megabytes: size of the weights file (10^6 bytes).
         licence: of the weights.
-        sha256: of the weights file, checked at every use; None where the pinned commit vouches alone.
+        sha256: of the weights file that is read, checked at every use. None where it is not known to us: then
+            a download is held against the hub's own hash, and what lies here already against nothing.
         half_sha256: of the same weights rounded to float16, as `tools.build_bundle` packs them.
     """
 
@@ -35,13 +36,18 @@ KNOWN_BASES: Mapping[str, KnownBase] = {
     "dmis-lab/biobert-base-cased-v1.1": KnownBase(
         "924f12e0c3db7f156a765ad53fb6b11e7afedbc8", 436, "none on the hub card; see the authors' LICENSE file"
     ),
+    # The hashes of ViT and CLIP are those that independent projects recorded for these commits.
     "google/vit-base-patch16-224-in21k": KnownBase(
-        "b4569560a39a0f1af58e3ddaf17facf20ab919b0", 346, "Apache-2.0"
+        "b4569560a39a0f1af58e3ddaf17facf20ab919b0",
+        346,
+        "Apache-2.0",
+        "fd4e1169c7aa6c2dbfa8a6448be13b35abc0ee256190857c90009d12c094619b",
     ),
     "openai/clip-vit-base-patch16": KnownBase(
         "57c216476eefef5ab752ec549e440a49ae4ae5f3",
         599,
         "none on the hub card; MIT in the authors' repository",
+        "ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",  # of pytorch_model.bin
     ),
     "facebook/sam-vit-base": KnownBase("70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", 375, "Apache-2.0"),
     "wanglab/medsam-vit-base": KnownBase("de8488bca37bb1d4fb190f612c516126d739ce3b", 375, "Apache-2.0"),
@@ -63,14 +69,15 @@ class KnownFile:
         url: where it can be had.
         megabytes: size (10^6 bytes).
         licence: of the weights.
-        sha256: of the file, or its first 8 digits where the authors publish those in the name; None where
-            they publish none.
+        sha256: of the file, or its first 8 digits where the authors publish those in the name.
+        md5: of the file, where they publish that alone, as Zenodo does.
     """
 
     url: str
     megabytes: int
     licence: str
-    sha256: str | None
+    sha256: str | None = None
+    md5: str | None = None
 
 
 _OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext"
@@ -83,7 +90,10 @@ KNOWN_FILES: Mapping[str, KnownFile] = {
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
     "medsam_vit_b.pth": KnownFile(
-        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth", 375, "Apache-2.0", None
+        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+        375,
+        "CC BY 4.0 on Zenodo; Apache-2.0 in the authors' repository",
+        md5="3bb6db55bd0c9ca30b61248bca72f8d6",
     ),
     "mscan_t_20230227-119e8c9f.pth": KnownFile(
         f"{_OPENMMLAB}/mscan_t_20230227-119e8c9f.pth", 17, _SEGNEXT, "119e8c9f"

@@ -16,7 +16,7 @@ import huggingface_hub
 import torch
 
 from .errors import InputError
-from .known_weights import KNOWN_BASES, KNOWN_FILES, MINILM
+from .known_weights import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +84,18 @@ def find_file(name: str | os.PathLike[str]) -> Path:
             f"{name}: not in {place.parent}; run python -m tools.weights get {name}, or download {known.url} "
             f"elsewhere ({known.megabytes} MB, licence: {known.licence}) and put it there."
         )
-    if known.sha256 and not (found := sha256_of(place)).startswith(known.sha256):
-        raise InputError(
-            f"{place}: has sha256 {found[:12]}..., expected {known.sha256[:12]}... of {known.url}; delete "
-            "that copy and fetch it again."
-        )
+    if difference := differs(place, known):
+        raise InputError(f"{place}: {difference} of {known.url}; delete that copy and fetch it again.")
     return place
+
+
+def differs(path: Path, known: KnownFile) -> str | None:
+    """Return how a file's hash is not the one that its authors publish; None where it is."""
+    kind, expected = ("sha256", known.sha256) if known.sha256 else ("md5", known.md5)
+    found = digest_of(path, kind) if expected else ""
+    if expected is None or found.startswith(expected):
+        return None
+    return f"has {kind} {found[:12]}..., expected {expected[:12]}..."
 
 
 def checkpoint_folder() -> Path:
@@ -102,16 +108,13 @@ def find_local(model: str) -> Path | None:
     return _cached(model, KNOWN_BASES[model].revision) or _wheel_folder(model)
 
 
-def published_hashes(model: str, folder: Path) -> dict[Path, str | None]:
-    """Return {weight file: sha256 that it should have} of a known base in `folder`.
+def hub_hashes(folder: Path) -> dict[Path, str | None]:
+    """Return {weight file: sha256 that the hub gave for it} of a folder of the hub cache.
 
-    From KNOWN_BASES, or where that has none from the hub, whose cache stores a large file under the sha256
-    that the hub gave for it at that commit; None where neither says.
+    The cache stores a large file under that hash, at the commit that was asked for; None for a file that came
+    here in another way.
     """
-    files, known = _weight_files(folder), KNOWN_BASES[model].sha256
-    if known is not None:
-        return {files[0]: known}
-    names = {path: path.resolve().name for path in files}
+    names = {path: path.resolve().name for path in _weight_files(folder)}
     return {path: name if re.fullmatch("[0-9a-f]{64}", name) else None for path, name in names.items()}
 
 
@@ -232,8 +235,20 @@ def _download(model: str, revision: str) -> Path:
             f"({_one_line(error)}); download it elsewhere{size} and give the folder, or put its files into "
             f"{snapshot_folder(model, revision)}{wheel}."
         ) from error
-    _weight_files(Path(folder))
+    _refuse_damaged(Path(folder))
     return Path(folder)
+
+
+def _refuse_damaged(folder: Path) -> None:
+    """Hold what was fetched against the hub's hashes; its client looks at the size alone."""
+    for path, sha256 in hub_hashes(folder).items():
+        if sha256 is not None and (found := sha256_of(path)) != sha256:
+            path.resolve().unlink()
+            path.unlink()
+            raise InputError(
+                f"{path}: arrived with sha256 {found[:12]}..., expected {sha256[:12]}... as the hub says; it "
+                "was damaged on its way and is deleted, so run this again."
+            )
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -258,14 +273,19 @@ def _sha256_of_weights(folder: Path) -> str:
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, remembered in this process for as long as the file is unchanged."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path, kind: str) -> str:
+    """Return the "sha256" or "md5" of a file, remembered like `sha256_of`."""
     stat = path.stat()
-    return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
+    return _digest(path.resolve(), kind, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=64)
-def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+def _digest(path: Path, kind: str, mtime_ns: int, size: int) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 from common.errors import InputError
 from common.known_weights import KNOWN_BASES, KNOWN_FILES
 
-EPILOG = """`get` shows its progress and goes on where an earlier one stopped. With HF_HUB_OFFLINE=1 nothing
-is fetched, and the message says what to download elsewhere and where to put it.
-exit codes: 0 all done or right; 1 something was not; 2 unusable command line."""
+EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
+whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
+HF_HUB_OFFLINE=1 nothing is fetched, and the message says what to download elsewhere and where to put it.
+exit codes: 0 all done or right; 1 something was not, or nothing says what is right; 2 unusable command."""
 NAMES = (*KNOWN_BASES, *KNOWN_FILES)
 
 
@@ -85,23 +86,33 @@ def _get(name: str) -> str:
 
 
 def _verify(name: str) -> str:
-    from common.weights import published_hashes, sha256_of
+    from common.weights import differs, hub_hashes, sha256_of
 
     place = _place(name)
     if place is None:
         raise InputError(f"{name}: not on this machine; run python -m tools.weights get {name}.")
-    known = KNOWN_FILES.get(name)
-    expected = {place: known.sha256} if known else published_hashes(name, place)
-    unknown = [path.name for path, sha256 in expected.items() if sha256 is None]
+    again = f"; delete that copy and run python -m tools.weights get {name}."
+    if name in KNOWN_FILES:
+        if difference := differs(place, KNOWN_FILES[name]):
+            raise InputError(f"{place}: {difference}{again}")
+        return f"sha256 {sha256_of(place)}, as its authors published it"
+    known = KNOWN_BASES[name]
+    expected = hub_hashes(place)
+    if known.sha256:  # of the only file
+        expected = dict.fromkeys(expected, known.sha256)
+    found = {path: sha256_of(path) for path in expected}
     for path, sha256 in expected.items():
-        if sha256 is not None and not (found := sha256_of(path)).startswith(sha256):
-            raise InputError(
-                f"{path}: has sha256 {found[:12]}..., expected {sha256[:12]}...; delete that copy and run "
-                f"python -m tools.weights get {name}."
-            )
-    if unknown:
-        return f"here, but nobody published a hash of {', '.join(unknown)} to hold it against"
-    return "as published"
+        if sha256 is not None and found[path] != sha256:
+            raise InputError(f"{path}: has sha256 {found[path][:12]}..., expected {sha256[:12]}...{again}")
+    hashes = ", ".join(f"{path.name} has sha256 {sha256}" for path, sha256 in found.items())
+    if None in expected.values():
+        raise InputError(
+            f"{name}: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's client; "
+            f"{hashes}, which is to be compared with https://huggingface.co/{name}/tree/{known.revision}."
+        )
+    if known.sha256:
+        return f"{hashes}, as pinned"
+    return f"{hashes}, as the hub said at commit {known.revision[:12]}...; no sha256 is pinned here"
 
 
 if __name__ == "__main__":

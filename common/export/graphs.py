@@ -124,10 +124,11 @@ def export_graphs(
     fold_adapters(network)
     layout = Layout.of(network)
     encoder, decoder = ImageEncoder(network, layout).eval(), Decoder(network, layout).eval()
-    # Batches and lengths above 1: a 1 would count as fixed.
+    # Batches and lengths above 1: a 1 would count as fixed, and eight word pieces may be one token.
     image = torch.rand(2, 1, network.image_size, network.image_size)
     with torch.no_grad():
         text = network.encode_text([network.default_prompt, f"the {network.default_prompt}, on the left"])
+        text = TextFeatures(text.tokens.repeat(1, 2, 1), text.mask.repeat(1, 2))
         maps = encoder(image)
         for kind in formats:
             write = _write_onnx if kind == "onnx" else _write_torchscript
@@ -146,7 +147,9 @@ def export_graphs(
 
 def _write_torchscript(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     with _quiet():  # about every shape that Python looks at; that batch and length stay free is tested
-        torch.jit.save(torch.jit.trace(module, inputs, check_trace=False), str(path))
+        traced = torch.jit.trace(module, inputs, check_trace=False)
+        # Frozen, it leaves out the weights that this part does not use, the language model's among them.
+        torch.jit.save(torch.jit.freeze(traced, optimize_numerics=False), str(path))
 
 
 def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
@@ -171,8 +174,12 @@ def _write_onnx(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     names = (["image"], maps) if isinstance(first, Tensor) else ([*maps, "tokens", "mask"], ["logits"])
     for value, name in zip([*graph.inputs, *graph.outputs], [*names[0], *names[1]], strict=True):
         value.name = name
-        if value.shape is None or isinstance(value.shape[0], int):
-            raise InputError(f"{path.name}: the batch of {name} is not free, but {value.shape}; report this.")
+        free_axes = ("batch", "number of words") if name in ("tokens", "mask") else ("batch",)
+        for axis, what in enumerate(free_axes):
+            if value.shape is None or isinstance(value.shape[axis], int):
+                raise InputError(
+                    f"{path.name}: the {what} of {name} is not free, but {value.shape}; report this."
+                )
     program.save(str(path))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+BUNDLES = sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
 COUNT = """
 import importlib, sys
 import numpy as np
@@ -23,6 +24,7 @@ assert ("common" in sys.modules) == (name == "common"), "the other name's module
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_machine_code_kept_under_one_name_serves_the_other(bundle: Path, tmp_path: Path) -> None:
     """Compiled kernels on disk name their module: those of `common` must not be taken for a bundle's."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -62,56 +62,86 @@ def wheel() -> Path:
     return next(Path(str(entry.locate())).parent for entry in files if entry.name == "model.safetensors")
 
 
+class Hub(ThreadingHTTPServer):
+    """A hub on this machine that has org/tiny.
+
+    Attributes:
+        folder: of the repository's files.
+        cut: bytes after which the first longer body is cut off; None for never.
+        tags: {name: ETag}; other files have their SHA-1.
+        asked: files that were fetched, with the Range where one was asked for.
+    """
+
+    def __init__(self, folder: Path, cut: int | None, tags: dict[str, str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.folder, self.cut, self.tags = folder, cut, tags
+        self.asked: list[str] = []
+
+    def content(self, path: str) -> bytes | None:
+        names = sorted(path.name for path in self.folder.iterdir())
+        if path == f"/api/models/org/tiny/revision/{REVISION}":
+            siblings = [{"rfilename": name} for name in names]
+            return json.dumps({"id": "org/tiny", "sha": REVISION, "siblings": siblings}).encode()
+        if path == f"/api/models/org/tiny/tree/{REVISION}":
+            sizes = {name: (self.folder / name).stat().st_size for name in names}
+            entries = [
+                {"type": "file", "path": name, "size": sizes[name], "oid": f"{name:0<40}"} for name in names
+            ]
+            return json.dumps(entries).encode()
+        if path.startswith(f"/org/tiny/resolve/{REVISION}/"):
+            return (self.folder / path.rpartition("/")[2]).read_bytes()
+        return None
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        name, part = path.rpartition("/")[2], self.headers.get("Range", "")
+        body = self.server.content(path)
+        if body is None:
+            self.send_error(404)
+            return
+        start, size = int(part.removeprefix("bytes=").removesuffix("-") or 0), len(body)
+        self.send_response(206 if part else 200)
+        self.send_header("ETag", f'"{self.server.tags.get(name, hashlib.sha1(body).hexdigest())}"')
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("Content-Length", str(size - start))
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if self.command == "GET":
+            self.send_body(body[start:])
+            if "/resolve/" in path:
+                self.server.asked.append(f"{name} {part}".strip())
+
+    def send_body(self, body: bytes) -> None:
+        cut, longer = self.server.cut, self.server.cut is not None and len(body) > self.server.cut
+        self.wfile.write(body[:cut] if longer else body)
+        if longer:
+            self.server.cut = None
+
+    do_HEAD = do_GET  # noqa: N815 - the name that the server calls
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
 @pytest.fixture
 def serve(monkeypatch):
-    """Start a hub on this machine that has one repository; returns the list of files asked for."""
+    """Start a hub with a folder's files, to which the hub's client goes; returns what was asked of it."""
     servers = []
 
-    def start(folder: Path) -> list[str]:
-        asked: list[str] = []
-        names = sorted(path.name for path in folder.iterdir())
-
-        class Hub(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
-                if path == f"/api/models/org/tiny/revision/{REVISION}":
-                    siblings = [{"rfilename": name} for name in names]
-                    body = json.dumps({"id": "org/tiny", "sha": REVISION, "siblings": siblings}).encode()
-                elif path == f"/api/models/org/tiny/tree/{REVISION}":
-                    entries = [(name, (folder / name).stat().st_size) for name in names]
-                    body = json.dumps(
-                        [{"type": "file", "path": n, "size": s, "oid": f"{n:0<40}"} for n, s in entries]
-                    ).encode()
-                elif path.startswith(f"/org/tiny/resolve/{REVISION}/"):
-                    name = path.rpartition("/")[2]
-                    body = (folder / name).read_bytes()
-                    asked.extend([name] if self.command == "GET" else [])
-                else:
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
-                self.send_header("X-Repo-Commit", REVISION)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_HEAD = do_GET  # noqa: N815 - the name that the server calls
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    def start(folder: Path, *, cut: int | None = None, tags: dict[str, str] | None = None) -> list[str]:
+        server = Hub(folder, cut, tags or {})
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(
-            huggingface_hub.constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-        )
-        return asked
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        return server.asked
 
     yield start
     for server in servers:
@@ -223,6 +253,32 @@ def test_download_takes_one_kind_of_weights_and_then_needs_no_hub(bert, tmp_path
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert find_pretrained("org/tiny", revision=REVISION) == folder
     assert len(asked) == 3
+
+
+def test_a_broken_connection_goes_on_where_it_broke(bert, serve, monkeypatch):
+    """The hub's client writes in blocks and asks for what is missing by Range."""
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    asked = serve(bert, cut=5500)
+    folder = find_pretrained("org/tiny", revision=REVISION)
+    assert [entry for entry in asked if entry.startswith("model")] == [
+        "model.safetensors",
+        "model.safetensors bytes=5000-",
+    ]
+    assert (folder / "model.safetensors").read_bytes() == (bert / "model.safetensors").read_bytes()
+
+
+def test_what_arrives_damaged_is_refused_and_fetched_again(bert, tmp_path, serve):
+    """The hub's client looks at the size alone; the hash is the name that it stores a large file under."""
+    right = hashlib.sha256((bert / "model.safetensors").read_bytes()).hexdigest()
+    damaged = Path(shutil.copytree(bert, tmp_path / "damaged"))
+    content = (bert / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(content[:-1] + b"\x7f")
+    serve(damaged, tags={"model.safetensors": right})
+    with pytest.raises(InputError, match=rf"arrived with sha256 .*, expected {right[:12]}\.\.\. as the hub"):
+        find_pretrained("org/tiny", revision=REVISION)
+    serve(bert, tags={"model.safetensors": right})
+    folder = find_pretrained("org/tiny", revision=REVISION)
+    assert (folder / "model.safetensors").read_bytes() == content
 
 
 def test_download_of_pickled_weights_where_there_is_nothing_else(bert, tmp_path, serve):

@@ -24,7 +24,7 @@ SECONDS = 900  # for a busy machine; a quiet one needs 20
 
 # What writes a dataset for a bundle into `--out`; for those that are not named here, phantoms.
 PHANTOMS = ("-m", "tools.phantom", "--cases", "4", "--validation", "1", "--test", "1", "--seed", "5")
-DATASETS: dict[str, tuple[str, ...]] = {}
+DATASETS = {"lsms_lesion": (*PHANTOMS, "--lesions")}
 
 # Seconds instead of hours; a bundle takes those that its train.json has.
 TINY = {
@@ -35,6 +35,7 @@ TINY = {
     "draws_per_epoch": 16,
     "batch_size": 4,
     "prompts_per_slice": 2,
+    "prompts_per_picture": 2,
     "val_interval": 1,
 }
 

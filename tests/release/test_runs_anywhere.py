@@ -61,7 +61,8 @@ def test_nothing_of_the_repository_is_in_reach(elsewhere, empty, run):
 def test_inference_from_its_folder_and_from_elsewhere(bundle, image, elsewhere, empty, run, labels, tmp_path):
     image = image(bundle.name)
     here = given(input=image, output_dir=tmp_path / "here")
-    run(*MONAI, "--config_file", "configs/inference.json", *here, cwd=bundle, environment=empty)
+    done = run(*MONAI, "--config_file", "configs/inference.json", *here, cwd=bundle, environment=empty)
+    assert "the same weights in another precision" in done.stdout + done.stderr  # of the text encoder
     there = given(bundle_root=bundle, input=image, output_dir=tmp_path / "there")
     run(*MONAI, "--config_file", f"{bundle}/configs/inference.json", *there, cwd=elsewhere, environment=empty)
     assert list(elsewhere.iterdir()) == []  # nothing is left where one happens to be
@@ -71,6 +72,31 @@ def test_inference_from_its_folder_and_from_elsewhere(bundle, image, elsewhere, 
     assert found.any()
     assert found.shape == nibabel.load(image).shape
     np.testing.assert_array_equal(nibabel.load(tmp_path / "here" / name).affine, nibabel.load(image).affine)
+
+
+def test_its_words_mean_what_they_mean_in_the_repository(
+    bundle, image, empty, run, in_repository, labels, tmp_path
+):
+    """The prompts that it ships with, read by its own text encoder; float16 moves single voxels."""
+    image, source = image(bundle.name), REPOSITORY / "bundles" / bundle.name
+    own = given(input=image, output_dir=tmp_path / "own")
+    run(*MONAI, "--config_file", "configs/inference.json", *own, cwd=bundle, environment=empty)
+    whole = given(bundle_root=source, config_file=source / "configs/inference.json")
+    in_repository(*MONAI, *whole, *given(input=image, output_dir=tmp_path / "repository"))
+    name = f"{image.name.removesuffix('.nii.gz')}_seg.nii.gz"
+    found, reference = (labels(tmp_path / folder / name) for folder in ("own", "repository"))
+    assert reference.any()
+    for value in set(np.unique(found)) | set(np.unique(reference)):
+        one, other = found == value, reference == value
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) >= 0.99, value
+
+
+def test_the_text_encoder_in_use_is_the_packed_one(bundle, image, empty, run, tmp_path):
+    (bundle / "models" / "text_encoder").rename(tmp_path / "taken away")
+    options = given(input=image(bundle.name), output_dir=tmp_path / "out")
+    command = [*MONAI, "--config_file", "configs/inference.json", *options]
+    done = run(*command, cwd=bundle, environment=empty, fails=True)
+    assert "./models/text_encoder: there is no such folder" in done.stderr
 
 
 def test_an_epoch_of_training_then_evaluation_by_command_line(
@@ -91,12 +117,13 @@ def test_an_epoch_of_training_then_evaluation_by_command_line(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_same_through_config_workflow(bundle, dataset, elsewhere, empty, tiny, tmp_path):
+def test_the_same_through_config_workflow(bundle, dataset, image, elsewhere, empty, tiny, tmp_path):
     """ConfigWorkflow in a script of the user's, from a folder that is not the bundle's."""
     overrides = {**tiny(bundle), "dataset_dir": str(dataset(bundle.name))}
     jobs = [
         (["train", "train.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
         (["train", "train.json", "evaluate.json"], {**overrides, "ckpt_dir": str(tmp_path / "m")}),
+        (["infer", "inference.json"], {"input": str(image(bundle.name))}),
     ]
     for index, (arguments, values) in enumerate(jobs):
         values["output_dir"] = str(tmp_path / f"out{index}")
@@ -110,3 +137,4 @@ def test_the_same_through_config_workflow(bundle, dataset, elsewhere, empty, tin
         )
         assert done.returncode == 0, done.stderr[-3000:]
     assert any(rows(path) for path in (tmp_path / "out1").glob("*.csv"))
+    assert [path.suffixes for path in sorted((tmp_path / "out2").glob("*_seg.nii.gz"))] == [[".nii", ".gz"]]

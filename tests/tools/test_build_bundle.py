@@ -136,6 +136,7 @@ def test_the_zip_holds_the_bundle_and_the_part_of_common_that_it_reaches(reposit
     expected |= {f"scripts/common/{name}": COMMON[name].encode() for name in COMMON.keys() - SPARE}
     found = contents(archive)
     del found["scripts/common/VENDORED.json"]
+    assert found.pop("requirements.txt") == b"monai==1.6.1\nscipy==1.17.1\n"
     assert found == expected
 
 

@@ -123,19 +123,62 @@ def test_a_server_that_is_not_there(folder, monkeypatch, capsys):
 
 def test_verify_holds_the_cache_against_the_hubs_own_hash(cached, capsys):
     assert main(["verify", "all"]) == 0
-    assert capsys.readouterr().out == "org/tiny: as published\n"
     blob = (cached / "model.safetensors").resolve()
+    assert capsys.readouterr().out == (
+        f"org/tiny: model.safetensors has sha256 {blob.name}, as the hub said at commit 0123456789ab...; "
+        "no sha256 is pinned here\n"
+    )
     blob.write_bytes(blob.read_bytes()[:-1] + b"\xff")
     assert main(["verify", "org/tiny"]) == 1
     assert f"expected {blob.name[:12]}...; delete that copy" in capsys.readouterr().err
 
 
-def test_verify_says_when_there_is_nothing_to_hold_it_against(cached, capsys):
+def by_hand(cached: Path) -> str:
+    """Put a plain file in the place of the cache's link; returns its sha256."""
     content = (cached / "model.safetensors").read_bytes()
     (cached / "model.safetensors").unlink()
     (cached / "model.safetensors").write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_verify_claims_nothing_where_there_is_nothing_to_hold_it_against(cached, capsys):
+    found = by_hand(cached)
+    assert main(["verify", "org/tiny"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "org/tiny: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's" in said.err
+    assert f"model.safetensors has sha256 {found}, which is to be compared with https://hugg" in said.err
+    assert said.err.endswith(f"/org/tiny/tree/{REVISION}.\n")
+
+
+def test_verify_against_a_pinned_hash(cached, monkeypatch, capsys):
+    found = by_hand(cached)
+    monkeypatch.setitem(KNOWN_BASES, "org/tiny", KnownBase(REVISION, 1, "MIT", found))
     assert main(["verify", "org/tiny"]) == 0
-    assert "nobody published a hash of model.safetensors" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"org/tiny: model.safetensors has sha256 {found}, as pinned\n"
+    monkeypatch.setitem(KNOWN_BASES, "org/tiny", KnownBase(REVISION, 1, "MIT", found[::-1]))
+    assert main(["verify", "org/tiny"]) == 1
+    assert f"has sha256 {found[:12]}..., expected {found[:-13:-1]}...; delete" in capsys.readouterr().err
+
+
+def test_verify_of_a_file_whose_authors_publish_an_md5(folder, monkeypatch, capsys):
+    content = b"weights"
+    known = KnownFile("https://x.y/a.pth", 1, "MIT", md5="63f4f1e9b725370f459720575cd5f953")  # by md5sum
+    monkeypatch.setitem(KNOWN_FILES, "a.pth", known)
+    monkeypatch.setattr("tools.weights.NAMES", ("a.pth",))
+    place = folder / "torch/checkpoints/a.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    assert main(["verify", "a.pth"]) == 0
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert capsys.readouterr().out == f"a.pth: sha256 {sha256}, as its authors published it\n"
+    place.write_bytes(content * 2)
+    assert main(["verify", "a.pth"]) == 1
+    assert "expected 63f4f1e9b725...; delete that copy and run" in capsys.readouterr().err
+
+
+def test_every_known_file_has_a_hash_of_its_authors():
+    assert all(known.sha256 or known.md5 for known in KNOWN_FILES.values())
 
 
 def test_names_that_are_unknown_or_not_here(capsys):

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from common.export.graphs import Format
     from common.networks.base import TextSegmenter
 
-PROMPTS = ("liver", "spleen", "left kidney", "stomach")
 KINDS: "tuple[Format, ...]" = ("onnx", "torchscript")
 
 
@@ -23,7 +22,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark export",
         description="Export a bundle's shipped network, then time image encoder and decoder in PyTorch, "
-        "TorchScript and onnxruntime on the CPU, and compare their masks on a CT phantom (Dice).",
+        "TorchScript and onnxruntime on the CPU, and compare their masks of a CT phantom (Dice) for the "
+        "prompts that the bundle ships with.",
     )
     parser.add_argument(
         "--bundle", type=Path, default=Path("bundles/medvlm_organ"), help="of this repository"
@@ -48,12 +48,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from common.data.volumes import read_volume
     from common.export import OPSET, ExportedSegmenter, export_graphs
     from common.inference import VolumeInferer
-    from common.text.prompts import Prompt
+    from common.text.prompts import read_prompts_file
     from tools.phantom.dataset import SIZES, write_case
 
     from ._clock import take_turns
 
     network = load_network(options.bundle)
+    prompts = read_prompts_file(options.bundle / "docs" / "prompts.txt")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         item = write_case(folder, seed=2026, case=0, size=SIZES["small"])
@@ -62,12 +63,11 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         networks |= {kind: ExportedSegmenter(network, folder / "exported", kind) for kind in KINDS}
         calls: dict[str, Callable[[], None]] = {}
         for kind, one in networks.items():
-            calls |= _calls(kind, one, options.slice_batch)
+            calls |= _calls(kind, one, [prompt.text for prompt in prompts], options.slice_batch)
         for call in calls.values():
             call()  # kernels are chosen before a clock runs
         timings = take_turns(calls, options.rounds, note=lambda text: print(text, file=sys.stderr))
         volume = read_volume(folder / str(item["image"]))
-        prompts = [Prompt(text, text, number) for number, text in enumerate(PROMPTS, start=1)]
         inferer = VolumeInferer(slice_batch=options.slice_batch)
         masks = {kind: inferer(volume, one, prompts).labels for kind, one in networks.items()}
         sizes = {kind: _megabytes(folder / "exported", kind) for kind in KINDS}
@@ -75,15 +75,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "bundle": options.bundle.name,
         "image_size": network.image_size,
         "slice_batch": options.slice_batch,
-        "prompts": len(PROMPTS),
+        "prompts": len(prompts),
         "threads": torch.get_num_threads(),
         "opset": OPSET,
         "megabytes": sizes,
         "seconds": {name: timing.seconds for name, timing in timings.items()},
         "dice": {kind: lowest_dice(masks[kind], masks["torch"]) for kind in KINDS},
-        "voxels": {
-            text: int((masks["torch"] == number).sum()) for number, text in enumerate(PROMPTS, start=1)
-        },
+        "voxels": {prompt.text: int((masks["torch"] == prompt.label).sum()) for prompt in prompts},
     }
 
 
@@ -102,7 +100,9 @@ def load_network(bundle: Path) -> "TextSegmenter":
     return network.eval()
 
 
-def _calls(kind: str, network: "TextSegmenter", batch: int) -> Mapping[str, Callable[[], None]]:
+def _calls(
+    kind: str, network: "TextSegmenter", prompts: Sequence[str], batch: int
+) -> Mapping[str, Callable[[], None]]:
     """Encoding a batch of slices, and decoding it for all prompts."""
     import torch
 
@@ -111,7 +111,7 @@ def _calls(kind: str, network: "TextSegmenter", batch: int) -> Mapping[str, Call
     with torch.no_grad():
         image = torch.rand(batch, 1, network.image_size, network.image_size)
         features = network.encode_image(image)
-        text = rows_of(network.encode_text(PROMPTS), range(len(PROMPTS)), batch)
+        text = rows_of(network.encode_text(prompts), range(len(prompts)), batch)
 
     def encode() -> None:
         with torch.no_grad():

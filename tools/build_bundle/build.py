@@ -83,6 +83,7 @@ def build_bundle(
             f"{bundle}: {', '.join(missing)} missing or ignored by git; add what every bundle has."
         )
     files |= vendored(files, read_files(repository, "common"), source)
+    files["requirements.txt"] = requirements(metadata)
     for base in bases.values():
         if is_packed(base):
             files = with_text_encoder(files, base)
@@ -112,6 +113,21 @@ def vendored(bundle: Mapping[str, bytes], common: Mapping[str, bytes], source: d
     record = {**source, "files": {path: hashlib.sha256(common[path]).hexdigest() for path in paths}}
     contents = {path: common[path] for path in paths} | {"VENDORED.json": _json(record)}
     return {f"scripts/common/{path}": content for path, content in contents.items()}
+
+
+def requirements(metadata: Mapping[str, Any]) -> bytes:
+    """Return the versions in a bundle's metadata as pip reads them."""
+    pins = {
+        name: metadata[key]
+        for name, key in (
+            ("torch", "pytorch_version"),
+            ("monai", "monai_version"),
+            ("numpy", "numpy_version"),
+        )
+        if key in metadata
+    }
+    pins |= metadata.get("required_packages_version", {})
+    return "".join(f"{name}=={version}\n" for name, version in pins.items()).encode()
 
 
 def with_text_encoder(files: Files, base: FrozenBase) -> Files:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.networks import MedVLM
 from tools.benchmark.export import _table, load_network, lowest_dice
 
-BUNDLE = Path(__file__).parents[3] / "bundles" / "medvlm_organ"
+BUNDLES = sorted(path.parents[1] for path in Path(__file__).parents[3].glob("bundles/*/models/model.pt"))
 
 
 def test_lowest_dice_is_that_of_the_worst_label():
@@ -43,9 +42,11 @@ def test_the_table_is_a_slice_and_a_mask_of_the_best_run():
     assert "Voxels that PyTorch found on the phantom: liver 12,345." in table
 
 
-def test_the_network_is_the_bundles_with_its_shipped_weights():
-    network = load_network(BUNDLE)
-    assert isinstance(network, MedVLM)
-    shipped = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
-    for name, value in network.state_dict().items():
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_the_network_is_the_bundles_with_its_shipped_weights(bundle):
+    network = load_network(bundle)
+    shipped = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    state = network.state_dict()
+    assert state.keys() == shipped.keys()
+    for name, value in state.items():
         assert torch.equal(value, shipped[name].to(value.dtype)), name
