@@ -70,7 +70,9 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
             calls[f"naive loop, {count} prompts"] = _naive(options, network, few, texts)
         for texts in (ORGANS[:1], ORGANS):  # kernels are chosen and libraries loaded before a clock runs
             _engine(options, network, few, texts)()
-        timings = take_turns(calls, options.rounds, note=lambda text: print(text, file=sys.stderr))
+        timings = take_turns(calls, options.rounds, note=_note, memory=False)
+        for call, timing in take_turns(calls, 1, note=lambda text: _note(f"memory: {text}")).items():
+            timings[call].peak_mb = timing.peak_mb  # of a round of its own, since measuring it takes time
     return {
         "preset": options.preset,
         "volume": [options.slices, options.side, options.side],
@@ -83,6 +85,10 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "input_and_output_mb": options.slices * options.side**2 * 5 / 2**20,  # float32 in, uint8 out
         "runs": {name: _numbers(timing) for name, timing in timings.items()},
     }
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _engine(
