@@ -25,7 +25,7 @@ from .orthanc import Orthanc
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = "medvlm_organ"
-START_S = 900  # of a server or a bundle, on a machine that is busy with other things
+START_S = 300  # of a server or a bundle, on a machine that is busy with other things
 
 
 @dataclass

@@ -46,7 +46,7 @@ def finished(server: Server, what: str) -> dict:
     def state() -> dict:
         return requests.get(f"{server.url}/{what}/", timeout=60).json()
 
-    wait_for(lambda: state()["status"] not in ("SUBMITTED", "RUNNING"), 1800, server)
+    wait_for(lambda: state()["status"] not in ("SUBMITTED", "RUNNING"), 600, server)
     return state()
 
 

@@ -76,13 +76,13 @@ def test_words_typed_in_ohif_put_a_mask_on_the_screen(browser, dicom: DicomServe
 
         wait(written)
 
-    def picture(name: str) -> np.ndarray:
-        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-        browser.save_screenshot(str(folder / name))
-        image = Image.open(folder / name).convert("RGB")
-        image.quantize(128).save(folder / name, optimize=True)
+    def picture(path: Path) -> np.ndarray:
+        browser.save_screenshot(str(path))
+        image = Image.open(path).convert("RGB")
+        image.quantize(128).save(path, optimize=True)
         return np.asarray(image).astype(int)
 
+    kept = Path(os.environ.get("SCREENSHOTS", tmp_path))
     url = dicom.server.url
     browser.get(f"{url}/ohif/")
     wait(lambda _: dicom.name in text())
@@ -94,15 +94,15 @@ def test_words_typed_in_ohif_put_a_mask_on_the_screen(browser, dicom: DicomServe
     click("//button[contains(@class, 'actionButton')]")
     click("//a[contains(text(), 'Options')]")
     write("infermedvlm_organprompt", "the liver; the spleen, left of the stomach")
-    picture("ohif_words.png")
+    picture(kept / "ohif_words.png")
     click("//*[text()='Confirm']")
     time.sleep(3)
-    before = picture("ohif_before.png")
+    before = picture(tmp_path / "before.png")
     click("//button[@title='Run Segmentation']")
     wait(lambda _: "Running Segmentation - Successful" in text() or "Failed to Run" in text())
     assert "Failed to Run" not in text()
     time.sleep(3)
-    after = picture("ohif_mask.png")
+    after = picture(kept / "ohif_mask.png")
 
     # In the left viewport, which is axial, each of the two masks gives a colour of its own to what was grey.
     def colourful(image: np.ndarray) -> np.ndarray:
