@@ -25,7 +25,7 @@ from .orthanc import Orthanc
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = "medvlm_organ"
-START_S = 900  # of a server or a bundle, on a machine that is busy with other things
+START_S = 300  # of a server or a bundle, on a machine that is busy with other things
 
 
 @dataclass
@@ -213,7 +213,7 @@ class DicomServer:
 def dicom(
     start_server: StartServer, phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DicomServer]:
-    """Serves the bundle from its zip, as a user has it who downloaded one."""
+    """Serves the bundle from its zip, as a user has it who downloaded one, and the threshold."""
     folder = tmp_path_factory.mktemp("dicom")
     orthanc = Orthanc(folder, free_port())
     try:
@@ -223,7 +223,8 @@ def dicom(
         subprocess.run(build, cwd=REPOSITORY, check=True)
         (archive,) = folder.glob("*.zip")
         url = f"{orthanc.url}/dicom-web"
-        server = start_server(url, tmp_path_factory.mktemp("work"), "--bundles", str(archive))
+        second = make_threshold_bundle(folder / "threshold")
+        server = start_server(url, tmp_path_factory.mktemp("work"), "--bundles", str(archive), str(second))
         yield DicomServer(server, orthanc, series, study, "phantom_000")
     finally:
         orthanc.stop()

@@ -1,6 +1,7 @@
 """Orthanc, a DICOMweb server from Debian, in a process of the test."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-PROGRAM = shutil.which("Orthanc")
+PROGRAM = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")  # no users' folder in Debian
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ABSENT = (
     "NOT TESTED: DICOMweb and OHIF, as Orthanc and its DICOMweb plug-in are not installed here "

@@ -1,5 +1,6 @@
 """Labels that are saved, what is learnt from them, and a server that is killed."""
 
+import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import requests
 
-from .conftest import BUNDLE, Phantoms, Server, dice, voxels, wait_for
+from .conftest import BUNDLE, REPOSITORY, Phantoms, Server, dice, voxels, wait_for
 
-# Words that the bundle was not trained on, for something large and bright: one epoch is enough to improve.
-WORDS, ORGAN = "backbone ivory", "vertebrae"
+# A word and a thing that the bundle was not trained on: what the body is, the air around it and in it is not.
+# The bundle asked for it finds an organ at best, while a few dozen steps learn what differs by 700 HU.
+WORDS, BODY_HU = "trunk", -500
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +26,17 @@ def learning(start_server, studies, tmp_path_factory) -> tuple[Server, Path, Pat
     return start_server(folder, work), folder, work
 
 
-def label_of(phantoms: Phantoms, study: str, organ: str, folder: Path) -> Path:
-    """A label map in which an organ has the number 1, as a viewer would submit it."""
-    from common.data.volumes import read_labels, write_labels
+def trunk(phantoms: Phantoms, study: str) -> np.ndarray:
+    return voxels(phantoms.images[study]) > BODY_HU
 
-    labels = read_labels(phantoms.labels[study])
+
+def label_of(phantoms: Phantoms, study: str, folder: Path) -> Path:
+    """A label map in which the trunk has the number 1, as a viewer would submit it."""
+    from common.data.volumes import read_volume, write_labels
+
+    image = read_volume(phantoms.images[study])
     path = folder / f"{study}.nii.gz"
-    write_labels(path, (labels.slices == phantoms.values[organ]).astype(np.uint8), like=labels)
+    write_labels(path, (image.slices > BODY_HU).astype(np.uint8), like=image)
     return path
 
 
@@ -40,7 +46,7 @@ def finished(server: Server, what: str) -> dict:
     def state() -> dict:
         return requests.get(f"{server.url}/{what}/", timeout=60).json()
 
-    wait_for(lambda: state()["status"] not in ("SUBMITTED", "RUNNING"), 1800, server)
+    wait_for(lambda: state()["status"] not in ("SUBMITTED", "RUNNING"), 600, server)
     return state()
 
 
@@ -49,12 +55,12 @@ def test_label_train_infer(learning, phantoms, tmp_path):
     server, _, work = learning
     client = server.client(tmp_path / "client")
 
-    def overlap() -> tuple[float, str]:
-        path, found = client.infer(BUNDLE, "phantom_002", {"prompt": WORDS, "result_extension": ".nii.gz"})
-        return dice(voxels(path) > 0, phantoms.truth("phantom_002", ORGAN)), found["weights"]
+    def overlap(study: str) -> tuple[float, str]:
+        path, found = client.infer(BUNDLE, study, {"prompt": WORDS, "result_extension": ".nii.gz"})
+        return dice(voxels(path) > 0, trunk(phantoms, study)), found["weights"]
 
-    before, weights = overlap()
-    assert weights == "the bundle's own"
+    before = {study: overlap(study) for study in phantoms.images}
+    assert {weights for _, weights in before.values()} == {"the bundle's own"}
 
     client.train_start(BUNDLE, {"max_epochs": 1, "draws_per_epoch": 240})
     task = finished(server, "train")
@@ -62,22 +68,27 @@ def test_label_train_infer(learning, phantoms, tmp_path):
     assert "labels: found usable ones of 0 patient(s), expected 2 or more" in "\n".join(task["details"])
 
     for study in ("phantom_000", "phantom_001"):
-        label = label_of(phantoms, study, ORGAN, tmp_path)
+        label = label_of(phantoms, study, tmp_path)
         client.save_label(study, str(label), params={"label_info": [{"name": WORDS, "idx": 1}]})
     client.train_start(BUNDLE, {"max_epochs": 1, "draws_per_epoch": 240})
     task = finished(server, "train")
     assert task["status"] == "DONE", "\n".join(task["details"])
 
+    # What the training reports is what a client sees of the study that was held back.
     stats = client.info()["train_stats"][BUNDLE]
     assert stats["metric"] == "val_mean_dice"
-    assert stats["after"] > stats["before"]
-    after, weights = overlap()
-    assert weights == "trained here, number 1"
-    assert after > before + 0.1
-    assert (
-        requests.get(f"{server.url}/model/{BUNDLE}", timeout=60).content
-        == (work / "models" / BUNDLE / "1" / "model.pt").read_bytes()
-    )
+    datalist = json.loads((work / "training" / BUNDLE / "data" / "datalist.json").read_text())
+    (held_back,) = (item["case"] for item in datalist["validation"])
+    after = {study: overlap(study) for study in phantoms.images}
+    assert {weights for _, weights in after.values()} == {"trained here, number 1"}
+    assert stats["before"] == pytest.approx(before[held_back][0], abs=0.01)
+    assert stats["after"] == pytest.approx(after[held_back][0], abs=0.01)
+    # A study that training never saw is the judge of what was learnt.
+    assert after["phantom_002"][0] > max(0.7, before["phantom_002"][0])
+
+    served = requests.get(f"{server.url}/model/{BUNDLE}", timeout=60).content
+    assert served == (work / "models" / BUNDLE / "1" / "model.pt").read_bytes()
+    assert served != (REPOSITORY / "bundles" / BUNDLE / "models" / "model.pt").read_bytes()
 
 
 def test_scores_and_the_next_study(learning, phantoms, tmp_path):
@@ -94,7 +105,7 @@ def test_scores_and_the_next_study(learning, phantoms, tmp_path):
     for study in ("phantom_000", "phantom_001"):
         scores = stored[study]["image"]["info"]["dice"][BUNDLE]
         path, _ = client.infer(BUNDLE, study, {"prompt": WORDS, "result_extension": ".nii.gz"})
-        expected = dice(voxels(path) > 0, phantoms.truth(study, ORGAN))
+        expected = dice(voxels(path) > 0, trunk(phantoms, study))
         assert scores == {WORDS: pytest.approx(expected, abs=1e-3)}
     unsure = stored["phantom_002"]["image"]["info"]["uncertainty"][BUNDLE]
     assert 0 <= unsure <= 1
@@ -126,7 +137,7 @@ def test_a_killed_server_has_all_that_was_saved(start_server, learning, phantoms
     """Killed while labels come in: every label that was acknowledged is there afterwards, with its names."""
     server, folder, work = learning
     client = server.client(tmp_path / "client")
-    label = label_of(phantoms, "phantom_000", ORGAN, tmp_path)
+    label = label_of(phantoms, "phantom_000", tmp_path)
     acknowledged = {}
     for number in range(20):
         info = [{"name": f"{WORDS} {number}", "idx": 1}]
@@ -142,7 +153,7 @@ def test_a_killed_server_has_all_that_was_saved(start_server, learning, phantoms
 
     client = start_server(folder, work).client(tmp_path / "client")
     stored = client.datastore()["objects"]["phantom_000"]["labels"]
-    truth = phantoms.truth("phantom_000", ORGAN)
+    truth = trunk(phantoms, "phantom_000")
     for tag, info in acknowledged.items():
         assert stored[tag]["info"]["label_info"] == info
         np.testing.assert_array_equal(voxels(client.download_label("phantom_000", tag)) > 0, truth)

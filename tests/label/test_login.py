@@ -12,7 +12,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from .conftest import Server, make_threshold_bundle
+from .conftest import START_S, Server, make_threshold_bundle
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PUBLIC = KEY.public_key().public_bytes(
@@ -64,7 +64,7 @@ def infer(server: Server, headers: dict[str, str]) -> int:
         params={"image": "phantom_000", "output": "json"},
         files={"params": (None, '{"prompt": "0.5"}')},
         headers=headers,
-        timeout=900,
+        timeout=START_S,
     ).status_code
 
 

@@ -14,7 +14,7 @@ import requests
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
-from .conftest import BUNDLE, Server, best_organ, voxels, wait_for
+from .conftest import BUNDLE, REPOSITORY, Server, best_organ, voxels, wait_for
 
 ORGANS = ("liver", "spleen", "left kidney")
 
@@ -26,9 +26,12 @@ def client(server: Server, tmp_path: Path) -> MONAILabelClient:
 
 def test_every_bundle_is_a_model_with_a_field_for_words(client):
     info = client.info()
-    assert set(info["models"]) == {BUNDLE, "threshold"}
+    here = {path.parents[1].name for path in (REPOSITORY / "bundles").glob("*/configs/inference.json")}
+    assert set(info["models"]) == {*here, "threshold"}
+    assert BUNDLE in here
     assert info["models"][BUNDLE]["config"] == {"prompt": "liver", "keep_largest": False, "smooth": False}
-    assert set(info["trainers"]) == {BUNDLE}  # the other one has no config for training
+    assert BUNDLE in info["trainers"]
+    assert not {"lsms_lesion", "threshold"} & set(info["trainers"])  # learns from pictures; does not learn
     assert "not for diagnosis" in info["description"]
 
 

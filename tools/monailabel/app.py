@@ -55,7 +55,7 @@ class TextApp(MONAILabelApp):  # MONAI Label finds the class by its direct base
         return tasks
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """One training for each bundle that has a config for it."""
+        """One training for each bundle that learns from label maps."""
         return {
             name: TextTrainTask(bundle, self.settings)
             for name, bundle in self.bundles.items()

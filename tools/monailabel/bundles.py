@@ -47,8 +47,12 @@ class Bundle:
 
     @property
     def trains(self) -> bool:
-        """Whether it has a config for training."""
-        return (self.root / "configs" / "train.json").is_file()
+        """Whether its training reads label maps of volumes, the labels that viewers submit."""
+        path = self.root / "configs" / "train.json"
+        if not path.is_file():
+            return False
+        dataset = json.loads(path.read_text("utf-8")).get("train", {}).get("dataset", {})
+        return str(dataset.get("data", {}).get("_target_")).endswith(".load_datalist")
 
 
 def find_bundles(places: Sequence[Path], unpack_to: Path) -> dict[str, Bundle]:

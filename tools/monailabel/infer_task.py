@@ -18,8 +18,9 @@ from .settings import Settings
 from .trained import newest_checkpoint
 
 NOTICE = "Research use only, not for diagnosis."
-# OHIF takes segment names from here and not from a result: the n-th text gets the n-th of them.
-VIEWER_NAMES = {f"words {number}": number for number in range(1, 9)}
+# OHIF takes segment names from here and not from a result: the n-th text gets the n-th of them. It has a
+# colour for each of these; for other names that differ by a digit it makes up nearly the same one.
+VIEWER_NAMES = {f"region {number}": number for number in range(1, 16)}
 
 
 class TextInferTask(InferTask):

@@ -21,7 +21,7 @@ from common.data.volumes import Volume, check_same_grid, read_labels, read_volum
 from common.errors import InputError
 from common.text.prompts import MAX_LABEL, check_prompt
 
-PLACEHOLDER = re.compile(r"(?i)(words|segment|label|text)[ _]?\d*|unknown|background")
+PLACEHOLDER = re.compile(r"(?i)(region|segment|label|text)[ _]?\d*|unknown|background")
 
 _log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import stat
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_folders_and_zips(tmp_path, caplog):
     assert "lungs_v1.zip: no lungs_v1.manifest.json beside it, so its sha256 is not checked." in caplog.text
     before = found["lungs"].root.stat().st_ino
     assert find_bundles([archive], tmp_path / "unpacked")["lungs"].root.stat().st_ino == before
+
+
+def test_which_learn_from_label_maps(tmp_path):
+    found = find_bundles([Path(__file__).parents[3] / "bundles"], tmp_path)
+    assert found["medvlm_organ"].trains
+    assert not found["lsms_lesion"].trains  # learns from pictures with sentences
 
 
 def test_a_manifest_is_checked(tmp_path):

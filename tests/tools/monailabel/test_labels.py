@@ -33,7 +33,7 @@ def test_no_names(info):
         names_of(info)
 
 
-@pytest.mark.parametrize("name", ["Segment_1", "words 2", "Label 3", "unknown", "Segment"])
+@pytest.mark.parametrize("name", ["Segment_1", "region 2", "Label 3", "unknown", "Segment"])
 def test_names_that_say_nothing(name):
     with pytest.raises(
         InputError, match=r"^label_info: found the name .*, expected what it shows, such as liver"

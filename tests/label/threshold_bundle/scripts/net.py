@@ -9,7 +9,7 @@ from .common.networks.base import TextFeatures, TextSegmenter
 
 
 class Threshold(TextSegmenter):
-    """A prompt is a number from 0 to 1 (of the window, -160 to 240 HU), or `sleep <seconds>`, or `crash`."""
+    """A prompt begins with a number (0 to 1: -160 to 240 HU), or is `sleep <seconds>` or `crash`."""
 
     def __init__(self) -> None:
         super().__init__(image_size=128, default_prompt="0.5")
@@ -27,7 +27,7 @@ class Threshold(TextSegmenter):
             import os
 
             os._exit(9)
-        return float(prompt)
+        return float(prompt.split()[0])
 
     def encode_image(self, image):
         return image * self.scale
