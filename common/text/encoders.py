@@ -31,6 +31,7 @@ REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens
 # ends bit for bit as one that was not, each is encoded alone. No GPU promises that: there many go together.
 ALONE_ON = ("cpu",)
 TEXTS_AT_ONCE = 64
+SHOWN_CHARACTERS = 80  # of a prompt that is cut, and of what is cut: prompts may have 2,000
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -184,9 +185,18 @@ class TextEncoder(nn.Module):
             key=lambda count: len(self.tokenizer(" ".join(words[:count]))["input_ids"]),
         )
         if cut := " ".join(words[fitting - 1 :]):
+            found = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+            room = self.max_tokens - self.tokenizer.num_special_tokens_to_add()
             warnings.warn(
-                f"prompt cut at {self.max_tokens} tokens: not read was '{cut}' (of '{prompt}')", stacklevel=2
+                f"prompt '{_start(prompt)}': found {found} word pieces, expected at most {room}; not read "
+                f"was its end from '{_start(cut)}' on, so shorten the text.",
+                stacklevel=2,
             )
+
+
+def _start(text: str) -> str:
+    """Enough of a text to know it by."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS].rstrip()}..."
 
 
 def _pad(rows: list[tuple[Tensor, Tensor]]) -> EncodedText:

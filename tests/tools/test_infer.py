@@ -49,6 +49,24 @@ class Threshold(TextSegmenter):
         return image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]
 '''
 
+READER = '''
+
+class Reader(Threshold):
+    """Reads its prompts with a language model that has room for [CLS], 6 word pieces and [SEP]."""
+
+    def __init__(self, weights: str) -> None:
+        super().__init__(weights)
+        from .common.text.encoders import TextEncoder
+        words = ["0", ".", "50125", ",", "bright", "dark"]
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+        bert = {"model_type": "bert", "vocabulary": words, **sizes}
+        self.text_encoder = TextEncoder(None, config=bert, max_tokens=8)
+
+    def encode_text(self, prompts):
+        self.text_encoder(prompts)
+        return super().encode_text(prompts)
+'''
+
 CONFIG = {
     "bundle_root": ".",
     "input": "",
@@ -140,6 +158,28 @@ def test_an_error_behind_a_component_is_one_sentence(bundle, cases, tmp_path, ca
     assert code == 1
     assert "error: model.pt: no such file; fetch it.\n" in said.err
     assert "Traceback" not in said.err
+
+
+def test_a_prompt_too_long_is_said_to_be_cut_and_still_gives_a_mask(bundle, cases, tmp_path, capfd):
+    """Once a prompt, though there are two cases; a prompt that fits exactly is not mentioned."""
+    folder, stored = cases
+    (bundle / "scripts/net.py").write_text(NETWORK + READER)
+    config = {**CONFIG, "network_def": {"_target_": "scripts.net.Reader", "weights": "@weights"}}
+    (bundle / "configs/inference.json").write_text(json.dumps(config))
+    long = f"0.50125, bright dark {'bright ' * 40}dark"
+    arguments = ["--bundle", str(bundle), "--input", str(folder), "--output", str(tmp_path / "out")]
+    arguments += ["--prompt", long, "--prompt", "0.50125, dark bright", "--device", "cpu", "--quiet"]
+
+    assert infer.main(arguments) == 0
+
+    said = [line for line in capfd.readouterr().err.splitlines() if "word pieces" in line]
+    assert said == [
+        f"warning: prompt '{long[:80].rstrip()}...': found 47 word pieces, expected at most 6; not read was "
+        f"its end from '{('bright ' * 12)[:80]}...' on, so shorten the text."
+    ]
+    for name, hu in stored.items():  # 0.50125 of the window is 40.5 HU; the first in the alphabet wins a tie
+        mask = np.asarray(nib.load(tmp_path / "out" / f"{name}_seg.nii.gz").dataobj)
+        np.testing.assert_array_equal(mask > 0, hu > 40.5)
 
 
 @pytest.mark.parametrize(

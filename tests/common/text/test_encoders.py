@@ -245,10 +245,14 @@ def test_gradients_flow_and_nothing_is_remembered(bert, how):
 def test_words_that_do_not_fit_are_named(bert):
     encoder = TextEncoder(str(bert), max_tokens=6)  # [CLS] + 4 pieces + [SEP]
     prompt = "the left kidneys of the patient"  # "kidneys" is two pieces
-    with pytest.warns(UserWarning, match=r"cut at 6 tokens: not read was 'of the patient'"):
+    cut = (
+        "'the left kidneys of the patient': found 7 word pieces, expected at most 4; not read was its end "
+        "from 'of the patient' on"
+    )
+    with pytest.warns(UserWarning, match=cut):
         encoded = encoder([prompt])
     assert encoded.tokens.shape[1] == 6
-    with pytest.warns(UserWarning, match=r"not read was 'kidneys of'"):  # a word cut in two is not read
+    with pytest.warns(UserWarning, match=r"its end from 'kidneys of' on"):  # a word cut in two is not read
         TextEncoder(str(bert), max_tokens=6)(["the left large kidneys of"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
