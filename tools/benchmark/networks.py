@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -32,13 +34,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=8, help="images at once for the throughput (default 8)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each (default 5)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help='such as "LSMS compact" (default: all)')
     parser.add_argument("--counts", action="store_true", help="print the counts alone")
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON to this file")
     options = parser.parse_args(arguments)
-    results: dict[str, Any] = {"counts": count()}
+    names = choose_names(options.only)
+    results: dict[str, Any] = {"counts": count(names)}
     print(count_tables(results["counts"]))
     if not options.counts:
-        results |= measure(options)
+        results |= measure(options, names)
         print(speed_tables(results))
     if options.out:
         from common.files import atomic_path
@@ -48,27 +52,54 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def count() -> dict[str, dict[str, "Cost"]]:
-    """{"system preset, side": {part: cost}} of every preset at its own size."""
+def choose_names(only: Sequence[str] | None) -> list[str]:
+    """Names of all networks, MONAI's first, or those of them in `only`.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    from ._networks import SYSTEMS, peers
+
+    names = [*peers(), *(f"{system} {preset}" for system, presets in SYSTEMS.items() for preset in presets)]
+    if unknown := set(only or ()) - set(names):
+        raise InputError(
+            f"--only: found {', '.join(sorted(unknown))}, expected some of {', '.join(names)}; correct it."
+        )
+    return [name for name in names if only is None or name in only]
+
+
+def _presets(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(system, preset) of those names that are no peer's."""
+    from ._networks import SYSTEMS
+
+    return [
+        (system, preset)
+        for system, presets in SYSTEMS.items()
+        for preset in presets
+        if f"{system} {preset}" in names
+    ]
+
+
+def count(names: Sequence[str]) -> dict[str, dict[str, "Cost"]]:
+    """{"system preset, side": {part: cost}} of presets at their own sizes."""
     from ._counting import costs
-    from ._networks import BUILDERS, SENTENCE, SYSTEMS
+    from ._networks import BUILDERS, SENTENCE
 
     counts = {}
-    for system, presets in SYSTEMS.items():
-        for preset in presets:
-            _note(f"counting {system} {preset}")
-            network = BUILDERS[system](preset)
-            counts[f"{system} {preset}, {network.image_size} pixels"] = costs(network, SENTENCE)
+    for system, preset in _presets(names):
+        _note(f"counting {system} {preset}")
+        network = BUILDERS[system](preset)
+        counts[f"{system} {preset}, {network.image_size} pixels"] = costs(network, SENTENCE)
     return counts
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Speed of all networks at `options.side`, in turns, and kinds of operations of LSMS."""
+def measure(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Speed of networks at `options.side`, in turns, and kinds of operations of LSMS."""
     import torch
 
     from ._clock import take_turns
     from ._counting import gmac, kinds
-    from ._networks import BUILDERS, SENTENCE, SYSTEMS, peers
+    from ._networks import BUILDERS, SENTENCE, peers
 
     device = torch.device(options.device)
     images = {
@@ -77,20 +108,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {}
     macs, inside = {}, {}
     for name, network in peers().items():
+        if name not in names:
+            continue
         network.to(device).eval()
         macs[name] = gmac(partial(network, images[1]))
         calls |= {f"{name}|{n}": _call(network, (image,), device) for n, image in images.items()}
-    for system, presets in SYSTEMS.items():
-        for preset in presets:
-            name = f"{system} {preset}"
-            segmenter = BUILDERS[system](preset, side=options.side).to(device).eval()
-            with torch.no_grad():
-                texts = {n: segmenter.encode_text([SENTENCE] * n) for n in images}
-            macs[name] = gmac(partial(segmenter, images[1], texts[1]))
-            for n, image in images.items():
-                calls[f"{name}|{n}"] = _call(segmenter, (image, texts[n]), device)
-            if system == "LSMS":
-                inside[name] = (segmenter, images[1], texts[1])
+    for system, preset in _presets(names):
+        name = f"{system} {preset}"
+        segmenter = BUILDERS[system](preset, side=options.side).to(device).eval()
+        with torch.no_grad():
+            texts = {n: segmenter.encode_text([SENTENCE] * n) for n in images}
+        macs[name] = gmac(partial(segmenter, images[1], texts[1]))
+        for n, image in images.items():
+            calls[f"{name}|{n}"] = _call(segmenter, (image, texts[n]), device)
+        if system == "LSMS":
+            inside[name] = (segmenter, images[1], texts[1])
     timings = take_turns(calls, options.rounds, note=_note, memory=False)
     return {
         "side": options.side,

@@ -1,12 +1,15 @@
 """The benchmark's volume, its prediction from FLOPs, and the ratios of its table."""
 
+import json
+import sys
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from tools.benchmark._case import ORGANS, write_volume
 from tools.benchmark._networks import build_network
-from tools.benchmark.inference import _flops_ratio, _table
+from tools.benchmark.inference import _flops_ratio, _table, main
 
 
 def test_the_volume_is_a_body_in_air(tmp_path):
@@ -61,3 +64,20 @@ def test_the_table_holds_the_ratios_of_medians(device, cost, naive):
     assert f"13 prompts cost {cost:.2f} times one; the network alone 1.50 times, by its FLOPs 1.70" in table
     assert f"The naive loop takes {naive:.1f} times as long with 13 prompts" in table
     assert "Outside the network: 40% of the time with one prompt, 40% with 13." in table
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="NOT TESTED: peak memory is read on Linux only"
+)
+def test_memory_is_measured_in_a_round_whose_time_does_not_count(tmp_path, capsys):
+    out = tmp_path / "numbers.json"
+    sizes = ["--slices", "16", "--side", "256", "--naive-slices", "1", "--rounds", "1"]
+    assert main([*sizes, "--out", str(out)]) == 0
+    results = json.loads(out.read_text())
+    assert len(results["runs"]) == 6
+    for run in results["runs"].values():
+        assert len(run["seconds"]) == len(run["cpu_seconds"]) == 1
+    held_mb = 16 * 256 * 256 * 5 / 2**20  # the volume in float32, its label map in uint8
+    assert all(results["runs"][f"engine, {count} prompts"]["peak_mb"] > held_mb for count in (1, 13))
+    assert "not measured" not in capsys.readouterr().out

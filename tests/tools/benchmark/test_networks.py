@@ -1,11 +1,13 @@
 """The counts of the networks' benchmark against the fact sheets', and what its tables add up."""
 
+import re
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from common.errors import InputError
 from tools.benchmark._counting import Cost, costs, flops_by_module, kinds
 from tools.benchmark._networks import SENTENCE, WORD_PIECES, build_lsms, build_network, peers
 from tools.benchmark.networks import count_tables, main, speed_tables
@@ -84,6 +86,21 @@ def test_tables() -> None:
     assert "| LSMS x | 2.00 | 250 | 5.0 | 10 |" in table
     assert "| strips | 100% | 75% | 1.7 |" in table
     assert "| rest | 0% | 25% | - |" in table
+
+
+def test_only_those_asked_for_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["--only", "LSMS compact", "MONAI UNet", "--side", "64", "--batch", "2", "--rounds", "1"]) == 0
+    )
+    said = capsys.readouterr().out
+    rows = re.findall(r"^\| ((?:MONAI|Med-VLM|LSMS) \w+) \| [\d.]+ \| \d+ \|", said, re.MULTILINE)
+    assert rows == ["MONAI UNet", "LSMS compact"]
+    assert "LSMS compact, 96 pixels" in said
+    assert "Med-VLM" not in said
+    with pytest.raises(
+        InputError, match=r"--only: found LSMS huge, expected some of MONAI UNet, .*LSMS paper"
+    ):
+        main(["--only", "LSMS huge"])
 
 
 def test_help_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
