@@ -74,7 +74,7 @@ def run(
         "date": date.today().isoformat(),
         "bundle": bundle.name,
         "cases": len(cases),
-        "presence_threshold": presence_threshold,  # null: the bundle's own
+        "presence_threshold": _report(cases[0], work / "masks0")["settings"]["presence_threshold"],
         "kinds": kinds,
         "rows": rows,
     }
@@ -150,8 +150,7 @@ def _measure(
     """A row for each question that this case can answer."""
     assert case.label is not None
     reference = read_labels(case.label)
-    stem = case.image.name.removesuffix(".gz").removesuffix(".nii")
-    report = json.loads((folder / f"{stem}_seg.json").read_text("utf-8"))
+    report = _report(case, folder)
     files, results = report["outputs"]["masks"], report["prompts"]
     truth = {name: reference.slices == number for number, name in names.items() if name in case.targets}
     there = {name for name, mask in truth.items() if mask.any()}
@@ -164,6 +163,13 @@ def _measure(
         row = {"case": case.case, "kind": question.kind, "organ": question.organ, "text": question.text}
         row["presence_score"] = result["presence_score"]
         yield row | _scores(found, truth, there, question)
+
+
+def _report(case: Case, folder: Path) -> dict[str, Any]:
+    """What the engine wrote about a case."""
+    stem = case.image.name.removesuffix(".gz").removesuffix(".nii")
+    report: dict[str, Any] = json.loads((folder / f"{stem}_seg.json").read_text("utf-8"))
+    return report
 
 
 def _scores(

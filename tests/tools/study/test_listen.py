@@ -221,7 +221,9 @@ def test_a_bundle_of_known_understanding(
     assert kinds["absent"] == {"n": 2, "right": 0.5}
     wrong = [row for row in report["rows"] if row["kind"] == "absent" and not row["right"]]
     assert [(row["case"], row["organ"], row["ml"]) for row in wrong] == [("less", "spleen", 36)]
-    assert json.loads((tmp_path / "work/listen.json").read_text())["kinds"] == kinds
+    written = json.loads((tmp_path / "work/listen.json").read_text())
+    assert written["kinds"] == kinds
+    assert written["presence_threshold"] == 0.0  # the bundle's own
     said = capsys.readouterr().out
     assert "| a slip in every word | 15 | 0.0% | 0.000 | 0.0% |" in said
     assert "| organs that are not there | 2 | 50.0% under 1 ml | | |" in said
