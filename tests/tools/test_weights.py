@@ -161,7 +161,8 @@ def test_verify_against_a_pinned_hash(cached, monkeypatch, capsys):
     assert f"has sha256 {found[:12]}..., expected {found[:-13:-1]}...; delete" in capsys.readouterr().err
 
 
-SHA256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"  # by sha256sum and md5sum, of "weights"
+# Of "weights", by sha256sum and md5sum.
+SHA256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
 MD5 = "63f4f1e9b725370f459720575cd5f953"
 
 
