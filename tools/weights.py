@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import InputError
-from common.known_weights import KNOWN_BASES, KNOWN_FILES
+from common.known_weights import KNOWN_BASES, KNOWN_FILES, KnownFile
 
 EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
 whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
@@ -95,7 +95,7 @@ def _verify(name: str) -> str:
     if name in KNOWN_FILES:
         if difference := differs(place, KNOWN_FILES[name]):
             raise InputError(f"{place}: {difference}{again}")
-        return f"sha256 {sha256_of(place)}, as its authors published it"
+        return _as_published(KNOWN_FILES[name], sha256_of(place))
     known = KNOWN_BASES[name]
     expected = hub_hashes(place)
     if known.sha256:  # of the only file
@@ -113,6 +113,18 @@ def _verify(name: str) -> str:
     if known.sha256:
         return f"{hashes}, as pinned"
     return f"{hashes}, as the hub said at commit {known.revision[:12]}...; no sha256 is pinned here"
+
+
+def _as_published(known: KnownFile, sha256: str) -> str:
+    """What was compared, and no more than that: not every author publishes a whole sha256."""
+    if known.sha256 is None:
+        return f"md5 {known.md5}, as its authors published it (sha256 here: {sha256})"
+    if len(known.sha256) < len(sha256):
+        return (
+            f"first {len(known.sha256)} digits of sha256 {known.sha256}, as its authors published them "
+            f"(sha256 here: {sha256})"
+        )
+    return f"sha256 {sha256}, as its authors published it"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ values of a PNG, or integers of a NIfTI file.
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,35 @@ def is_picture(path: Path) -> bool:
     return ending_of(path, PICTURE_ENDINGS) is not None
 
 
+def parse_lesion(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) -> Case:
+    """As `parse_item`; an id that is not given has the slice and the lesion behind the image's name.
+
+    Raises:
+        InputError: a field is missing or malformed; the message says `place`.
+    """
+    fields = item if isinstance(item, dict) else {}
+    numbers = [str(number) for number in _numbers(path, place, fields) if number is not None]
+    case = parse_item(path, place, item, names=names)
+    return case if "case" in fields else replace(case, case="-".join([case.case, *numbers]))
+
+
 def _parse(path: Path, place: str, item: Any, names: tuple[str, ...]) -> ReferringItem:
     fields = item if isinstance(item, dict) else {}
-    slice_index = _number(path, place, "slice", fields.get("slice"), lowest=0)
-    lesion = _number(path, place, "lesion", fields.get("lesion"), lowest=1)
-    case = parse_item(path, place, item, names=names)
+    slice_index, lesion = _numbers(path, place, fields)
+    case = parse_lesion(path, place, item, names=names)
     if case.label is None:
         raise InputError(f'{path}: {place} has no label map, expected "label": "PATH"; add it.')
     _check_slice(path, place, case.image, slice_index)
-    given = vars(case)
-    if "case" not in fields:
-        numbers = [str(number) for number in (slice_index, lesion) if number is not None]
-        given = given | {"case": "-".join([case.case, *numbers])}
     prompts = _prompts(path, place, fields.get("prompts"))
-    return ReferringItem(**given, prompts=prompts, lesion=lesion, slice_index=slice_index)
+    return ReferringItem(**vars(case), prompts=prompts, lesion=lesion, slice_index=slice_index)
+
+
+def _numbers(path: Path, place: str, fields: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Slice and lesion."""
+    return (
+        _number(path, place, "slice", fields.get("slice"), lowest=0),
+        _number(path, place, "lesion", fields.get("lesion"), lowest=1),
+    )
 
 
 def _number(path: Path, place: str, field: str, value: Any, *, lowest: int) -> int | None:

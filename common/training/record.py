@@ -18,7 +18,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from .. import __version__
-from ..data.datalist import SECTIONS, load_json, parse_item
+from ..data.datalist import SECTIONS, label_names, load_json, parse_item
+from ..data.referring import parse_lesion
 from ..files import write_synced
 
 PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")
@@ -105,11 +106,14 @@ def _versions() -> Iterator[tuple[str, str]]:
 def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """{case: patient} of each section that there is, whatever kind of items (organs, sentences) it has."""
     content = load_json(datalist)
-    names = tuple(content.get("labels", {}).values())
+    names = tuple(label_names(datalist, content).values()) if "labels" in content else ()
     for section in (name for name in SECTIONS if name in content):
-        items = enumerate(content[section])
-        cases = (parse_item(datalist, f"{section}[{index}]", item, names=names) for index, item in items)
-        yield section, {case.case: case.patient for case in cases}
+        patients: dict[str, str] = {}
+        for index, item in enumerate(content[section]):
+            parse = parse_lesion if isinstance(item, dict) and "prompts" in item else parse_item
+            case = parse(datalist, f"{section}[{index}]", item, names=names)
+            patients[case.case] = case.patient
+        yield section, patients
 
 
 def _config_being_parsed() -> dict[str, Any] | None:

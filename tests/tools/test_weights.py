@@ -161,20 +161,37 @@ def test_verify_against_a_pinned_hash(cached, monkeypatch, capsys):
     assert f"has sha256 {found[:12]}..., expected {found[:-13:-1]}...; delete" in capsys.readouterr().err
 
 
-def test_verify_of_a_file_whose_authors_publish_an_md5(folder, monkeypatch, capsys):
-    content = b"weights"
-    known = KnownFile("https://x.y/a.pth", 1, "MIT", md5="63f4f1e9b725370f459720575cd5f953")  # by md5sum
-    monkeypatch.setitem(KNOWN_FILES, "a.pth", known)
+# Of "weights", by sha256sum and md5sum.
+SHA256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
+MD5 = "63f4f1e9b725370f459720575cd5f953"
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ({"sha256": SHA256}, f"sha256 {SHA256}, as its authors published it"),
+        (
+            {"sha256": SHA256[:8]},
+            f"first 8 digits of sha256 {SHA256[:8]}, as its authors published them (sha256 here: {SHA256})",
+        ),
+        ({"md5": MD5}, f"md5 {MD5}, as its authors published it (sha256 here: {SHA256})"),
+    ],
+    ids=["sha256", "8 digits", "md5"],
+)
+def test_verify_says_which_of_its_authors_hashes_was_compared(published, said, folder, monkeypatch, capsys):
+    monkeypatch.setitem(KNOWN_FILES, "a.pth", KnownFile("https://x.y/a.pth", 1, "MIT", **published))
     monkeypatch.setattr("tools.weights.NAMES", ("a.pth",))
     place = folder / "torch/checkpoints/a.pth"
     place.parent.mkdir(parents=True)
-    place.write_bytes(content)
+    place.write_bytes(b"weights")
     assert main(["verify", "a.pth"]) == 0
-    sha256 = hashlib.sha256(content).hexdigest()
-    assert capsys.readouterr().out == f"a.pth: sha256 {sha256}, as its authors published it\n"
-    place.write_bytes(content * 2)
+    assert capsys.readouterr().out == f"a.pth: {said}\n"
+    place.write_bytes(b"weights" * 2)
     assert main(["verify", "a.pth"]) == 1
-    assert "expected 63f4f1e9b725...; delete that copy and run" in capsys.readouterr().err
+    ((kind, expected),) = published.items()
+    error = capsys.readouterr().err
+    assert f"has {kind} " in error
+    assert f"expected {expected[:12]}...; delete that copy and run" in error
 
 
 def test_every_known_file_has_a_hash_of_its_authors():

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,6 +33,11 @@ def main(arguments: list[str]) -> int:
         from common.data.volumes import read_labels
 
         labels = read_labels(options.labels).slices
+        if labels.max() > 255:
+            raise InputError(
+                f"--labels {options.labels}: holds the value {labels.max()}, expected 0 to 255, as the label "
+                "maps that are written here; give one of those."
+            )
     print(table(labels, rounds=options.rounds))
     return 0
 
@@ -51,13 +58,13 @@ def ball_labels(*, slices: int, side: int) -> "np.ndarray":
 
 
 def table(labels: "np.ndarray", *, rounds: int) -> str:
-    """Median seconds of the processor and MB at every level."""
+    """Median seconds of the processor and MB (10^6 bytes) at every level."""
     import numpy as np
 
     voxels = labels.astype(np.uint8).tobytes()
     shape = " x ".join(map(str, labels.shape))
     lines = [
-        f"label map of {shape}, {len(voxels) / 2**20:.1f} MB\n",
+        f"label map of {shape}, {len(voxels) / 1e6:.1f} MB\n",
         "| level | seconds | MB |",
         "|---|---|---|",
     ]
@@ -69,6 +76,6 @@ def table(labels: "np.ndarray", *, rounds: int) -> str:
             with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=level) as file:
                 file.write(voxels)
             seconds.append(time.process_time() - start)
-        size = packed.getbuffer().nbytes / 2**20
+        size = packed.getbuffer().nbytes / 1e6
         lines.append(f"| {level} | {sorted(seconds)[len(seconds) // 2]:.2f} | {size:.2f} |")
     return "\n".join(lines)

@@ -47,12 +47,27 @@ class Bundle:
 
     @property
     def trains(self) -> bool:
-        """Whether its training reads label maps of volumes, the labels that viewers submit."""
+        """Whether its training reads label maps of volumes, the labels that viewers submit.
+
+        A training of another shape is not offered; the log says why.
+        """
         path = self.root / "configs" / "train.json"
         if not path.is_file():
             return False
-        dataset = json.loads(path.read_text("utf-8")).get("train", {}).get("dataset", {})
-        return str(dataset.get("data", {}).get("_target_")).endswith(".load_datalist")
+        try:
+            target = str(json.loads(path.read_text("utf-8"))["train"]["dataset"]["data"]["_target_"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning(
+                "%s: train#dataset#data#_target_ cannot be read (%r), so %s offers no training.",
+                path,
+                error,
+                self.name,
+            )
+            return False
+        if not target.endswith(".load_datalist"):
+            _log.info("%s: reads %s and no label maps, so %s offers no training.", path, target, self.name)
+            return False
+        return True
 
 
 def find_bundles(places: Sequence[Path], unpack_to: Path) -> dict[str, Bundle]:

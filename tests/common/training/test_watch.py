@@ -181,4 +181,11 @@ def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
         json.dumps({"training": items, "test": [{**files, "image": "b.png", "patient": "p8"}]})
     )
     facts = RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
-    assert facts["split"] == {"training": {"a": "p7"}, "test": {"b": "p8"}}
+    assert facts["split"] == {"training": {"a-1": "p7", "a-2": "p7"}, "test": {"b": "p8"}}
+
+
+def test_a_record_of_malformed_labels_is_refused(tmp_path: Path) -> None:
+    datalist = tmp_path / "datalist.json"
+    datalist.write_text(json.dumps({"labels": ["liver"], "training": []}))
+    with pytest.raises(InputError, match=r'datalist.json: "labels" is \["liver"\], expected \{"1": "liver"'):
+        RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()

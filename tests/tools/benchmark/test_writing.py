@@ -8,7 +8,8 @@ import pytest
 from nibabel.openers import Opener
 
 from common.data.volumes import read_volume, write_labels
-from tools.benchmark.writing import LEVELS, ball_labels, table
+from common.errors import InputError
+from tools.benchmark.writing import LEVELS, ball_labels, main, table
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_files_of_higher_levels_are_smaller_and_all_read_back_equal(labels, tmp_
     assert sizes == sorted(set(sizes), reverse=True)
     rows = re.findall(r"^\| (\d) \| [\d.]+ \| ([\d.]+) \|$", table(labels, rounds=1), re.MULTILINE)
     assert [int(level) for level, _ in rows] == list(LEVELS)
-    assert [float(size) for _, size in rows] == pytest.approx([size / 2**20 for size in sizes], abs=0.006)
+    assert [float(size) for _, size in rows] == pytest.approx([size / 1e6 for size in sizes], abs=0.006)
 
 
 def test_label_maps_are_written_at_level_1(labels, tmp_path):
@@ -41,4 +42,11 @@ def test_label_maps_are_written_at_level_1(labels, tmp_path):
     written = tmp_path / "labels.nii.gz"
     write_labels(written, labels, like=volume)
     (row,) = re.findall(r"^\| 1 \| [\d.]+ \| ([\d.]+) \|$", table(labels, rounds=1), re.MULTILINE)
-    assert written.stat().st_size / 2**20 == pytest.approx(float(row), abs=0.006)
+    assert written.stat().st_size / 1e6 == pytest.approx(float(row), abs=0.006)
+
+
+def test_values_that_no_byte_holds_are_refused(tmp_path):
+    path = tmp_path / "many.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), 256, np.int16), np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    with pytest.raises(InputError, match=r"many.nii.gz: holds the value 256, expected 0 to 255"):
+        main(["--labels", str(path)])

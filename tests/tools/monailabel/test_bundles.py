@@ -54,6 +54,20 @@ def test_which_learn_from_label_maps(tmp_path):
     assert not found["lsms_lesion"].trains  # learns from pictures with sentences
 
 
+DATASETS = [{"data": "@x"}, {"data": ["@x"]}, {"data": {"path": "x"}}, {}, "@elsewhere", None]
+
+
+@pytest.mark.parametrize(
+    "content", [*(json.dumps({"train": {"dataset": dataset}}) for dataset in DATASETS), "[]", "{}", "{"]
+)
+def test_a_training_of_another_shape_is_not_offered(content, tmp_path, caplog):
+    (make(tmp_path / "other") / "configs/train.json").write_text(content)
+    assert not find_bundles([tmp_path / "other"], tmp_path)["other"].trains
+    (said,) = caplog.messages
+    assert "train.json: train#dataset#data#_target_ cannot be read (" in said
+    assert said.endswith("), so other offers no training.")
+
+
 def test_a_manifest_is_checked(tmp_path):
     archive = pack(tmp_path / "lungs_v1.zip")
     manifest = tmp_path / "lungs_v1.manifest.json"
