@@ -203,10 +203,10 @@ def test_missing_packages_and_files_are_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_a_shipped_network_segments_a_phantom_as_before(bundle: Path, kind, tmp_path: Path) -> None:
-    """Asked for what the bundle's own prompts say."""
+    """Asked for what the bundle's own prompts say, of a phantom that lacks none of the organs."""
     from tools.benchmark.export import load_network
     from tools.phantom.dataset import SIZES as SCANS
-    from tools.phantom.dataset import write_case
+    from tools.phantom.dataset import absent_organs, write_case
 
     network = load_network(bundle)
     volume = read_volume(tmp_path / str(write_case(tmp_path, seed=5, case=3, size=SCANS["small"])["image"]))
@@ -215,7 +215,9 @@ def test_a_shipped_network_segments_a_phantom_as_before(bundle: Path, kind, tmp_
     before = inferer(volume, network, prompts).labels
     export_graphs(network, tmp_path, formats=[kind])
     after = inferer(volume, ExportedSegmenter(network, tmp_path, kind), prompts).labels
-    assert (before > 0).sum() > 500
-    for value in set(np.unique(before)) | set(np.unique(after)):
+    assert not absent_organs(5, 3)
+    least = 500 if bundle.name == "medvlm_organ" else 0  # voxels; lesions are small
+    for value, prompt in enumerate(prompts, start=1):
         one, other = before == value, after == value
-        assert 2 * (one & other).sum() / (one.sum() + other.sum()) >= 0.999, value
+        assert one.sum() > least, prompt
+        assert 2 * (one & other).sum() >= 0.999 * (one.sum() + other.sum()), prompt
