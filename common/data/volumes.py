@@ -282,7 +282,7 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
             f"{path}: the image has shape {_times(shape)}, expected three axes, or four with one channel; "
             "give one volume of slices."
         )
-    if 0 in shape:
+    if min(shape) < 1:  # NIfTI-2 has signed lengths of 64 bits
         raise InputError(
             f"{path}: the image has shape {_times(shape)}, an axis without voxels; export it again."
         )

@@ -277,6 +277,18 @@ def test_empty_axis(tmp_path):
     )
 
 
+def test_axis_of_negative_length(tmp_path):
+    """NIfTI-2's lengths are signed; the product of such lengths can look small enough for the file."""
+    path = tmp_path / "a.nii"
+    nib.save(nib.Nifti2Image(np.ones((3, 4, 5), np.int16), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[32:40] = (-(2**62)).to_bytes(8, "little", signed=True)  # dim[2]
+    path.write_bytes(content)
+    assert error_of(read_volume, path) == (
+        f"{path}: the image has shape 3 x {-(2**62)} x 5, an axis without voxels; export it again."
+    )
+
+
 def test_colour_and_complex(tmp_path):
     path = save(tmp_path / "a.nii", np.ones(SHAPE, np.complex64), np.eye(4))
     assert "a.nii: voxels are of type complex64, expected one real number for each voxel" in error_of(
