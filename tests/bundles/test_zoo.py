@@ -64,6 +64,25 @@ def test_weights_are_there_or_have_an_address(bundle: Path) -> None:
         assert model.with_suffix(".json").is_file()
 
 
+# Keys of train.json that may differ when a training goes on: places, what is only watched or kept, and speed.
+NEUTRAL = {
+    *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint", "states_dir"),
+    *("device", "first_process", "keep_states", "val_interval", "pictures", "half", "organs"),
+    *("slice_batch", "slice_store", "num_workers", "activation_checkpointing"),
+}
+
+
+@every_bundle
+def test_a_training_goes_on_only_with_the_settings_that_it_began_with(bundle: Path) -> None:
+    """All that is neither a built part nor neutral is compared; `organs` by the labels that it chooses."""
+    config = json.loads((bundle / "configs" / "train.json").read_text("utf-8"))
+    (states,) = (part for part in config["train"]["handlers"] if part["_target_"].endswith("TrainingStates"))
+    keys = {key for key, value in config.items() if not isinstance(value, dict | list)}
+    parts = {"model", "network", "training"}
+    compared = {value.removeprefix("@") for value in states["settings"].values()}
+    assert keys - parts - NEUTRAL <= compared
+
+
 @every_bundle
 def test_metadata_follows_monais_schema(bundle: Path, tmp_path: Path) -> None:
     file = bundle / "configs" / "metadata.json"

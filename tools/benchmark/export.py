@@ -1,12 +1,13 @@
 """Exported graphs beside the network that they come from: time, and whether the masks are the same."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ._output import write_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     results = _measure(options)
     print(_table(results))
-    if options.out:
-        from common.files import atomic_path
-
-        with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    write_results(results, options.out)
     return 0
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._output import write_results
+
 if TYPE_CHECKING:
     import torch
 
@@ -42,11 +44,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     results = _measure(options)
     print(_table(results))
-    if options.out:
-        from common.files import atomic_path
-
-        with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    write_results(results, options.out)
     return 0
 
 

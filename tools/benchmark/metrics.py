@@ -1,12 +1,13 @@
 """Surface metrics beside the libraries that compute them too, on the same masks in one run."""
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ._output import write_results
 
 if TYPE_CHECKING:
     from ._clock import Timing
@@ -48,11 +49,7 @@ def main(arguments: list[str]) -> int:
             name: {"seconds": timing.seconds, "peak_mb": timing.peak_mb, "hd95_mm": timing.result}
             for name, timing in timings.items()
         }
-    if options.out:
-        from common.files import atomic_path
-
-        with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    write_results(results, options.out)
     return 0
 
 

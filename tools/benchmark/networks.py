@@ -1,7 +1,6 @@
 """Parameters, multiply-accumulates and speed of every preset, beside MONAI's networks."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
+
+from ._output import write_results
 
 if TYPE_CHECKING:
     import torch
@@ -44,11 +45,7 @@ def main(arguments: list[str]) -> int:
     if not options.counts:
         results |= measure(options, names)
         print(speed_tables(results))
-    if options.out:
-        from common.files import atomic_path
-
-        with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    write_results(results, options.out)
     return 0
 
 

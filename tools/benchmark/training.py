@@ -10,6 +10,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._output import write_results
+
 if TYPE_CHECKING:
     import torch
     from torch.utils.data import DataLoader
@@ -47,11 +49,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         results = _measure(options, Path(name))
     print(table(results))
-    if options.out:
-        from common.files import atomic_path
-
-        with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+    write_results(results, options.out)
     return 0
 
 

@@ -68,6 +68,7 @@ def test_relations_ask_for_the_organ_and_name_the_neighbour_once(template: str) 
     asked = re.sub(f"{relation} the NEIGHBOUR", "", text)
     assert "NEIGHBOUR" not in asked
     assert "ORGAN" in asked
+    assert not re.search("(not|without|leave out|next to|beside|close to|adjacent to) the ORGAN", text)
 
 
 def test_neighbours_that_are_asked_for_beside_it_go_first() -> None:

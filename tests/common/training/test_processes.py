@@ -81,6 +81,15 @@ def write_lesions(folder: Path) -> None:
     (folder / "lesions.json").write_text(json.dumps({"labels": {"1": "lesion"}, "test": items}))
 
 
+def torchrun(task: str, folder: Path, datalist: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of the worker, started as users start them."""
+    options = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", WORKER)
+    return subprocess.run(
+        [sys.executable, *options, task, str(folder), str(datalist)],
+        env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_double_batch(
     datalist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,19 +100,7 @@ def test_two_processes_are_one_with_the_double_batch(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        WORKER,
-    ]
-    done = subprocess.run(
-        [*command, "compare", str(two), str(datalist)],
-        env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
+    done = torchrun("compare", two, datalist)
     assert done.returncode == 0, done.stderr[-2000:]
     gradients(datalist, one)
     evaluation(datalist, one)
@@ -133,19 +130,7 @@ def test_two_processes_are_one_with_the_double_batch(
 
 @pytest.mark.slow
 def test_torchrun_ends_all_when_one_is_killed(datalist: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        WORKER,
-    ]
-    done = subprocess.run(
-        [*command, "SIGKILL", str(tmp_path), str(datalist)],
-        env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
+    done = torchrun("SIGKILL", tmp_path, datalist)
     assert done.returncode != 0
     assert "Signal 9 (SIGKILL)" in done.stderr
 
