@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class PromptCompetition(nn.Module):
-    """Cross-entropy of a softmax over an image's prompts and the background, which has the logit 0.
+    """Cross-entropy of a softmax over an image's prompts, and of the background with the logit 0.
 
     Losses of one mask at a time let two prompts settle on the union of two organs: each is half right. Here a
     pixel's probability is shared out, so that a mask drawn for the wrong words costs the right ones theirs. A
@@ -13,23 +13,29 @@ class PromptCompetition(nn.Module):
 
     Args:
         prompts_per_image: K; row i of a batch belongs to image i // K.
+        background: whether the background competes too, over all pixels. Without it the prompts alone share
+            out the pixels of masks: which of them is it? Where masks are 1 % of an image, a mean over all
+            pixels hardly asks that.
     """
 
-    def __init__(self, prompts_per_image: int) -> None:
+    def __init__(self, prompts_per_image: int, *, background: bool = True) -> None:
         super().__init__()
         self.prompts_per_image = prompts_per_image
+        self.background = background
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean over images and pixels.
+        """Mean over images and pixels; without background over pixels of masks, and 0 where there are none.
 
         Args:
             logits: (B * K, 1, H, W).
             target: (B * K, 1, H, W), 1 where a prompt's mask is, else 0.
         """
         shape = (-1, self.prompts_per_image, *logits.shape[-2:])
-        masks = target.reshape(shape)
-        background = 1 - masks.amax(dim=1, keepdim=True)
-        scores = torch.cat([torch.zeros_like(background), logits.reshape(shape)], dim=1)
-        right = torch.cat([background, masks], dim=1) > 0.5
-        of_right = scores.masked_fill(~right, -torch.inf).logsumexp(dim=1)
-        return (scores.logsumexp(dim=1) - of_right).mean()
+        scores, masks = logits.reshape(shape), target.reshape(shape) > 0.5
+        if self.background:
+            scores = torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
+            masks = torch.cat([~masks.any(dim=1, keepdim=True), masks], dim=1)
+        some = masks.any(dim=1)
+        scores, masks = scores.movedim(1, -1)[some], masks.movedim(1, -1)[some]
+        of_right = scores.masked_fill(~masks, -torch.inf).logsumexp(dim=-1)
+        return (scores.logsumexp(dim=-1) - of_right).sum() / some.sum().clamp(min=1)

@@ -51,7 +51,7 @@ def report(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) ->
     alone = [fact for fact in facts if fact[0] not in SUPERLATIVES]
     compared = [fact for fact in facts if fact[0] in SUPERLATIVES]
     phrase = _noun_phrase(alone, rng, wording)
-    article = "an" if phrase.startswith(SPOKEN_WITH_VOWEL) else "a"
+    article = "an" if phrase.startswith(SPOKEN_WITH_VOWEL) and not phrase.startswith("one") else "a"
     text = _pick(_words()["reports"][wording], rng).format(phrase=f"{article} {phrase}")
     if compared:
         phrase = "the " + _noun_phrase(compared, rng, wording)

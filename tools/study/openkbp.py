@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from common.checkpoints import save_trained
 from common.data.datalist import Case, load_datalist, load_label_names
@@ -63,7 +64,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
                 minutes=minutes,
                 device=torch.device(device),
                 batch_size=BATCH,
-                loss=WeightedSum({"masks": dice_and_bce(), "competition": PromptCompetition(len(names))}),
+                loss=None if name == UNET else with_competition(len(names)),
             )
             for name, arm in arms.items()
         }
@@ -106,6 +107,11 @@ def build(names: Mapping[int, str], *, seed: int) -> dict[str, Arm]:
             MedVLM.from_preset("compact", image_size=IMAGE_SIZE), level, texts
         )
     return arms
+
+
+def with_competition(prompts: int) -> nn.Module:
+    """Med-VLM's loss. The UNet keeps Dice + BCE, with which it learns faster."""
+    return WeightedSum({"masks": dice_and_bce(), "competition": PromptCompetition(prompts)})
 
 
 def slices_of(cases: list[Case], *, names: dict[int, str], seed: int, level: str) -> OrganSlices:

@@ -29,38 +29,56 @@ ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV", "5": "V", "6": "VI", "7": "
 SIGNS = {
     "kind": {
         "cyst": r"cyst",
-        "abscess": r"abscess",
-        "metastasis": r"metasta",
+        "abscess": r"abscess|infected collection",
+        "metastasis": r"metasta|secondary tumor",
         "haemangioma": r"ha?emangioma",
-        "hepatocellular carcinoma": r"hepatocellular|hcc|primary liver carcinoma",
+        "hepatocellular carcinoma": r"hepatocellular|hcc|primary liver carcinoma|hepatoma",
     },
     "density": {
-        "hypodense": r"hypo(dense|attenuating)|low(-density|[- ]attenuation)|\bdark",
-        "hyperdense": r"hyper(dense|attenuating)|high(-density|[- ]attenuation)|\bbright(?!\s+rim)",
+        "hypodense": r"hypo-?(dense|attenuating)|low([- ]density|[- ]attenuation)|\bdark|less dense than",
+        "hyperdense": (
+            r"hyper-?(dense|attenuating)|high([- ]density|[- ]attenuation)"
+            r"|\bbright(?!\s+rim)|\bdenser than"
+        ),
     },
     "enhancement": {
-        "none": r"non-enhancing|unenhancing|no enhancement|without enhancement|does not enhance",
-        "homogeneous": r"(homogeneously|evenly|uniformly) enhancing|(homogeneous|even) enhancement",
-        "rim": r"(rim|ring)-enhancing|rim enhancement|enhancing rim|bright rim",
+        "none": (
+            r"(non-|not )enhancing|unenhancing|(no|without|absent) enhancement"
+            r"|does not enhance|(no|not taking up) contrast"
+        ),
+        "homogeneous": (
+            r"(homogeneously|evenly|uniformly|diffusely|solidly) enhancing"
+            r"|(homogeneous|even) enhancement|enhancement throughout|homogeneous contrast"
+        ),
+        "rim": (
+            r"(rim|ring)-enhancing|peripheral|rim enhancement"
+            r"|enhancing (rim|wall)|bright rim|along its edge"
+        ),
     },
     "border": {
-        "sharp": r"well-defined|clearly defined|sharp|crisp|circumscribed",
-        "blurred": r"ill-defined|(poorly|vaguely) defined|blurred|indistinct|fuzzy",
+        "sharp": (
+            r"well-defined|clearly defined|\bsharp|crisp"
+            r"|circumscribed|\bdistinct|clear-cut|clear outline"
+        ),
+        "blurred": r"ill-defined|(poorly|vaguely) (defined|marginated)|blurred|indistinct|fuzzy|hazy|unsharp",
     },
     "shape": {
-        "round": r"\bround|spherical|circular",
-        "oval": r"\bov(al|oid)|elongated|elliptical",
-        "lobulated": r"lob(ul|ed)",
+        "round": r"\bround(?!ed bulges)|spherical|circular|ball-shaped|globular",
+        "oval": r"\bov(al|oid)|elongated|elliptical|egg-shaped|oblong",
+        "lobulated": r"\blob(ul|ed)|bumpy|knobbly|several lobes|bulges",
     },
 }
 ANATOMY = r"( \w+)? lobe"
 SUPERLATIVES = {
-    "largest": r"largest|biggest|greatest|larger than|bigger than",
-    "smallest": r"smallest|tiniest|littlest|smaller than|tinier than",
-    "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})",
-    "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})",
-    "uppermost": r"uppermost|topmost|anterior|at the top|to the top|above|in front|\bupper\b|frontmost",
-    "lowest": r"\blowest|bottommost|posterior|bottom\b|below|behind|\blower\b(?! attenuation)|rearmost",
+    "largest": r"largest|biggest|greatest|larger than|bigger than|bulkiest|most extensive",
+    "smallest": r"smallest|tiniest|littlest|smaller than|tinier than|least extensive|most minute",
+    "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})|far left",
+    "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})|far right",
+    "uppermost": r"uppermost|\btop|anterior|above|(in|the) front|\bupper\b|frontmost|\bhighest|\bhigher than",
+    "lowest": (
+        r"\blowest|bottom|posterior|below|behind"
+        r"|\blower\b(?! attenuation)|rearmost|underneath|the back"
+    ),
 }
 
 
@@ -78,7 +96,7 @@ def fitting(text: str, lesions: list[Lesion]) -> list[int]:
             found &= {i for i, lesion in enumerate(lesions) if lesion.segment == value}
     for side in re.findall(r"(left|right) (?:liver |hepatic )?lobe", text):
         found &= {i for i, lesion in enumerate(lesions) if lesion.lobe == side}
-    for size, unit in re.findall(r"([\d.]+) (mm|cm)", text):
+    for size, unit in re.findall(r"([\d.]+) (mm|cm|millimeter)", text):
         stated = float(size) * (10 if unit == "cm" else 1)
         found &= {i for i, lesion in enumerate(lesions) if abs(lesion.diameter_mm - stated) <= 0.5 + 1e-6}
     for name, sign in SUPERLATIVES.items():
