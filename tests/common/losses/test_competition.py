@@ -74,3 +74,21 @@ def test_a_mask_for_the_wrong_words_costs_the_right_ones() -> None:
     competition = PromptCompetition(2)
     assert competition(rows(told_apart), rows(masks)).item() < 1e-3
     assert competition(rows(union), rows(masks)).item() == pytest.approx(math.log(2) * 4 / 6, abs=1e-3)
+
+
+def test_without_background_it_is_cross_entropy_of_prompts_on_pixels_of_masks() -> None:
+    torch.manual_seed(0)
+    classes = torch.randint(-1, 3, (2, H, W))  # -1 is the background
+    masks = F.one_hot(classes + 1, 4).movedim(-1, 1)[:, 1:].double()
+    logits = 4 * torch.randn(2, 3, H, W, dtype=torch.float64)
+    loss = PromptCompetition(3, background=False)(rows(logits), rows(masks))
+    torch.testing.assert_close(loss, F.cross_entropy(logits, classes, ignore_index=-1))
+
+
+def test_without_background_nothing_competes_for_an_empty_image_or_with_a_prompt_alone() -> None:
+    logits = torch.randn(4, 1, H, W, requires_grad=True)
+    empty = PromptCompetition(2, background=False)(logits, torch.zeros(4, 1, H, W))
+    alone = PromptCompetition(1, background=False)(logits, torch.ones(4, 1, H, W))
+    assert (empty.item(), alone.item()) == (0.0, 0.0)
+    (empty + alone).backward()
+    assert not logits.grad.any()
