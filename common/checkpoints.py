@@ -116,8 +116,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "TextSegmenter":
+def load_trained(
+    network: "TextSegmenter", path: str | os.PathLike[str], *, to_train: bool = False
+) -> "TextSegmenter":
     """Load `path` into `network` and return it; the log says what it was trained on, where its record does.
+
+    Args:
+        to_train: training goes on from it, which may be at another image size; the log says so.
 
     Raises:
         InputError: a missing or unsuited checkpoint, or another image size or other frozen bases than it
@@ -127,7 +132,11 @@ def load_trained(network: "TextSegmenter", path: str | os.PathLike[str]) -> "Tex
     check_bases(path, network.frozen_bases())
     record = _read_record(path)
     trained = record.get("image_size")
-    if trained != network.image_size:
+    if trained != network.image_size and to_train:
+        log.warning(
+            "%s: trained at an image_size of %s; training goes on at %d.", path, trained, network.image_size
+        )
+    elif trained != network.image_size:
         raise InputError(
             f"{path}: trained at an image_size of {trained}, but the network works at {network.image_size}; "
             "give the size that the checkpoint was trained with."

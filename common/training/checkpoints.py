@@ -19,19 +19,23 @@ _log = logging.getLogger(__name__)
 class LoadCheckpoint:
     """Handler that loads `path` when its engine starts, and checks the bases that it was trained with.
 
-    Without a path the network stays as it is (a training that starts from random weights).
+    Without a path the network stays as it is (a training that starts from random weights). `to_train` allows
+    another image size, see `load_trained`.
     """
 
-    def __init__(self, *, network: TextSegmenter, path: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, *, network: TextSegmenter, path: str | os.PathLike[str] | None, to_train: bool = False
+    ) -> None:
         self.network = network
         self.path = path
+        self.to_train = to_train
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, _engine: Engine) -> None:
         if self.path is not None:
-            load_trained(self.network, self.path)
+            load_trained(self.network, self.path, to_train=self.to_train)
             _log.info("weights of %s", self.path)
 
 

@@ -146,9 +146,15 @@ def test_missing_checkpoint_and_other_base_are_refused(tmp_path: Path) -> None:
         started(LoadCheckpoint(network=other, path=path))
 
 
-def test_checkpoint_of_another_image_size_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_another_image_size_is_refused_but_may_be_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=False)
     write_model_json(path, {"text_encoder": BASE}, image_size=2 * SIZE)
     with pytest.raises(InputError, match="trained at an image_size of 16, but the network works at 8"):
         started(LoadCheckpoint(network=OneNumber(), path=path))
+    network = OneNumber()
+    started(LoadCheckpoint(network=network, path=path, to_train=True))
+    assert "trained at an image_size of 16; training goes on at 8." in caplog.text
+    assert network.weight.item() == 3.0
