@@ -77,7 +77,10 @@ SUPERLATIVES = {
     "smallest": r"smallest|tiniest|littlest|smaller than|tinier than|least extensive|most minute",
     "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})|far left",
     "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})|far right",
-    "uppermost": r"uppermost|\btop|anterior|above|(in|the) front|\bupper\b|frontmost|\bhighest|\bhigher than|furthest up",
+    "uppermost": (
+        r"uppermost|\btop|anterior|above|(in|the) front"
+        r"|\bupper\b|frontmost|\bhighest|\bhigher than|furthest up"
+    ),
     "lowest": (
         r"\blowest|bottom|posterior|below|behind"
         r"|\blower\b(?! attenuation)|rearmost|underneath|the back|furthest down"
@@ -111,6 +114,11 @@ def fitting(text: str, lesions: list[Lesion]) -> list[int]:
     for size, unit in re.findall(r"([\d.]+) (mm|cm|millimeter)", text):
         stated = float(size) * (10 if unit == "cm" else 1)
         found &= {i for i, lesion in enumerate(lesions) if abs(lesion.diameter_mm - stated) <= 0.5 + 1e-6}
+    return sorted(found & fitting_by_place_and_size(text, lesions))
+
+
+def fitting_by_place_and_size(text: str, lesions: list[Lesion]) -> set[int]:
+    found = set(range(len(lesions)))
     for half, sign in HALVES.items():
         if re.search(sign, text):
             found &= {i for i, lesion in enumerate(lesions) if half in halves(lesion)}
@@ -126,7 +134,7 @@ def fitting(text: str, lesions: list[Lesion]) -> list[int]:
                 "lowest": lambda lesion: -lesion.y_mm,
             }[name]
             found &= {min(range(len(lesions)), key=lambda i: best(lesions[i]))}
-    return sorted(found)
+    return found
 
 
 def halves(lesion: Lesion) -> tuple[str, str]:
