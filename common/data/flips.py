@@ -13,6 +13,8 @@ from ..text.vocabulary import mentions_side
 class RandLeftRightFlipd(RandomizableTransform):
     """Mirror `image` and `label` along the last axis, never when a prompt of the sample mentions a side.
 
+    A segment of the liver is such a mention.
+
     Off in the shipped recipes: a mirrored abdomen has its liver on the left. It suits regions that are
     symmetric, such as the head and neck.
     """

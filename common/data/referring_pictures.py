@@ -27,17 +27,20 @@ class ReferringPicture:
     labels: np.ndarray
 
     def mask(self, item: ReferringItem) -> np.ndarray:
-        """(H, W) bool, the lesion that the item means.
+        """(H, W) bool, the lesion that the item means: at least one pixel.
 
         Raises:
-            InputError: the label map has no such lesion here.
+            InputError: the label map has no such lesion here, or none at all.
         """
-        if item.lesion is None:
-            return self.labels > 0
-        mask = self.labels == item.lesion
+        mask = self.labels > 0 if item.lesion is None else self.labels == item.lesion
+        place = "" if item.slice_index is None else f" in slice {item.slice_index}"
+        if item.lesion is None and not mask.any():
+            raise InputError(
+                f'{item.label}: the label map of the case "{item.case}" is empty{place}, expected what its '
+                "sentences refer to; correct the label map or the slice, or leave the item out."
+            )
         if not mask.any():
             found = ", ".join(map(str, np.unique(self.labels[self.labels > 0]))) or "none"
-            place = "" if item.slice_index is None else f" in slice {item.slice_index}"
             raise InputError(
                 f'{item.label}: the lesion {item.lesion} of the case "{item.case}" is not there{place} '
                 f"(lesions found: {found}); correct the item's lesion or slice."

@@ -31,17 +31,18 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     Args:
         data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
             128 pixels and one lesion, 675 KiB at 480).
-        size: side in pixels of the network's field.
+        size: side in pixels of the network's field. A lesion's mask keeps its area there, at least one pixel.
         length: draws that make an epoch; None takes each item once.
         prompts_per_picture: sentences asked of each picture.
-        framing: what the network sees of a picture, as at work.
+        framing: what the network sees of a picture, as at work: whole slices.
         transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
-            randomised one is seeded anew for each draw.
+            randomised one is seeded anew for each draw. Where it loses a lesion that is asked for, the sample
+            stays as it was: a sentence always means something.
         seed: of all draws.
         progress: show a bar while reading.
 
     Raises:
-        InputError: no item, or see `PictureReader`.
+        InputError: no item, a framing that crops, or see `PictureReader`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     ) -> None:
         if not data:
             raise InputError("train#dataset: found no training item; list at least one under 'training'.")
+        _check_whole(framing)
         self.data = list(data)
         self.length = len(self.data) if length is None else length
         self.prompts_per_picture = prompts_per_picture
@@ -73,8 +75,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             frame = framing.frame(picture.image, size)
             if _picture(item) not in self._images:
                 self._images[_picture(item)] = _field(picture, framing, frame).half()
-            mask = torch.from_numpy(picture.mask(item))[None, None]
-            self._masks.append(frame.to_field(mask.float(), mode="nearest-exact")[0].bool())
+            self._masks.append(_mask_in_field(torch.from_numpy(picture.mask(item)), frame))
             self._same.setdefault(_picture(item), []).append(index)
             self._spacings.append(picture.image.spacing_mm[1:])
 
@@ -105,7 +106,8 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         if self.transform is None:
             return sample
         self.transform.set_random_state(seed=int(rng.integers(2**31)))
-        return self.transform(sample)
+        transformed = self.transform(sample)
+        return transformed if bool(transformed["label"].flatten(1).any(dim=1).all()) else sample
 
     def _anchor(self, index: int) -> int:
         """The item of a draw: one after the other of a permutation for each round through all items."""
@@ -121,13 +123,13 @@ class ReferringCases(Dataset[dict[str, Any]]):
     Args:
         data: items.
         size: side in pixels of the network's field.
-        framing: what the network sees of a picture, as at work.
+        framing: what the network sees of a picture, as at work: whole slices.
 
     Items hold `image` (C, S, S) float32 in [0, 1], `label` (1, H, W) float32 of 0 and 1, both as words speak
     of the picture, `prompt` (a list of one), `target`, `case`, `slice_index` and `spacing_mm`.
 
     Raises:
-        InputError: no item, or (on reading one) see `PictureReader`.
+        InputError: no item, a framing that crops, or (on reading one) see `PictureReader`.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
             raise InputError(
                 "validate#dataset: found no item; list at least one in this section of the datalist."
             )
+        _check_whole(framing)
         self.data = list(data)
         self.size = size
         self.framing = framing
@@ -187,6 +190,28 @@ def in_own_grid(logits: Tensor, shape: Sequence[int]) -> Tensor:
         shape: (H, W).
     """
     return SliceFrame.stretched(shape[0], shape[1], logits.shape[-1]).from_field(logits.float()) > 0
+
+
+def _check_whole(framing: Framing) -> None:
+    """Single slices are read here, and the box around the body in one is not that of its volume at work."""
+    if framing.crop != "whole":
+        raise InputError(
+            f'framing#crop: found "{framing.crop}", expected "whole": training and evaluation with sentences '
+            'see whole slices; set "crop": "whole".'
+        )
+
+
+def _mask_in_field(mask: Tensor, frame: SliceFrame) -> Tensor:
+    """A lesion (H, W) bool, not empty -> (1, S, S) bool, not empty: the pixels it covers most, of its area.
+
+    With the nearest pixel, 3 in 4 lesions of 2 x 2 pixels vanish from 512 to 128. If more than half of a
+    pixel had to be covered, small ones would vanish and larger ones shrink, discs of 8 pixels to 0.77.
+    """
+    covered = frame.to_field(mask[None, None].float())[0]
+    count = max(1, round(int(mask.sum()) * covered.numel() / mask.numel()))
+    field = torch.zeros(covered.numel(), dtype=torch.bool)
+    field[covered.flatten().topk(count).indices] = True
+    return field.view_as(covered)
 
 
 def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Tensor:

@@ -3,6 +3,9 @@
 The words stand in `referring_words.json`. Every fact has several phrasings, and sentences have several
 patterns; some of both are held out from training, so that a benchmark can ask in words that a network has
 not met. A phrasing stands before the noun, instead of it ("noun"), behind it after "with", or behind it.
+
+Places compare a lesion with the others of its picture, so their words must too: the leftmost of two may well
+lie in the right half, where "on the left of the picture" is false of it.
 """
 
 import json
@@ -50,8 +53,8 @@ def report(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) ->
     """A finding as in a report: what a lesion is like, then how it compares with the others."""
     alone = [fact for fact in facts if fact[0] not in SUPERLATIVES]
     compared = [fact for fact in facts if fact[0] in SUPERLATIVES]
-    phrase = _noun_phrase(alone, rng, wording)
-    article = "an" if phrase.startswith(SPOKEN_WITH_VOWEL) and not phrase.startswith("one") else "a"
+    phrase = _noun_phrase(alone, rng, wording, new=True)
+    article = "an" if phrase.startswith(SPOKEN_WITH_VOWEL) else "a"
     text = _pick(_words()["reports"][wording], rng).format(phrase=f"{article} {phrase}")
     if compared:
         phrase = "the " + _noun_phrase(compared, rng, wording)
@@ -59,8 +62,15 @@ def report(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) ->
     return text[0].upper() + text[1:]
 
 
-def _noun_phrase(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) -> str:
-    """Without an article: "largest hypodense lesion with blurred margins in segment IV"."""
+def _noun_phrase(
+    facts: Sequence[Said], rng: np.random.Generator, wording: Wording, *, new: bool = False
+) -> str:
+    """Without an article: "largest hypodense lesion with blurred margins in segment IV".
+
+    Args:
+        new: the lesion is spoken of for the first time, where no "one" can stand for it.
+    """
+    general = [*_words()["nouns"][wording], *([] if new else _words()["pronouns"][wording])]
     chosen: list[_Phrase] = []
     for attribute, value in facts:
         phrases = _phrasings(attribute, value, wording)
@@ -70,7 +80,7 @@ def _noun_phrase(facts: Sequence[Said], rng: np.random.Generator, wording: Wordi
     features = " and ".join(phrase.words for phrase in chosen if phrase.place == "with")
     parts = [
         *_in_order(chosen, "before", BEFORE),
-        *(nouns or [_pick(_words()["nouns"][wording], rng)]),
+        *(nouns or [_pick(general, rng)]),
         *([f"with {features}"] if features else []),
         *_in_order(chosen, "behind", BEHIND),
     ]

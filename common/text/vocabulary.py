@@ -41,6 +41,13 @@ _SIDED_WORDS: dict[str, Side] = {
     "rt": "right",
     "dx": "right",
 }
+# "segment IVa", "segments 5 and 6", "S8", but not "segment a lesion".
+_NUMBERED_SEGMENT = re.compile(
+    r"(?<![a-z])seg(ment(um|s)?)?[\W_]*"
+    r"((viii|vii|vi|iv|v|iii|ii|i|[1-8])[ab]?|one|two|three|four|five|six|seven|eight)\b"
+    r"|\bs[1-8][ab]?\b",
+    re.IGNORECASE,
+)
 
 
 def sides(text: str) -> frozenset[Side]:
@@ -55,8 +62,11 @@ def sides(text: str) -> frozenset[Side]:
 
 
 def mentions_side(text: str) -> bool:
-    """Whether `text` names left or right, so that its image must not be flipped from left to right."""
-    return bool(sides(text))
+    """Whether `text` means a place of one side, so that its image must not be flipped from left to right.
+
+    That is left, right, or a segment of the liver (Couinaud's I to VIII, which are numbered clockwise).
+    """
+    return bool(sides(text)) or _NUMBERED_SEGMENT.search(text) is not None
 
 
 @dataclass(frozen=True)

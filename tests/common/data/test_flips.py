@@ -24,6 +24,7 @@ def sample(prompt: list[str], target: list[str]) -> dict[str, Any]:
         (["ren sinister"], ["left kidney"]),
         (["the kidney beside the spleen"], ["left kidney"]),  # the words name no side, the organ has one
         (["spleen, left of the stomach"], ["spleen"]),
+        (["the largest cyst", "the cyst in segment IV"], ["lesion", "lesion"]),
     ],
 )
 def test_what_names_a_side_is_never_mirrored(prompt: list[str], target: list[str]) -> None:

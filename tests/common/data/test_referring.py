@@ -1,5 +1,6 @@
 """Referring data: which lesion an item means, and that left in the text is left in the picture."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.transforms import RandAffined
 from nibabel import orientations
 from PIL import Image
 
@@ -126,6 +128,33 @@ def test_files_that_do_not_fit_are_refused(
         ReferringPictures([item], size=SIDE, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [({"image": "image.nii.gz", "label": "label.nii.gz", "slice": 0}, " in slice 0"), ({}, "")],
+)
+def test_an_item_without_any_lesion_is_refused(
+    tmp_path: Path, png: dict[str, Any], make_volume: Any, changes: dict[str, Any], place: str
+) -> None:
+    """As one whose lesion is not there: its sentences refer to nothing."""
+    make_volume("LPS")
+    Image.fromarray(np.zeros((20, 40), np.uint8)).save(tmp_path / "label.png")
+    (item,) = items(tmp_path, png | {"prompts": ["x"], "case": "c"} | changes)
+    message = rf'the label map of the case "c" is empty{place}, expected what its sentences refer to; correct'
+    with pytest.raises(InputError, match=message):
+        ReferringPictures([item], size=SIDE, progress=False)
+    with pytest.raises(InputError, match=message):
+        ReferringCases([item], size=SIDE)[0]
+
+
+@pytest.mark.parametrize("dataset", [ReferringPictures, ReferringCases])
+def test_a_framing_that_crops_is_refused(tmp_path: Path, make_volume: Any, dataset: Any) -> None:
+    (item,) = items(tmp_path, make_volume("LPS") | {"prompts": ["x"]})
+    with pytest.raises(
+        InputError, match=r'framing#crop: found "body", expected "whole": .* see whole slices'
+    ):
+        dataset([item], size=SIDE, framing=Framing(crop="body"))
+
+
 def test_a_slice_that_is_not_there_is_refused(tmp_path: Path, make_volume: Any) -> None:
     (item,) = items(tmp_path, make_volume("RAS") | {"prompts": ["x"], "slice": 3})
     with pytest.raises(
@@ -164,6 +193,105 @@ def test_a_png_stays_as_it_is(tmp_path: Path, png: dict[str, Any]) -> None:
     expected[4:8, 4:10] = 1
     np.testing.assert_array_equal(sample["label"][0], expected.repeat(2, axis=0))  # 20 rows on 40: stretched
     assert sample["image"][0, 12, 6] == pytest.approx(100 / 255, abs=1e-3)
+
+
+def test_no_lesion_vanishes_in_the_field(tmp_path: Path) -> None:
+    """Squares of 1 to 9 pixels from 512 to 128 pixels, in all 16 ways of lying on the coarser grid."""
+    size, coarser = 128, 4
+    lesions, labels = [], np.zeros((512, 512), np.uint8)
+    for number, (side, y, x) in enumerate(itertools.product((1, 2, 3, 5, 6, 9), range(4), range(4)), start=1):
+        top, left = 40 * (number // 12) + y, 40 * (number % 12) + x
+        labels[top : top + side, left : left + side] = number
+        lesions.append((side, top, left))
+    for name in ("image", "label"):
+        Image.fromarray(labels).save(tmp_path / f"{name}.png")
+    entry = {"image": "image.png", "label": "label.png", "patient": "p", "prompts": ["x"]}
+    listed = items(tmp_path, *[entry | {"lesion": number} for number in range(1, len(lesions) + 1)])
+    dataset = ReferringPictures(listed, size=size, progress=False)
+    draws = {dataset[index]["case"]: dataset[index]["label"][0] for index in range(len(lesions))}
+    for number, (side, top, left) in enumerate(lesions, start=1):
+        rows, columns = np.nonzero(draws[f"image-{number}"].numpy())
+        assert len(rows) == max(1, round(side**2 / coarser**2))
+        for first, found in ((top, rows), (left, columns)):  # only pixels that the lesion touches
+            assert first // coarser <= found.min() <= found.max() <= (first + side - 1) // coarser
+
+
+SHAPES_AND_SIZES = [((64, 96), 32), ((64, 96), 128), ((100, 70), 48), ((50, 90), 64), ((128, 128), 50)]
+
+
+@pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
+def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
+    """Pixel centres at a half: field pixel j shows column (j + 0.5) width / size - 0.5."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    labels, radius = np.zeros(shape, np.uint8), 0.09 * min(shape)
+    rng = np.random.default_rng(0)
+    for number, ij in enumerate(itertools.product(range(4), range(4)), start=1):
+        y, x = (0.14 + 0.24 * np.array(ij) + rng.uniform(-0.02, 0.02, 2)) * shape
+        labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+    Image.fromarray(labels).save(tmp_path / "label.png")
+    for name, values in (("rows", rows), ("columns", columns)):
+        Image.fromarray((2 * values).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    entry = {"label": "label.png", "patient": "p", "prompts": ["x"]}
+    listed = items(
+        tmp_path,
+        *[
+            entry | {"image": f"{name}.png", "lesion": n}
+            for name in ("rows", "columns")
+            for n in range(1, 17)
+        ],
+    )
+    dataset = ReferringPictures(listed, size=size, progress=False)
+    draws = {draw["case"]: draw for draw in (dataset[index] for index in range(len(listed)))}
+    shown = [draws[f"{name}-1"]["image"][0].numpy() * 255 / 2 for name in ("rows", "columns")]
+    own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
+    inner = (slice(2, -2), slice(2, -2))  # the edges have no neighbours outside
+    for axis, places in enumerate((rows, columns)):
+        np.testing.assert_allclose(shown[axis][inner], own[axis][inner], atol=0.1)
+        masks = [draws[f"rows-{number}"]["label"][0].numpy() > 0 for number in range(1, 17)]
+        true = np.array([places[labels == number].mean() for number in range(1, 17)])
+        errors = (np.array([own[axis][mask].mean() for mask in masks]) - true) * size / shape[axis]
+        # Single centroids move by parts of a pixel, as masks are whole pixels. All of them together would
+        # move if pixels were counted from their corners, and outwards if corner pixels lay on corners.
+        outwards = np.sign(true - shape[axis] / 2)
+        assert errors.mean() == pytest.approx(0, abs=0.06)
+        assert (errors * outwards).mean() == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
+def test_a_mask_comes_back_to_where_the_field_shows_it(shape: tuple[int, int], size: int) -> None:
+    """Logits are a disc's signed distance, at the place of the file that each field pixel shows."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    (y, x), radius = (0.4 * shape[0], 0.6 * shape[1]), 0.2 * min(shape)
+    own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
+    logits = torch.from_numpy(radius - np.hypot(own[0] - y, own[1] - x))
+    back = in_own_grid(logits[None, None], shape)[0, 0].numpy()
+    disc = np.hypot(rows - y, columns - x) < radius
+    assert 2 * (back & disc).sum() / (back.sum() + disc.sum()) > 0.97
+    assert [rows[back].mean(), columns[back].mean()] == pytest.approx((y, x), abs=0.1)
+
+
+def test_an_augmentation_that_loses_a_lesion_is_left_out(tmp_path: Path, png: dict[str, Any]) -> None:
+    listed = items(
+        tmp_path, *[png | {"lesion": value, "prompts": ["x"], "case": str(value)} for value in (3, 7)]
+    )
+
+    def draws(shift: int) -> list[dict[str, Any]]:
+        moved = RandAffined(  # up and to the left by so many rows and columns
+            ["image", "label"],
+            prob=1.0,
+            translate_range=[(shift, shift)] * 2,
+            mode="nearest",
+            padding_mode="zeros",
+        )
+        dataset = ReferringPictures(listed, size=40, prompts_per_picture=2, transform=moved, progress=False)
+        return [dataset[index] for index in range(8)]
+
+    kept, both, one = draws(0), draws(4), draws(15)
+    for original, moved, lost in zip(kept, both, one, strict=True):
+        assert torch.equal(moved["label"][:, :-4, :-4], original["label"][:, 4:, 4:])
+        # The left lesion ends at column 10: by 15 it is gone, though the right one would not be.
+        assert torch.equal(lost["label"], original["label"])
+        assert torch.equal(lost["image"], original["image"])
 
 
 class Bright(torch.nn.Module):

@@ -1,7 +1,9 @@
 """Sentences about lesions: what they say is true, of the one that is meant, and of no other one."""
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.errors import InputError
+from common.text import referring_words
 from common.text.noise import add_typos
 from common.text.referring import (
     CHOICES,
@@ -74,11 +77,23 @@ SUPERLATIVES = {
     "smallest": r"smallest|tiniest|littlest|smaller than|tinier than|least extensive|most minute",
     "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})|far left",
     "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})|far right",
-    "uppermost": r"uppermost|\btop|anterior|above|(in|the) front|\bupper\b|frontmost|\bhighest|\bhigher than",
+    "uppermost": (
+        r"uppermost|\btop|anterior|above|(in|the) front"
+        r"|\bupper\b|frontmost|\bhighest|\bhigher than|furthest up"
+    ),
     "lowest": (
         r"\blowest|bottom|posterior|below|behind"
-        r"|\blower\b(?! attenuation)|rearmost|underneath|the back"
+        r"|\blower\b(?! attenuation)|rearmost|underneath|the back|furthest down"
     ),
+}
+# Phrases that speak of the whole picture and compare with nothing: true in one half of it alone.
+FIELD_MM = 240.0  # side of the pictures here
+OF_THE_PICTURE = r"( side| half| part)? (of|in) the (picture|image|slice|scan)"
+HALVES = {
+    "left": rf"left(-hand)?{OF_THE_PICTURE}",
+    "right": rf"right(-hand)?{OF_THE_PICTURE}",
+    "upper": rf"\bat the top|\b(top|upper|anterior){OF_THE_PICTURE}",
+    "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_PICTURE}",
 }
 
 
@@ -99,6 +114,15 @@ def fitting(text: str, lesions: list[Lesion]) -> list[int]:
     for size, unit in re.findall(r"([\d.]+) (mm|cm|millimeter)", text):
         stated = float(size) * (10 if unit == "cm" else 1)
         found &= {i for i, lesion in enumerate(lesions) if abs(lesion.diameter_mm - stated) <= 0.5 + 1e-6}
+    return sorted(found & fitting_by_place_and_size(text, lesions))
+
+
+def fitting_by_place_and_size(text: str, lesions: list[Lesion]) -> set[int]:
+    found = set(range(len(lesions)))
+    for half, sign in HALVES.items():
+        if re.search(sign, text):
+            found &= {i for i, lesion in enumerate(lesions) if half in halves(lesion)}
+            text = re.sub(sign, "", text)  # its "left" compares nothing
     for name, sign in SUPERLATIVES.items():
         if re.search(sign, text):
             best = {
@@ -110,13 +134,37 @@ def fitting(text: str, lesions: list[Lesion]) -> list[int]:
                 "lowest": lambda lesion: -lesion.y_mm,
             }[name]
             found &= {min(range(len(lesions)), key=lambda i: best(lesions[i]))}
-    return sorted(found)
+    return found
+
+
+def halves(lesion: Lesion) -> tuple[str, str]:
+    return (
+        "left" if lesion.x_mm < FIELD_MM / 2 else "right",
+        "upper" if lesion.y_mm < FIELD_MM / 2 else "lower",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the leftmost lesion", [0]),
+        ("the lesion on the left of the picture", []),  # both lie in its right half
+        ("the lesion on the right of the image", [0, 1]),
+        ("the largest spot in the right half of the picture", [0]),
+        ("the lesion furthest up", [1]),
+        ("the lesion at the top", []),  # both lie in the lower half
+        ("the lesion furthest down", [0]),
+        ("the lesion at the bottom", [0, 1]),
+    ],
+)
+def test_the_reader_knows_phrases_of_the_picture_from_comparisons(text: str, expected: list[int]) -> None:
+    assert fitting(text, [Lesion(130, 220, 30), Lesion(200, 150, 20)]) == expected
 
 
 LESION = st.builds(
     Lesion,
-    x_mm=st.floats(0, 240).map(lambda x: round(x, 1)),
-    y_mm=st.floats(0, 240).map(lambda y: round(y, 1)),
+    x_mm=st.floats(0, FIELD_MM).map(lambda x: round(x, 1)),
+    y_mm=st.floats(0, FIELD_MM).map(lambda y: round(y, 1)),
     diameter_mm=st.floats(6, 60).map(lambda d: round(d, 1)),
     **{name: st.sampled_from([None, *values]) for name, values in CHOICES.items()},
 )
@@ -146,11 +194,40 @@ def test_a_sentence_that_singles_out_fits_the_lesion_and_no_other_one(
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize("corner", [(20, 20), (150, 20), (20, 150), (150, 150)])
+def test_each_wording_of_a_place_holds_in_every_corner_of_the_picture(
+    corner: tuple[int, int], wording: str
+) -> None:
+    """Such as two lesions in the right half, of which the leftmost is not on the left of the picture."""
+    x, y = corner
+    pictures = {
+        "leftmost": [Lesion(x, y, 20), Lesion(x + 50, y, 20)],
+        "uppermost": [Lesion(x, y, 20), Lesion(x, y + 50, 20)],
+    }
+    pictures |= {"rightmost": pictures["leftmost"][::-1], "lowest": pictures["uppermost"][::-1]}
+    words = json.loads(Path(referring_words.__file__).with_suffix(".json").read_text())["facts"]["place"]
+    for place, phrases in words.items():
+        texts = [f"the {said} lesion" for said in phrases[wording]["before"]]
+        texts += [f"the lesion {said}" for said in phrases[wording]["behind"]]
+        for text in texts:
+            assert fitting(text, pictures[place]) == [0], text
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("level", ["report", "half", "quarter"])
 @given(lesions=PICTURES, seed=SEEDS)
 def test_a_report_is_true_of_its_lesion(level: str, wording: str, lesions: list[Lesion], seed: int) -> None:
     text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
     assert 0 in fitting(text, lesions), text
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize("level", ["report", "half", "quarter"])
+@given(lesions=PICTURES, seed=SEEDS)
+def test_a_report_names_what_it_speaks_of(level: str, wording: str, lesions: list[Lesion], seed: int) -> None:
+    """ "One" stands for what was named before; the other levels ask for "the largest one"."""
+    text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
+    assert not re.search(r"\bone\b", text.split(". ")[0]), text
 
 
 @given(lesions=PICTURES, seed=SEEDS)

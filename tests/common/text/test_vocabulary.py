@@ -243,6 +243,33 @@ def test_sides(text: str, expected: set[str]) -> None:
     assert mentions_side(text) is bool(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *[
+            (f"the lesion in segment {number}", True)
+            for number in ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", *range(1, 9))
+        ],
+        ("Segments 5 and 6", True),
+        ("located in Couinaud segment: IVa", True),
+        ("seg. 4b", True),
+        ("cyst_segment_4", True),
+        ("liver, segment four", True),
+        ("Segmentum VIII", True),
+        ("cyst in S8", True),
+        ("Segment a cyst.", False),
+        ("Please segment the lesion of 12 mm.", False),
+        ("Segment 12 lesions", False),
+        ("Segment in both lobes", False),
+        ("segmentation of the liver", False),
+        ("vertebra T8", False),
+    ],
+)
+def test_segments_of_the_liver_have_a_side(text: str, expected: bool) -> None:
+    assert sides(text) == frozenset()
+    assert mentions_side(text) is expected
+
+
 # Finding
 
 
