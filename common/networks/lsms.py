@@ -95,8 +95,9 @@ class LSMS(TextSegmenter):
         pixel_map: whether the language branch multiplies with V2 (Table 3).
         scale: of its scores, see `LanguageBranch`.
         decoder: design of the Full-Scale Decoder (Table 3), see there.
-        decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3).
-        align_stage: the stage on whose grid it works.
+        decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3). Those after the last of these
+            are not built.
+        align_stage: the stage on whose grid it works, not one after these.
         ham_channels, align_channels, rank: see `FullScaleDecoder`.
         coordinates: the second and third channel are each pixel's column and row (-1 to 1) instead of its
             grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost".
@@ -139,6 +140,8 @@ class LSMS(TextSegmenter):
         check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
         self.text_encoder = text_encoder
         self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
+        last = max(decoder_stages)
+        widths, depths, ffn_ratios = widths[:last], depths[:last], ffn_ratios[:last]
         self.norm_order, self.depths, self.coordinates = norm_order, tuple(depths), coordinates
         self.stem = stem(widths[0])
         self.downs = nn.ModuleList(down(before, after) for before, after in pairwise(widths))

@@ -173,7 +173,7 @@ def test_options_of_table_3_are_overrides(make: Make, run: Run) -> None:
         ({"preset": "huge"}, "preset: found 'huge', expected one of paper, paper_t, compact"),
         (
             {"mscan": "/nowhere/mscan_t.pth"},
-            "/nowhere/mscan_t.pth: cannot be read as a torch file of weights",
+            "/nowhere/mscan_t.pth: there is no such file, expected SegNeXt's weights; give the",
         ),
         ({"window": [240, -160]}, "window: found [240, -160], expected the lower and the upper intensity"),
     ],

@@ -161,7 +161,13 @@ def test_without_text_exactly_the_language_branches_drop_out(norm_order: str) ->
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"norm_order": "pre", "projected": True, "decoder": "mlp_hamburger"}]
+    "options",
+    [
+        {},
+        {"norm_order": "pre", "projected": True, "decoder": "mlp_hamburger"},
+        {"decoder_stages": (1, 2, 3)},
+        {"decoder_stages": (2, 1), "align_stage": 2, "norm_order": "pre"},
+    ],
 )
 def test_gradients_reach_all_trained_parameters(options: dict[str, Any]) -> None:
     network = tiny(**options).train()
@@ -267,6 +273,7 @@ def test_coordinates_enter_as_columns_and_rows() -> None:
         {"decoder": "mlp", "decoder_stages": (1, 2, 3, 4)},
         {"decoder": "mlp_hamburger", "decoder_stages": (1, 2, 3, 4)},
         {"decoder_stages": (4,)},
+        {"decoder_stages": (1, 2, 3)},
         {"decoder_stages": (3, 4), "align_stage": 2},
     ],
 )
@@ -285,6 +292,10 @@ def test_options_of_table_3_cost_their_weights() -> None:
     assert weights(tiny(decoder_stages=(1, 2, 3, 4))) - full == 8 * 32
     assert full - weights(tiny(decoder_stages=(4,))) == (16 + 16) * 32
     assert weights(tiny(align_stage=2)) == full
+    # Without stage 4: its down block with norm, its one block, and 32 - 8 channels less into the decoder.
+    network = tiny()
+    last = weights(network.downs[2]) + weights(network.stages[3])
+    assert full - weights(tiny(decoder_stages=(1, 2, 3))) == last + (32 - 8) * 32
 
 
 @pytest.mark.parametrize(
@@ -293,7 +304,11 @@ def test_options_of_table_3_cost_their_weights() -> None:
         ({"kernels": (7, 8)}, r"kernels: found \[7, 8\], expected different odd lengths"),
         ({"widths": (8, 16, 32)}, r"widths: found \[8, 16, 32\], expected 4 numbers above 0"),
         ({"decoder": "unet"}, "decoder: found 'unet', expected one of hamburger, mlp, mlp_hamburger, none"),
-        ({"decoder_stages": (0, 4)}, r"decoder_stages, align_stage: found \[0, 4\] and 1"),
+        ({"decoder_stages": (0, 4)}, r"decoder_stages: found \[0, 4\], expected different ones from 1 to 4"),
+        (
+            {"decoder_stages": (1, 2), "align_stage": 3},
+            r"align_stage: found 3, expected a stage from 1 to 2, the last of decoder_stages \[1, 2\]",
+        ),
         ({"ham_channels": 48}, "ham_channels, align_channels: found 48 and 32, expected multiples of 32"),
         ({"norm_order": "none"}, "norm_order: found 'none', expected one of post, pre"),
         ({"scale": "words"}, "scale: found 'words', expected one of text, channels"),
