@@ -175,6 +175,10 @@ def test_options_of_table_3_are_overrides(make: Make, run: Run) -> None:
             {"mscan": "/nowhere/mscan_t.pth"},
             "/nowhere/mscan_t.pth: there is no such file, expected SegNeXt's weights; give the",
         ),
+        (
+            {"draws_per_epoch": 3},
+            "draws_per_epoch, batch_size: found 3 draws an epoch for 1 process(es) with batches of 4",
+        ),
         ({"window": [240, -160]}, "window: found [240, -160], expected the lower and the upper intensity"),
     ],
 )
