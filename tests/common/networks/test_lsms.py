@@ -1,5 +1,6 @@
 """LSMS: counts of the sheet, what words and padding may change, and Table 3's options."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.checkpoints import load_trained, save_trained
+from common.data import Framing
 from common.errors import InputError
 from common.networks import LSMS
 from common.networks.base import TextFeatures
@@ -203,6 +206,64 @@ def test_checkpoint_holds_all_but_the_frozen_language_model() -> None:
     statistics = {name for name, _ in network.named_buffers() if ".running_" in name or "_tracked" in name}
     assert set(network.state_dict()) == parameters | statistics
     tiny().load_state_dict(network.state_dict(), strict=True)
+
+
+OTHERS: dict[str, Any] = {
+    "widths": (8, 16, 16, 64),
+    "depths": (1, 1, 1, 1),
+    "ffn_ratios": (2, 2, 2, 1),
+    "norm_order": "pre",
+    "projected": True,
+    "kernels": (7, 11),
+    "pixel_map": False,
+    "scale": "channels",
+    "decoder": "mlp",
+    "decoder_stages": (4, 2, 3),
+    "align_stage": 2,
+    "ham_channels": 64,
+    "align_channels": 64,
+    "rank": 8,
+    "coordinates": True,
+}
+
+
+def random(**options: Any) -> LSMS:
+    """With a language model that is of no file, so it stands in checkpoints."""
+    network = tiny(**options)
+    network.text_encoder.source = None
+    return network
+
+
+def test_a_checkpoint_or_its_record_shows_every_argument(tmp_path: Path) -> None:
+    arguments = set(inspect.signature(LSMS).parameters)
+    assert arguments == OTHERS.keys() | {"text_encoder", "image_size", "default_prompt", "framing"}
+    save_trained(random(), tmp_path / "model.pt", half=False)
+    load_trained(random(), tmp_path / "model.pt")
+    recorded = set()
+    for name, value in OTHERS.items():
+        with pytest.raises(InputError) as caught:
+            load_trained(random(**{name: value}), tmp_path / "model.pt")
+        message = str(caught.value)
+        if "these weights do not fit LSMS" not in message:
+            assert f"trained with network_def#{name} " in message
+            recorded.add(name)
+    assert recorded == {"scale", "rank", "decoder_stages", "align_stage", "coordinates"}
+
+
+def test_a_checkpoint_of_another_framing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def framed(**changes: Any) -> LSMS:
+        return random(framing=Framing(**({"crop": "whole", "mirrored": True} | changes)))
+
+    save_trained(framed(), tmp_path / "model.pt", half=False)
+    load_trained(framed(), tmp_path / "model.pt")
+    for name, value in {"crop": "body", "window": (-1000, 400), "channels": 3, "mirrored": False}.items():
+        with pytest.raises(
+            InputError, match=f"model.pt: trained with framing#{name} .* is in use.; override"
+        ):
+            load_trained(framed(**{name: value}), tmp_path / "model.pt")
+    load_trained(framed(window=(-1000, 400)), tmp_path / "model.pt", to_train=True)
+    said = "trained with framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use); training goes on with"
+    assert said in caplog.text
 
 
 def test_many_prompts_share_the_embedding_block() -> None:
