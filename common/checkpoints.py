@@ -1,4 +1,4 @@
-"""This project's own checkpoints: flat dicts of tensors, and beside each the record of its frozen bases."""
+"""This project's own checkpoints: flat dicts of tensors, and beside each a record of bases and settings."""
 
 import io
 import json
@@ -122,25 +122,16 @@ def load_trained(
     """Load `path` into `network` and return it; the log says what it was trained on, where its record does.
 
     Args:
-        to_train: training goes on from it, which may be at another image size; the log says so.
+        to_train: training goes on from it, which may be with other settings; the log says so.
 
     Raises:
-        InputError: a missing or unsuited checkpoint, or another image size or other frozen bases than it
-            was trained with. No tensor depends on the size, so nothing else would notice.
+        InputError: a missing or unsuited checkpoint, or other settings (`settings_of`) or frozen bases than
+            it was trained with.
     """
     load_checkpoint(network, path)
     check_bases(path, network.frozen_bases())
     record = _read_record(path)
-    trained = record.get("image_size")
-    if trained != network.image_size and to_train:
-        log.warning(
-            "%s: trained at an image_size of %s; training goes on at %d.", path, trained, network.image_size
-        )
-    elif trained != network.image_size:
-        raise InputError(
-            f"{path}: trained at an image_size of {trained}, but the network works at {network.image_size}; "
-            "give the size that the checkpoint was trained with."
-        )
+    check_settings(path, record, settings_of(network), to_train=to_train)
     if "trained_on" in record:
         log.warning("%s: trained on %s. Research use only, not for diagnosis.", path, record["trained_on"])
     return network
@@ -148,16 +139,82 @@ def load_trained(
 
 def save_trained(network: "TextSegmenter", path: str | os.PathLike[str], *, half: bool) -> None:
     """Write the checkpoint and its record, which `load_trained` asks for; see `save_checkpoint`."""
-    write_model_json(path, network.frozen_bases(), image_size=network.image_size)
+    write_model_json(path, network.frozen_bases(), settings=settings_of(network))
     save_checkpoint(network, path, half=half)
 
 
-def write_model_json(
-    checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase], *, image_size: int
+def settings_of(network: "TextSegmenter") -> dict[str, Any]:
+    """What a checkpoint of `network` depends on and its tensors do not show, named and nested as in configs.
+
+    With other values than in training the weights fit all the same, and the masks are merely wrong.
+    """
+    parts = {
+        "network_def": network.settings(),
+        "framing": {} if network.framing is None else asdict(network.framing),
+    }
+    return {"image_size": network.image_size, **{name: part for name, part in parts.items() if part}}
+
+
+def check_settings(
+    checkpoint: str | os.PathLike[str],
+    record: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    to_train: bool = False,
 ) -> None:
-    """Write model.json beside model.pt: the image size, and which base stands in which part."""
+    """Refuse to go on with other settings than a checkpoint was trained with.
+
+    What the record does not say, as one of an older version, is not checked; the log names it.
+
+    Args:
+        checkpoint: for messages.
+        record: the content of its model.json.
+        settings: what `settings_of` says of the network in use.
+        to_train: training goes on, and a difference is only logged.
+
+    Raises:
+        InputError: a setting has another value.
+    """
+    then, now = _by_id({name: record[name] for name in settings if name in record}), _by_id(settings)
+    if unknown := [name for name in now if name not in then]:
+        log.warning(
+            "%s: its record does not say what it was trained with as %s, so this is not checked.",
+            checkpoint,
+            ", ".join(unknown),
+        )
+    different = [name for name in then if then[name] != now.get(name)]
+    if not different:
+        return
+    found = ", ".join(
+        f"{name} {json.dumps(then[name])} ({json.dumps(now.get(name))} is in use)" for name in different
+    )
+    if to_train:
+        log.warning("%s: trained with %s; training goes on with what is in use.", checkpoint, found)
+        return
+    raise InputError(
+        f"{checkpoint}: trained with {found}; override {', '.join(different)} with the checkpoint's values, "
+        "or give another checkpoint."
+    )
+
+
+def _by_id(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by the ids with which a bundle's command line overrides them, such as "framing#window"."""
+    flat: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(settings)).items():  # tuples become the lists of a record
+        flat |= (
+            {f"{name}#{key}": part for key, part in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+    return flat
+
+
+def write_model_json(
+    checkpoint: str | os.PathLike[str], bases: Mapping[str, FrozenBase], *, settings: Mapping[str, Any]
+) -> None:
+    """Write model.json beside model.pt: `settings_of` its network, and which base stands in which part."""
     content = {
-        "image_size": image_size,
+        **settings,
         "frozen_bases": {part: asdict(base) for part, base in bases.items()},
     }
     write_synced(Path(checkpoint).with_suffix(".json"), (json.dumps(content, indent=2) + "\n").encode())

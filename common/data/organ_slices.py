@@ -201,10 +201,21 @@ class EpochSampler(DistributedSampler[int]):
 
     Args:
         dataset: whose length makes an epoch.
+        batch_size: of a loader that drops an incomplete last batch, of which an epoch has to fill one.
         rank, world_size: this process and how many there are; None asks the process group.
+
+    Raises:
+        InputError: an epoch without a whole batch.
     """
 
-    def __init__(self, dataset: Sized, *, rank: int | None = None, world_size: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        *,
+        batch_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
         super().__init__(
             dataset,  # type: ignore[arg-type]  # only its length is asked for
             num_replicas=idist.get_world_size() if world_size is None else world_size,
@@ -213,6 +224,12 @@ class EpochSampler(DistributedSampler[int]):
         )
         self.length = len(dataset)
         self.epoch = 1
+        if len(self) < batch_size:
+            raise InputError(
+                f"draws_per_epoch, batch_size: found {self.length} draws an epoch for {self.num_replicas} "
+                f"process(es) with batches of {batch_size}, expected a whole batch for each "
+                f"({batch_size * self.num_replicas} draws); draw more, or make batches smaller."
+            )
 
     def __len__(self) -> int:
         return self.length // self.num_replicas

@@ -9,7 +9,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from ..checkpoints import save_checkpoint, write_model_json
+from ..checkpoints import save_checkpoint, settings_of, write_model_json
 from ..errors import InputError
 from ..networks.base import TextSegmenter
 from ..weights import FrozenBase, frozen_base
@@ -46,7 +46,7 @@ def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
             part: _save_encoder(getattr(network, part), partial / part) for part in network.frozen_bases()
         }
         save_checkpoint(network, partial / "model.pt", half=False)
-        write_model_json(partial / "model.pt", bases, image_size=network.image_size)
+        write_model_json(partial / "model.pt", bases, settings=settings_of(network))
         shutil.move(partial, folder)
     _log.info("%s: %d adapters folded in; encoders: %s", folder, folded, ", ".join(bases) or "none frozen")
 

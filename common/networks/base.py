@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from ..layers.adapters import is_adapter
 from ..weights import FrozenBase
+
+if TYPE_CHECKING:
+    from ..data.slices import Framing
 
 
 @runtime_checkable
@@ -45,12 +48,15 @@ class TextSegmenter(nn.Module, ABC):
     Attributes:
         image_size: side in pixels of the square field that the network was built for.
         default_prompt: used when no text is given, so that `network(image)` works alone.
+        framing: what that field shows of a slice; None where its bundle leaves no choice. Whoever makes the
+            images applies it; the network has it for the record beside a checkpoint.
     """
 
-    def __init__(self, *, image_size: int, default_prompt: str) -> None:
+    def __init__(self, *, image_size: int, default_prompt: str, framing: "Framing | None" = None) -> None:
         super().__init__()
         self.image_size = image_size
         self.default_prompt = default_prompt
+        self.framing = framing
         self.register_state_dict_post_hook(_leave_bases_out)
         self.register_load_state_dict_post_hook(_bases_may_be_missing)
 
@@ -85,6 +91,13 @@ class TextSegmenter(nn.Module, ABC):
         if not isinstance(text, TextFeatures):
             text = self.encode_text(text)
         return self.decode(self.encode_image(image), text)
+
+    def settings(self) -> dict[str, Any]:
+        """What changes its results and no tensor's shape shows, by the names of its arguments.
+
+        It stands in the record beside a checkpoint, so values are those of JSON.
+        """
+        return {}
 
     def frozen_bases(self) -> dict[str, FrozenBase]:
         """Which pretrained weights stand in which part, for the record beside a checkpoint."""

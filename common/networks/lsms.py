@@ -7,7 +7,7 @@ cannot be had at its published widths: the text projections alone make 4.9 M the
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import FrozenEncoder, TextFeatures, TextSegmenter
 from .lsms_checks import check_choice, check_decoder, check_kernels, check_stages
+
+if TYPE_CHECKING:
+    from ..data.slices import Framing
 
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
@@ -95,12 +98,14 @@ class LSMS(TextSegmenter):
         pixel_map: whether the language branch multiplies with V2 (Table 3).
         scale: of its scores, see `LanguageBranch`.
         decoder: design of the Full-Scale Decoder (Table 3), see there.
-        decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3).
-        align_stage: the stage on whose grid it works.
+        decoder_stages: stages that enter the decoder, from 1 to 4 (Table 3). Those after the last of these
+            are not built.
+        align_stage: the stage on whose grid it works, not one after these.
         ham_channels, align_channels, rank: see `FullScaleDecoder`.
         coordinates: the second and third channel are each pixel's column and row (-1 to 1) instead of its
             grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost".
         default_prompt: stands in model cards; a call without text is the mode without text.
+        framing: see `TextSegmenter`.
 
     Raises:
         InputError: a value that the network cannot be built with.
@@ -130,8 +135,9 @@ class LSMS(TextSegmenter):
         rank: int = 16,
         coordinates: bool = False,
         default_prompt: str = "the lesion",
+        framing: "Framing | None" = None,
     ) -> None:
-        super().__init__(image_size=image_size, default_prompt=default_prompt)
+        super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
         check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
         check_choice("norm_order", norm_order, NORM_ORDERS)
         check_choice("scale", scale, SCALES)
@@ -139,7 +145,10 @@ class LSMS(TextSegmenter):
         check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
         self.text_encoder = text_encoder
         self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
+        last = max(decoder_stages)
+        widths, depths, ffn_ratios = widths[:last], depths[:last], ffn_ratios[:last]
         self.norm_order, self.depths, self.coordinates = norm_order, tuple(depths), coordinates
+        self.scale, self.rank = scale, rank
         self.stem = stem(widths[0])
         self.downs = nn.ModuleList(down(before, after) for before, after in pairwise(widths))
         self.stages = nn.ModuleList(
@@ -198,6 +207,16 @@ class LSMS(TextSegmenter):
             base = (text_model, text_revision)
         encoder = _text_encoder(*base, bank=text_bank, trainable=train_text) if language else None
         return cls(text_encoder=encoder, **settings)
+
+    def settings(self) -> dict[str, Any]:
+        """See `TextSegmenter.settings`."""
+        return {
+            "scale": self.scale,
+            "rank": self.rank,
+            "decoder_stages": list(self.decoder_stages),
+            "align_stage": self.align_stage,
+            "coordinates": self.coordinates,
+        }
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
         """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation (`coordinates`).

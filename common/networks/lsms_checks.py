@@ -30,12 +30,17 @@ def check_kernels(kernels: Sequence[int]) -> None:
 
 
 def check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int]) -> None:
-    """A known design, stages that there are, and channels that its norms can group."""
+    """A known design, stages that there are and are all needed, channels that its norms can group."""
     check_choice("decoder", design, DESIGNS)
-    if not stages or len(set(stages)) != len(stages) or not {*stages, align_stage} <= {1, 2, 3, 4}:
+    known = set(range(1, STAGES + 1))
+    if not stages or len(set(stages)) != len(stages) or not set(stages) <= known:
         raise InputError(
-            f"decoder_stages, align_stage: found {list(stages)} and {align_stage}, expected different stages "
-            "from 1 to 4 and one of these; change them."
+            f"decoder_stages: found {list(stages)}, expected different ones from 1 to {STAGES}; change them."
+        )
+    if align_stage not in known or align_stage > max(stages):
+        raise InputError(
+            f"align_stage: found {align_stage}, expected a stage from 1 to {max(stages)}, the last of "
+            f"decoder_stages {list(stages)}; change one of them."
         )
     if any(width < 1 or width % 32 for width in widths):
         raise InputError(

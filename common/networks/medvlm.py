@@ -103,7 +103,7 @@ class MedVLM(TextSegmenter):
             )
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
-        self.words_per_token = words_per_token
+        self.heads, self.words_per_token = heads, words_per_token
         self.image_adapter: LowRankBypass | None = None
         self.text_adapter: LowRankBypass | None = None
         _check_adapters(adapter, tuning)
@@ -156,6 +156,10 @@ class MedVLM(TextSegmenter):
             text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
             **settings,
         )
+
+    def settings(self) -> dict[str, Any]:
+        """See `TextSegmenter.settings`."""
+        return {"heads": self.heads, "words_per_token": self.words_per_token}
 
     def encode_image(self, image: Tensor) -> EncodedImage:
         """(B, 1, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""

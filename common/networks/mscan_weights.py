@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..known_weights import KNOWN_FILES
 from ..weights import find_file, first_few
 from .lsms import LSMS
 
 _log = logging.getLogger(__name__)
+_KNOWN = [name for name in KNOWN_FILES if name.startswith("mscan_")]
 
 # Names in a block here and there; the strip convolutions of length 7, 11 and 21 are numbered there.
 VISUAL_BRANCH = {
@@ -33,16 +35,18 @@ BLOCK_PARTS = {
     "scales.1": "layer_scale_2",
 }
 STRIP_NAME = re.compile(r"block\d\.\d+\.attn\.spatial_gating_unit\.conv\d_\d\.")
+OPENMMLAB_DEPTHWISE = re.compile(r"\.mlp\.dwconv\.(?=weight|bias)")  # MMSegmentation's files of 2023
 
 
 def load_mscan(network: LSMS, path: str | os.PathLike[str]) -> int:
-    """Copy a published MSCAN checkpoint into the encoder, by SegNeXt's names.
+    """Copy a published MSCAN checkpoint into the encoder, by SegNeXt's names or MMSegmentation's.
 
     A network in "pre" order takes all of it: every weight of the encoder outside the language branches has
     to be in the file with the same shape, and every weight in the file has its place, but for the
     classifier's. One in "post" order, whose other parts work among other norms, takes the convolutions of
-    the visual branch, as the paper says. Left are, in both, blocks of the file beyond the network's depth
-    (MSCAN-B has 12 where the paper's widths have 5), and ConvUnits of lengths that only one of them has.
+    the visual branch, as the paper says. Left are, in both, stages and blocks of the file beyond the
+    network's (MSCAN-B has 12 blocks where the paper's widths have 5), and ConvUnits of lengths that only one
+    of them has.
 
     Args:
         network: changed in place, or not at all when an error is raised.
@@ -84,7 +88,12 @@ def load_mscan(network: LSMS, path: str | os.PathLike[str]) -> int:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Names and tensors of the encoder in a checkpoint file."""
+    """SegNeXt's names and the tensors of the encoder in a checkpoint file."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: there is no such file, expected SegNeXt's weights; give the path of an mscan_*.pth, or "
+            f"the name of one that python -m tools.weights get fetches ({', '.join(_KNOWN)})."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file system, zip, pickle and torch each raise their own
@@ -102,7 +111,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"{path}: expected MSCAN's weights (block1.0.attn...), found "
             f"{first_few(sorted(tensors)) or 'no tensors'}; give SegNeXt's mscan_*.pth."
         )
-    return {name: value for name, value in tensors.items() if not name.endswith("_tracked")}
+    return {
+        OPENMMLAB_DEPTHWISE.sub(".mlp.dwconv.dwconv.", name): value
+        for name, value in tensors.items()
+        if not name.endswith("_tracked")
+    }
 
 
 def _counterpart(name: str, *, whole: bool) -> str | None:
@@ -133,7 +146,10 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _may_be_left(name: str, depths: Sequence[int]) -> bool:
-    """The classifier, blocks beyond the network's depth, ConvUnits that it does not have."""
-    block = re.match(r"block(\d)\.(\d+)\.", name)
-    beyond = block is not None and int(block[2]) >= depths[int(block[1]) - 1]
+    """The classifier, stages and blocks beyond the network's, ConvUnits that it does not have."""
+    part = re.match(r"(block|patch_embed|norm)(\d)\.(\d+)?", name)
+    stage = 0 if part is None else int(part[2])
+    beyond = stage > len(depths) or (
+        part is not None and part[1] == "block" and int(part[3]) >= depths[stage - 1]
+    )
     return beyond or name.startswith("head.") or STRIP_NAME.match(name) is not None

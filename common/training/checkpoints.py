@@ -20,7 +20,7 @@ class LoadCheckpoint:
     """Handler that loads `path` when its engine starts, and checks the bases that it was trained with.
 
     Without a path the network stays as it is (a training that starts from random weights). `to_train` allows
-    another image size, see `load_trained`.
+    other settings, see `load_trained`.
     """
 
     def __init__(

@@ -52,6 +52,13 @@ def run(
     return Run(overrides, folder / "models", lesions)
 
 
+def cause_of(error: BaseException | None) -> BaseException | None:
+    """The InputError behind an error of MONAI's."""
+    while error is not None and type(error).__name__ != "InputError":
+        error = error.__cause__
+    return error
+
+
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
@@ -63,7 +70,43 @@ def test_training_leaves_one_checkpoint_of_what_was_trained(run: Run) -> None:
     assert [name for name in tensors if ".language." in name]
     assert {value.dtype for value in tensors.values()} == {torch.float16, torch.int64}
     assert (run.models / "model.pt").stat().st_size < 12_000_000
-    assert json.loads((run.models / "model.json").read_text())["image_size"] == SIDE
+    record = json.loads((run.models / "model.json").read_text())
+    assert record["image_size"] == SIDE
+    assert record["framing"] == {"crop": "whole", "window": [-160, 240], "channels": 1, "mirrored": True}
+    assert record["network_def"]["coordinates"] is True
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("window", [-1000, 400], "framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use)"),
+        ("framing#mirrored", False, "framing#mirrored true (false is in use)"),
+        ("network_def#coordinates", False, "network_def#coordinates true (false is in use)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "configs", [["inference.json"], ["train.json", "evaluate.json"]], ids=lambda c: c[-1]
+)
+def test_weights_trained_with_other_settings_are_refused(
+    make: Make, run: Run, tmp_path: Path, configs: list[str], key: str, value: Any, words: str
+) -> None:
+    """The ids that the sentence names are those that a command line overrides."""
+    sure = {"checkpoint": str(run.models / "model.pt"), "output_dir": str(tmp_path), key: value}
+
+    def initialize_and_run() -> None:
+        if configs == ["inference.json"]:
+            given = {"device": "cpu", "image_size": SIDE, "input": str(run.data / "images")}
+            workflow = make(*configs, workflow_type="infer", **given, **sure)
+        else:
+            workflow = make(*configs, **{**run.overrides, **sure})
+        workflow.initialize()
+        workflow.run()
+
+    with pytest.raises((RuntimeError, ValueError)) as caught:  # MONAI's around ours, or ours
+        initialize_and_run()
+    assert f"model.pt: trained with {words}; override {words.split()[0]} with the" in str(
+        cause_of(caught.value)
+    )
 
 
 def test_evaluation_scores_what_inference_writes(make: Make, run: Run, tmp_path: Path) -> None:
@@ -177,7 +220,11 @@ def test_options_of_table_3_are_overrides(make: Make, run: Run) -> None:
         ({"preset": "huge"}, "preset: found 'huge', expected one of paper, paper_t, compact"),
         (
             {"mscan": "/nowhere/mscan_t.pth"},
-            "/nowhere/mscan_t.pth: cannot be read as a torch file of weights",
+            "/nowhere/mscan_t.pth: there is no such file, expected SegNeXt's weights; give the",
+        ),
+        (
+            {"draws_per_epoch": 3},
+            "draws_per_epoch, batch_size: found 3 draws an epoch for 1 process(es) with batches of 4",
         ),
         ({"window": [240, -160]}, "window: found [240, -160], expected the lower and the upper intensity"),
     ],
@@ -192,7 +239,4 @@ def test_what_a_user_sets_wrongly_is_said(
 
     with pytest.raises(RuntimeError) as caught:  # MONAI's, around ours
         initialize_and_run()
-    cause: BaseException | None = caught.value
-    while cause is not None and type(cause).__name__ != "InputError":
-        cause = cause.__cause__
-    assert sentence in str(cause)
+    assert sentence in str(cause_of(caught.value))

@@ -140,6 +140,22 @@ def test_network_answers_as_metadata_says(bundle: Path, monkeypatch: pytest.Monk
 
 @every_bundle
 @pytest.mark.usefixtures("minilm")
+def test_the_record_of_the_weights_says_what_they_were_trained_with(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that loading compares, and what the bundle's own inference does unless told otherwise."""
+    monkeypatch.syspath_prepend(str(bundle))
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    network = parser.get_parsed_content("network_def")
+    settings = importlib.import_module("scripts.common.checkpoints").settings_of(network)
+    record = json.loads((bundle / "models" / "model.json").read_text("utf-8"))
+    assert record.keys() == settings.keys() | {"trained_on", "frozen_bases"}
+    assert {name: record[name] for name in settings} == json.loads(json.dumps(settings))
+
+
+@every_bundle
+@pytest.mark.usefixtures("minilm")
 def test_the_text_free_part_traces_and_the_readme_says_what_does_not(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

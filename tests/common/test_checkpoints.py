@@ -11,6 +11,7 @@ from torch import nn
 
 from common.checkpoints import (
     check_bases,
+    check_settings,
     load_checkpoint,
     read_model_json,
     save_checkpoint,
@@ -165,7 +166,7 @@ BASES = {
 
 
 def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
-    write_model_json(tmp_path / "model.pt", BASES, image_size=SIZE)
+    write_model_json(tmp_path / "model.pt", BASES, settings={"image_size": SIZE})
     assert read_model_json(tmp_path / "model.pt") == BASES
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["frozen_bases"]["text"] == {"model": "org/bert", "revision": "0" * 40, "sha256": "a" * 64}
@@ -184,9 +185,83 @@ def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
     ],
 )
 def test_another_base_is_refused(tmp_path, now, text):
-    write_model_json(tmp_path / "model.pt", BASES, image_size=SIZE)
+    write_model_json(tmp_path / "model.pt", BASES, settings={"image_size": SIZE})
     with pytest.raises(InputError, match=text):
         check_bases(tmp_path / "model.pt", now)
+
+
+SETTINGS = {
+    "image_size": SIZE,
+    "network_def": {"scale": "text", "decoder_stages": (2, 3), "coordinates": False},
+    "framing": {"crop": "whole", "window": (-160.0, 240.0), "mirrored": True},
+}
+
+
+def recorded(folder):
+    """The record of `SETTINGS` as it is read back."""
+    write_model_json(folder / "model.pt", BASES, settings=SETTINGS)
+    return json.loads((folder / "model.json").read_text())
+
+
+def changed(part, **values):
+    return SETTINGS | {part: SETTINGS[part] | values}
+
+
+@pytest.mark.parametrize("now", [SETTINGS, changed("framing", window=[-160, 240]), {"image_size": SIZE}])
+def test_the_same_settings_pass_in_silence(tmp_path, caplog, now):
+    """So does what nobody asks about: a network without words about its framing, say."""
+    check_settings("model.pt", recorded(tmp_path), now)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("now", "found", "ids"),
+    [
+        (SETTINGS | {"image_size": 64}, "image_size 128 (64 is in use)", "image_size"),
+        (
+            changed("framing", window=(-1000.0, 400.0), mirrored=False),
+            "framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use), "
+            "framing#mirrored true (false is in use)",
+            "framing#window, framing#mirrored",
+        ),
+        (
+            changed("network_def", scale="channels"),
+            'network_def#scale "text" ("channels" is in use)',
+            "network_def#scale",
+        ),
+    ],
+)
+def test_other_settings_are_refused_and_only_said_in_training(tmp_path, caplog, now, found, ids):
+    record = recorded(tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_settings("model.pt", record, now)
+    assert str(caught.value) == (
+        f"model.pt: trained with {found}; override {ids} with the checkpoint's values, or give another "
+        "checkpoint."
+    )
+    check_settings("model.pt", record, now, to_train=True)
+    assert caplog.messages == [f"model.pt: trained with {found}; training goes on with what is in use."]
+
+
+def test_a_record_of_before_is_taken_and_what_it_does_not_say_is_named(tmp_path, caplog):
+    write_model_json(
+        tmp_path / "model.pt", BASES, settings={"image_size": SIZE, "framing": {"crop": "whole"}}
+    )
+    record = json.loads((tmp_path / "model.json").read_text())
+    check_settings("model.pt", record, {name: SETTINGS[name] for name in ("image_size", "framing")})
+    assert caplog.messages == [
+        "model.pt: its record does not say what it was trained with as framing#window, framing#mirrored, so "
+        "this is not checked."
+    ]
+    with pytest.raises(InputError, match=r'framing#crop "whole" \("body" is in use\)'):
+        check_settings("model.pt", record, changed("framing", crop="body"))
+
+
+def test_a_setting_that_is_unknown_here_is_refused(tmp_path):
+    record = recorded(tmp_path)
+    record["network_def"]["later"] = 3
+    with pytest.raises(InputError, match=r"trained with network_def#later 3 \(null is in use\); override"):
+        check_settings("model.pt", record, SETTINGS)
 
 
 KNOWN = KNOWN_BASES[MINILM]
@@ -196,7 +271,7 @@ ROUNDED = {"text": FrozenBase("text_encoder", None, str(KNOWN.half_sha256))}
 
 @pytest.mark.parametrize(("then", "now"), [(PUBLISHED, ROUNDED), (ROUNDED, PUBLISHED)])
 def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, then, now):
-    write_model_json(tmp_path / "model.pt", then, image_size=SIZE)
+    write_model_json(tmp_path / "model.pt", then, settings={"image_size": SIZE})
     with caplog.at_level(logging.INFO):
         check_bases(tmp_path / "model.pt", now)
     assert len(caplog.messages) == 1
@@ -208,7 +283,7 @@ def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, th
 
 
 def test_another_float16_copy_is_refused(tmp_path):
-    write_model_json(tmp_path / "model.pt", PUBLISHED, image_size=SIZE)
+    write_model_json(tmp_path / "model.pt", PUBLISHED, settings={"image_size": SIZE})
     with pytest.raises(InputError, match=r"but text_encoder \(revision None, sha256 d{12}\.\.\.\) is in use"):
         check_bases(tmp_path / "model.pt", {"text": FrozenBase("text_encoder", None, "d" * 64)})
 

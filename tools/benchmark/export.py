@@ -1,6 +1,7 @@
 """Exported graphs beside the network that they come from: time, and whether the masks are the same."""
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -89,10 +90,8 @@ def load_network(bundle: Path) -> "TextSegmenter":
     from common.checkpoints import load_trained
     from tools.engine import inference_config
 
-    parser = ConfigParser()
-    parser.read_config(str(inference_config(bundle)))
-    target = "network_def#_target_"
-    parser[target] = parser[target].removeprefix("scripts.")  # in a bundle the package has another name
+    text = inference_config(bundle).read_text("utf-8")
+    parser = ConfigParser(json.loads(text.replace('"scripts.common.', '"common.')))  # its name in a bundle
     network = load_trained(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt")
     return network.eval()
 

@@ -235,6 +235,27 @@ def test_loader_goes_on_to_new_draws_in_its_second_epoch(cases: list[Case]) -> N
     assert got == [expected[i] + expected[i + 1] for i in range(0, 12, 2)]
 
 
+@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 6), (3, 2)])
+def test_an_epoch_without_a_whole_batch_is_refused(
+    cases: list[Case], world_size: int, batch_size: int
+) -> None:
+    """A loader that drops incomplete batches would be empty."""
+
+    def loader(length: int) -> DataLoader[Any]:
+        data = dataset(cases, length=length)
+        sampler = EpochSampler(data, batch_size=batch_size, rank=0, world_size=world_size)
+        return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate_slices, drop_last=True)
+
+    assert len(loader(6)) == 1
+    expected = (
+        rf"draws_per_epoch, batch_size: found 5 draws an epoch for {world_size} process\(es\) with batches"
+    )
+    with pytest.raises(
+        InputError, match=rf"{expected} of {batch_size}, expected a whole batch .* \(6 draws\)"
+    ):
+        loader(5)
+
+
 def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]) -> None:
     with pytest.raises(InputError, match="found no training case; list at least one under 'training'"):
         dataset([])

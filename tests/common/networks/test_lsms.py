@@ -1,5 +1,6 @@
 """LSMS: counts of the sheet, what words and padding may change, and Table 3's options."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.checkpoints import load_trained, save_trained
+from common.data import Framing
 from common.errors import InputError
 from common.networks import LSMS
 from common.networks.base import TextFeatures
@@ -161,7 +164,13 @@ def test_without_text_exactly_the_language_branches_drop_out(norm_order: str) ->
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"norm_order": "pre", "projected": True, "decoder": "mlp_hamburger"}]
+    "options",
+    [
+        {},
+        {"norm_order": "pre", "projected": True, "decoder": "mlp_hamburger"},
+        {"decoder_stages": (1, 2, 3)},
+        {"decoder_stages": (2, 1), "align_stage": 2, "norm_order": "pre"},
+    ],
 )
 def test_gradients_reach_all_trained_parameters(options: dict[str, Any]) -> None:
     network = tiny(**options).train()
@@ -197,6 +206,64 @@ def test_checkpoint_holds_all_but_the_frozen_language_model() -> None:
     statistics = {name for name, _ in network.named_buffers() if ".running_" in name or "_tracked" in name}
     assert set(network.state_dict()) == parameters | statistics
     tiny().load_state_dict(network.state_dict(), strict=True)
+
+
+OTHERS: dict[str, Any] = {
+    "widths": (8, 16, 16, 64),
+    "depths": (1, 1, 1, 1),
+    "ffn_ratios": (2, 2, 2, 1),
+    "norm_order": "pre",
+    "projected": True,
+    "kernels": (7, 11),
+    "pixel_map": False,
+    "scale": "channels",
+    "decoder": "mlp",
+    "decoder_stages": (4, 2, 3),
+    "align_stage": 2,
+    "ham_channels": 64,
+    "align_channels": 64,
+    "rank": 8,
+    "coordinates": True,
+}
+
+
+def random(**options: Any) -> LSMS:
+    """With a language model that is of no file, so it stands in checkpoints."""
+    network = tiny(**options)
+    network.text_encoder.source = None
+    return network
+
+
+def test_a_checkpoint_or_its_record_shows_every_argument(tmp_path: Path) -> None:
+    arguments = set(inspect.signature(LSMS).parameters)
+    assert arguments == OTHERS.keys() | {"text_encoder", "image_size", "default_prompt", "framing"}
+    save_trained(random(), tmp_path / "model.pt", half=False)
+    load_trained(random(), tmp_path / "model.pt")
+    recorded = set()
+    for name, value in OTHERS.items():
+        with pytest.raises(InputError) as caught:
+            load_trained(random(**{name: value}), tmp_path / "model.pt")
+        message = str(caught.value)
+        if "these weights do not fit LSMS" not in message:
+            assert f"trained with network_def#{name} " in message
+            recorded.add(name)
+    assert recorded == {"scale", "rank", "decoder_stages", "align_stage", "coordinates"}
+
+
+def test_a_checkpoint_of_another_framing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def framed(**changes: Any) -> LSMS:
+        return random(framing=Framing(**({"crop": "whole", "mirrored": True} | changes)))
+
+    save_trained(framed(), tmp_path / "model.pt", half=False)
+    load_trained(framed(), tmp_path / "model.pt")
+    for name, value in {"crop": "body", "window": (-1000, 400), "channels": 3, "mirrored": False}.items():
+        with pytest.raises(
+            InputError, match=f"model.pt: trained with framing#{name} .* is in use.; override"
+        ):
+            load_trained(framed(**{name: value}), tmp_path / "model.pt")
+    load_trained(framed(window=(-1000, 400)), tmp_path / "model.pt", to_train=True)
+    said = "trained with framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use); training goes on with"
+    assert said in caplog.text
 
 
 def test_many_prompts_share_the_embedding_block() -> None:
@@ -267,6 +334,7 @@ def test_coordinates_enter_as_columns_and_rows() -> None:
         {"decoder": "mlp", "decoder_stages": (1, 2, 3, 4)},
         {"decoder": "mlp_hamburger", "decoder_stages": (1, 2, 3, 4)},
         {"decoder_stages": (4,)},
+        {"decoder_stages": (1, 2, 3)},
         {"decoder_stages": (3, 4), "align_stage": 2},
     ],
 )
@@ -285,6 +353,10 @@ def test_options_of_table_3_cost_their_weights() -> None:
     assert weights(tiny(decoder_stages=(1, 2, 3, 4))) - full == 8 * 32
     assert full - weights(tiny(decoder_stages=(4,))) == (16 + 16) * 32
     assert weights(tiny(align_stage=2)) == full
+    # Without stage 4: its down block with norm, its one block, and 32 - 8 channels less into the decoder.
+    network = tiny()
+    last = weights(network.downs[2]) + weights(network.stages[3])
+    assert full - weights(tiny(decoder_stages=(1, 2, 3))) == last + (32 - 8) * 32
 
 
 @pytest.mark.parametrize(
@@ -293,7 +365,11 @@ def test_options_of_table_3_cost_their_weights() -> None:
         ({"kernels": (7, 8)}, r"kernels: found \[7, 8\], expected different odd lengths"),
         ({"widths": (8, 16, 32)}, r"widths: found \[8, 16, 32\], expected 4 numbers above 0"),
         ({"decoder": "unet"}, "decoder: found 'unet', expected one of hamburger, mlp, mlp_hamburger, none"),
-        ({"decoder_stages": (0, 4)}, r"decoder_stages, align_stage: found \[0, 4\] and 1"),
+        ({"decoder_stages": (0, 4)}, r"decoder_stages: found \[0, 4\], expected different ones from 1 to 4"),
+        (
+            {"decoder_stages": (1, 2), "align_stage": 3},
+            r"align_stage: found 3, expected a stage from 1 to 2, the last of decoder_stages \[1, 2\]",
+        ),
         ({"ham_channels": 48}, "ham_channels, align_channels: found 48 and 32, expected multiples of 32"),
         ({"norm_order": "none"}, "norm_order: found 'none', expected one of post, pre"),
         ({"scale": "words"}, "scale: found 'words', expected one of text, channels"),

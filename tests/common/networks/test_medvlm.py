@@ -1,5 +1,6 @@
 """Med-VLM: counts of the sheet, adapters that start as nothing, and one image pass for many prompts."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -79,19 +80,17 @@ def tiny(
         image_encoder = PyramidEncoder(channels=(8, 16, 32), depths=(0, 1, 1))
     text_encoder = TextEncoder(None, config=TINY_BERT, max_tokens=16)
     text_encoder.source = "somewhere"  # so that it counts as pretrained: its weights stay out of checkpoints
-    return MedVLM(
-        image_encoder=image_encoder,
-        text_encoder=text_encoder,
-        image_size=64,
-        adapter=adapter,
-        tuning=tuning,
-        width=16,
-        heads=2,
-        mlp_width=32,
-        mixers=2,
-        decoder_channels=(8, 8) if frozen_tower else (),
-        **changes,
-    ).eval()
+    settings: dict[str, Any] = {
+        "image_size": 64,
+        "adapter": adapter,
+        "tuning": tuning,
+        "width": 16,
+        "heads": 2,
+        "mlp_width": 32,
+        "mixers": 2,
+        "decoder_channels": (8, 8) if frozen_tower else (),
+    }
+    return MedVLM(image_encoder=image_encoder, text_encoder=text_encoder, **(settings | changes)).eval()
 
 
 def preset_on_meta(name: str, monkeypatch: pytest.MonkeyPatch, tower: str = "clip_vision_model") -> MedVLM:
@@ -270,6 +269,39 @@ def test_loading_says_what_a_checkpoint_was_trained_on(
     (tmp_path / "model.json").write_text(json.dumps(record | {"trained_on": "three phantoms"}))
     load_trained(network, tmp_path / "model.pt")
     assert "trained on three phantoms. Research use only, not for diagnosis." in caplog.text
+
+
+OTHERS: dict[str, Any] = {
+    "adapter": "none",
+    "tuning": "lora",
+    "rank": 4,
+    "width": 32,
+    "heads": 4,
+    "mlp_width": 64,
+    "mixers": 3,
+    "decoder_channels": (8,),
+    "words_per_token": 2,
+}
+
+
+def test_a_checkpoint_or_its_record_shows_every_argument(tmp_path: Path) -> None:
+    def random(**changes: Any) -> MedVLM:
+        network = tiny(frozen_tower=False, **changes)
+        network.text_encoder.source = None  # of no file, so it stands in checkpoints
+        return network
+
+    arguments = set(inspect.signature(MedVLM).parameters)
+    assert arguments == OTHERS.keys() | {"image_encoder", "text_encoder", "image_size", "default_prompt"}
+    save_trained(random(), tmp_path / "model.pt", half=False)
+    recorded = set()
+    for name, value in OTHERS.items():
+        with pytest.raises(InputError) as caught:
+            load_trained(random(**{name: value}), tmp_path / "model.pt")
+        message = str(caught.value)
+        if "these weights do not fit MedVLM" not in message:
+            assert f"trained with network_def#{name} " in message
+            recorded.add(name)
+    assert recorded == {"heads", "words_per_token"}
 
 
 def test_random_encoders_are_kept_in_the_checkpoint() -> None:

@@ -128,7 +128,7 @@ def save(state: Any, folder: Path) -> Path:
     return folder / "mscan.pth"
 
 
-@pytest.mark.parametrize("wrapped", ["plain", "state_dict", "backbone"])
+@pytest.mark.parametrize("wrapped", ["plain", "state_dict", "backbone", "openmmlab"])
 def test_loaded_encoder_computes_what_mscan_computes(tmp_path: Path, wrapped: str) -> None:
     state = mscan()
     content: Any = state
@@ -137,6 +137,9 @@ def test_loaded_encoder_computes_what_mscan_computes(tmp_path: Path, wrapped: st
     elif wrapped == "backbone":
         whole = {f"backbone.{name}": value for name, value in state.items() if not name.startswith("head.")}
         content = {"state_dict": whole | {"decode_head.conv_seg.weight": torch.zeros(1)}}
+    elif wrapped == "openmmlab":  # since its pull request 2653
+        content = {name.replace(".dwconv.dwconv.", ".dwconv."): value for name, value in state.items()}
+        assert "block1.0.mlp.dwconv.weight" in content
     loaded = network()
     count = load_mscan(loaded, save(content, tmp_path))
     assert count == len([name for name in state if not name.endswith("_tracked") and "head." not in name])
@@ -172,6 +175,15 @@ def test_post_norm_networks_take_the_visual_branch_of_their_first_blocks(tmp_pat
     assert torch.equal(last.units["21"][1].bias, state["block3.1.attn.spatial_gating_unit.conv2_2.bias"])
 
 
+def test_networks_without_the_last_stage_load_the_others(tmp_path: Path) -> None:
+    loaded, weights = network(decoder_stages=(1, 2, 3)), mscan()
+    count = load_mscan(loaded, save(weights, tmp_path))
+    left = ("head.", "patch_embed4.", "block4.", "norm4.")
+    assert count == len(
+        [name for name in weights if not name.endswith("_tracked") and not name.startswith(left)]
+    )
+
+
 def test_networks_with_other_convunits_load_the_rest(tmp_path: Path) -> None:
     loaded = network(kernels=(5, 11))
     weights = mscan()
@@ -202,8 +214,15 @@ def test_refuses_weights_that_do_not_fit_and_leaves_the_network_alone(
 
 
 def test_refuses_other_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read as a torch file of weights \\(FileNotFoundError\\)"):
+    with pytest.raises(
+        InputError,
+        match=r"absent\.pth: there is no such file, expected SegNeXt's weights; give the path of .* or the "
+        r"name of one that python -m tools\.weights get fetches \(mscan_t_20230227-119e8c9f\.pth, mscan_b_",
+    ):
         load_mscan(network(), tmp_path / "absent.pth")
+    (tmp_path / "cut.pth").write_bytes(save(mscan(), tmp_path).read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"cut\.pth: cannot be read as a torch file of weights \("):
+        load_mscan(network(), tmp_path / "cut.pth")
     with pytest.raises(
         InputError, match=r"expected MSCAN's weights .*, found layer1\.weight; give SegNeXt's"
     ):

@@ -104,7 +104,7 @@ def started(handler: LoadCheckpoint) -> None:
 def test_checkpoint_is_loaded_when_the_engine_starts(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=True)
-    write_model_json(path, {"text_encoder": BASE}, image_size=SIZE)
+    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": SIZE})
     network = OneNumber()
     handler = LoadCheckpoint(network=network, path=path)
     assert network.weight.item() == 0.0  # nothing is read when the config is parsed
@@ -140,7 +140,7 @@ def test_missing_checkpoint_and_other_base_are_refused(tmp_path: Path) -> None:
     ):
         started(LoadCheckpoint(network=OneNumber(), path=path))
     save_checkpoint(OneNumber(3.0), path, half=False)
-    write_model_json(path, {"text_encoder": BASE}, image_size=SIZE)
+    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": SIZE})
     other = OneNumber(base=FrozenBase("other/bert", "def", "2" * 64))
     with pytest.raises(InputError, match=r"trained with some/bert .* but other/bert .* is in use; give the"):
         started(LoadCheckpoint(network=other, path=path))
@@ -151,10 +151,13 @@ def test_checkpoint_of_another_image_size_is_refused_but_may_be_trained_on(
 ) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=False)
-    write_model_json(path, {"text_encoder": BASE}, image_size=2 * SIZE)
-    with pytest.raises(InputError, match="trained at an image_size of 16, but the network works at 8"):
+    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": 2 * SIZE})
+    expected = (
+        r"model\.pt: trained with image_size 16 \(8 is in use\); override image_size with the checkpoint's"
+    )
+    with pytest.raises(InputError, match=expected):
         started(LoadCheckpoint(network=OneNumber(), path=path))
     network = OneNumber()
     started(LoadCheckpoint(network=network, path=path, to_train=True))
-    assert "trained at an image_size of 16; training goes on at 8." in caplog.text
+    assert "trained with image_size 16 (8 is in use); training goes on with what is in use." in caplog.text
     assert network.weight.item() == 3.0
