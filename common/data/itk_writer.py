@@ -1,6 +1,7 @@
 """Label maps as NRRD or MetaImage."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,30 @@ def write_labels_itk(path: str | os.PathLike[str], slices: np.ndarray, *, like: 
 
     Args:
         path: ends in .nrrd or .mha.
+
+    Raises:
+        OSError: no space or permission.
     """
     import itk  # takes seconds to load, which NIfTI needs not
 
-    image = itk.image_from_array(np.ascontiguousarray(like.to_stored(slices.astype(np.uint8)).transpose()))
+    labels = np.ascontiguousarray(like.to_stored(slices.astype(np.uint8)).transpose())
+    image = itk.image_from_array(labels)
     affine = RAS_FROM_LPS @ like.grid.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing)
     image.SetOrigin(affine[:3, 3])
     image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
     with atomic_path(path) as temporary:
-        itk.imwrite(image, str(temporary), compression=True)
+        if not _written(image, labels, str(temporary)):
+            raise OSError(f"ITK did not write all of {temporary.name}")
+
+
+def _written(image: Any, labels: np.ndarray, path: str) -> bool:
+    """Write it and look: on a full disk ITK's NRRD writer may leave a part of the file and not say so."""
+    import itk
+
+    try:
+        itk.imwrite(image, path, compression=True)
+        return np.array_equal(itk.array_from_image(itk.imread(path)), labels)
+    except RuntimeError:  # ITK's for all that goes wrong
+        return False

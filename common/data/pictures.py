@@ -93,7 +93,8 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     volume = volume_from_array(path, pixels.T[..., None].astype(np.float32), affine)
     if colours is not None:
         stored = colours.transpose(1, 0, 2)[:, :, None]
-        colours = np.ascontiguousarray(orientations.apply_orientation(stored, volume.grid.to_slices))
+        # a copy, since Pillow's pixels cannot be written to, of which torch would warn
+        colours = np.array(orientations.apply_orientation(stored, volume.grid.to_slices), order="C")
     return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 

@@ -1,5 +1,7 @@
 """How a network is used at work: its mode, how it is run, the rows of text that it takes."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.callback import callback_handler
 from torch._dynamo.exc import TorchDynamoException
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..networks.base import TextFeatures, TextSegmenter
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -68,12 +73,13 @@ class Passes:
 
 
 def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`torch.compile` of it, whose failures say what to do."""
+    """`torch.compile` of it, which says when it compiles; its failures say what to do."""
     compiled = torch.compile(call)
 
     def run(*arguments: Any) -> Any:
         try:
-            return compiled(*arguments)
+            with _said_when_compiling():
+                return compiled(*arguments)
         except TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
@@ -82,3 +88,30 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
             ) from error
 
     return run
+
+
+@contextmanager
+def _said_when_compiling() -> Iterator[None]:
+    """Log the beginning and the end of torch.compile's work: all else stands still meanwhile."""
+    since = 0.0
+
+    def start(_: Any) -> None:
+        nonlocal since
+        since = time.perf_counter()
+        logger.info(
+            "compile: torch.compile is at work, which may take minutes; nothing else moves meanwhile."
+        )
+
+    def end(_: Any) -> None:
+        logger.info(
+            "compile: done after %.0f s; a batch of another size may ask for it once more.",
+            time.perf_counter() - since,
+        )
+
+    callback_handler.register_start_callback(start)
+    callback_handler.register_end_callback(end)
+    try:
+        yield
+    finally:
+        callback_handler.remove_start_callback(start)
+        callback_handler.remove_end_callback(end)

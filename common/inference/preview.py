@@ -16,7 +16,8 @@ from ..files import atomic_path
 from .segmentation import PromptResult, Segmentation
 
 OPACITY = 0.5
-WIDTH_INCHES = 15.0
+WIDTH_INCHES = {1: 9.0, 3: 15.0}  # by the number of views; the time that a preview takes goes with its area
+COLUMN_INCHES = 2.5  # of the legend
 # Of matplotlib's tab20: its strong colours first, then their pale twins; no grey, which is what CT is.
 PALETTE = (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19)
 
@@ -74,10 +75,10 @@ def write_preview(
     """
     views = views_of(volume, segmentation.labels)
     palette = colours(segmentation.results)
-    widths = [view.extent_mm[1] for view in views]
+    width, widths = WIDTH_INCHES[len(views)], [view.extent_mm[1] for view in views]
     # 4 % of the width lies between the views; half an inch above for titles, one below for the legend
-    height = 0.96 * WIDTH_INCHES * max(view.extent_mm[0] for view in views) / sum(widths)
-    figure = Figure(figsize=(WIDTH_INCHES, min(height, WIDTH_INCHES) + 1.5), facecolor="black")
+    height = 0.96 * width * max(view.extent_mm[0] for view in views) / sum(widths)
+    figure = Figure(figsize=(width, min(height, width) + 1.5), facecolor="black")
     FigureCanvasAgg(figure)
     columns = figure.subplots(1, len(views), width_ratios=widths, squeeze=False)[0]
     for axes, view in zip(columns, views, strict=True):
@@ -112,6 +113,5 @@ def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray
         Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {size}")
         for result, size in zip(results, sizes, strict=True)
     ]
-    figure.legend(
-        handles=patches, loc="lower center", ncols=min(len(patches), 6), labelcolor="white", frameon=False
-    )
+    columns = min(len(patches), int(figure.get_figwidth() // COLUMN_INCHES))
+    figure.legend(handles=patches, loc="lower center", ncols=columns, labelcolor="white", frameon=False)

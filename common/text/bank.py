@@ -15,23 +15,29 @@ from torch.nn.utils.rnn import pad_sequence
 from ..errors import InputError
 from ..files import atomic_path
 from ..weights import FrozenBase, published_sha256
-from .encoders import EncodedText, TextEncoder
+from .encoders import Cut, EncodedText, TextEncoder, warn_of_cut
 
-ARRAYS = ("texts", "lengths", "tokens", "embedded", "base")
+ARRAYS = ("texts", "lengths", "tokens", "embedded", "cuts", "base")
+NOTHING_CUT = (0, 0, 0)  # in place of a `Cut`
 
 
 @dataclass(frozen=True)
 class Row:
-    """One encoded text: last hidden states and embeddings of its T tokens, (T, D) float32 each."""
+    """One encoded text: last hidden states and embeddings of its T tokens, (T, D) float32 each.
+
+    `cut` says where it was cut, if it was too long.
+    """
 
     tokens: np.ndarray
     embedded: np.ndarray
+    cut: Cut | None
 
 
 class BankedTextEncoder(nn.Module):
     """Gives what the frozen `TextEncoder` of `model` gives, from a bank where that has the texts.
 
-    The language model is looked for and loaded once a text is not in the bank, which then gets it.
+    The language model is looked for and loaded once a text is not in the bank, which then gets it. A text
+    that was cut is warned of once, whether it comes from the bank or from the language model.
 
     Args:
         model: hub id or local folder; it need not be there as long as the bank has all texts.
@@ -56,9 +62,11 @@ class BankedTextEncoder(nn.Module):
             )
         self.register_buffer("_here", torch.zeros(0), persistent=False)  # tells where the network is
         self._rows: dict[str, Row] = {}
+        self._unsaid: dict[str, Cut] = {}  # of the bank's texts; of others the language model warns
         self._model: TextEncoder | None = None
         if self.path.exists():
             self._base, self._rows = read_bank(self.path)
+            self._unsaid = {text: row.cut for text, row in self._rows.items() if row.cut}
             self._check_name()
             self.width = int(next(iter(self._rows.values())).tokens.shape[1])
         else:
@@ -72,8 +80,11 @@ class BankedTextEncoder(nn.Module):
         """See `TextEncoder.forward`."""
         unknown = [text for text in dict.fromkeys(prompts) if text not in self._rows]
         if unknown:
-            self._rows.update(_rows(unknown, self._language_model()(unknown)))
+            self._rows.update(_rows(unknown, self._language_model()))
             write_bank(self.path, self._rows, self._base)
+        for text in prompts:
+            if cut := self._unsaid.pop(text, None):
+                warn_of_cut(text, cut)
         rows = [self._rows[text] for text in prompts]
         here: Tensor = self._here  # type: ignore[assignment]
         tokens, embedded = (
@@ -118,11 +129,11 @@ def read_bank(path: str | os.PathLike[str]) -> tuple[FrozenBase, dict[str, Row]]
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            texts, lengths, tokens, embedded, base = (file[name] for name in ARRAYS)
+            texts, lengths, tokens, embedded, cuts, base = (file[name] for name in ARRAYS)
         ends = np.cumsum(lengths)
         rows = {
-            str(text): Row(tokens[end - length : end], embedded[end - length : end])
-            for text, length, end in zip(texts, lengths, ends, strict=True)
+            str(text): Row(tokens[end - length : end], embedded[end - length : end], _cut(cut))
+            for text, length, end, cut in zip(texts, lengths, ends, cuts, strict=True)
         }
         if not rows or tokens.ndim != 2 or tokens.shape != embedded.shape or len(tokens) != ends[-1]:
             raise ValueError("its arrays do not fit together")
@@ -143,13 +154,19 @@ def write_bank(path: str | os.PathLike[str], rows: Mapping[str, Row], base: Froz
             lengths=np.array([len(row.tokens) for row in rows.values()]),
             tokens=np.concatenate([row.tokens for row in rows.values()]),
             embedded=np.concatenate([row.embedded for row in rows.values()]),
+            cuts=np.array([row.cut or NOTHING_CUT for row in rows.values()]),
             base=np.array(json.dumps(asdict(base))),
         )
 
 
-def _rows(texts: Sequence[str], encoded: EncodedText) -> dict[str, Row]:
+def _rows(texts: Sequence[str], model: TextEncoder) -> dict[str, Row]:
     found = {}
-    for text, tokens, embedded, mask in zip(texts, *encoded, strict=True):
+    for text, tokens, embedded, mask in zip(texts, *model(texts), strict=True):
         length = int(mask.sum())  # padding stands on the right
-        found[text] = Row(*(part[:length].float().cpu().numpy() for part in (tokens, embedded)))
+        tokens, embedded = (part[:length].float().cpu().numpy() for part in (tokens, embedded))
+        found[text] = Row(tokens, embedded, model.cut(text))
     return found
+
+
+def _cut(numbers: np.ndarray) -> Cut | None:
+    return Cut(*numbers.tolist()) if numbers.any() else None

@@ -49,6 +49,30 @@ class EncodedText(NamedTuple):
     mask: Tensor
 
 
+class Cut(NamedTuple):
+    """Where a prompt was cut that is too long.
+
+    Attributes:
+        found: its word pieces.
+        room: word pieces that the language model reads.
+        words: whole words that it read; the others it did not.
+    """
+
+    found: int
+    room: int
+    words: int
+
+
+def warn_of_cut(prompt: str, cut: Cut) -> None:
+    """Say which words of a prompt were not read."""
+    unread = " ".join(prompt.split()[cut.words :])
+    warnings.warn(
+        f"prompt '{_start(prompt)}': found {cut.found} word pieces, expected at most {cut.room}; not read "
+        f"was its end from '{_start(unread)}' on, so shorten the text.",
+        stacklevel=2,
+    )
+
+
 class TextEncoder(nn.Module):
     """A transformers language model without its head, encoder-only (BERT) or decoder-only (GPT-2).
 
@@ -165,8 +189,8 @@ class TextEncoder(nn.Module):
         )
         lengths = batch["attention_mask"].sum(dim=1).tolist()
         for prompt, length in zip(prompts, lengths, strict=True):
-            if length == self.max_tokens:
-                self._warn_of_cut(prompt)
+            if length == self.max_tokens and (cut := self.cut(prompt)):
+                warn_of_cut(prompt, cut)
         device = next(self.parameters()).device
         ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -176,22 +200,18 @@ class TextEncoder(nn.Module):
         for row, length in enumerate(lengths):  # copied: a view would keep the whole batch alive
             yield tokens[row, :length].clone(), embedded[row, :length].clone()
 
-    def _warn_of_cut(self, prompt: str) -> None:
-        """Say which words of a prompt did not fit, if any."""
+    def cut(self, prompt: str) -> Cut | None:
+        """Where a prompt is cut; None if all of it is read."""
         words = prompt.split()
         fitting = bisect_right(
             range(len(words) + 1),
             self.max_tokens,
             key=lambda count: len(self.tokenizer(" ".join(words[:count]))["input_ids"]),
         )
-        if cut := " ".join(words[fitting - 1 :]):
-            found = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
-            room = self.max_tokens - self.tokenizer.num_special_tokens_to_add()
-            warnings.warn(
-                f"prompt '{_start(prompt)}': found {found} word pieces, expected at most {room}; not read "
-                f"was its end from '{_start(cut)}' on, so shorten the text.",
-                stacklevel=2,
-            )
+        if fitting > len(words):
+            return None
+        found = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        return Cut(found, self.max_tokens - self.tokenizer.num_special_tokens_to_add(), fitting - 1)
 
 
 def _start(text: str) -> str:

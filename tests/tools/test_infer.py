@@ -200,7 +200,6 @@ def test_a_prompt_too_long_is_said_to_be_cut_and_still_gives_a_mask(bundle, case
             "--prompt: found 2001 characters, expected at most 2000",
         ),
         ({"--prompt": "li\aver"}, "--prompt: found the control character U+0007 at position 3, expected"),
-        ({"--text-bank": "bank.npz"}, "--text-bank: "),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(change, message, bundle, capsys, monkeypatch):
@@ -211,6 +210,29 @@ def test_what_is_wrong_is_said_before_anything_starts(change, message, bundle, c
     )
     assert code == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_an_option_that_the_bundle_does_not_know_is_refused(bundle, capsys):
+    config = (bundle / "configs/inference.json").resolve()
+    arguments = ["--bundle", str(bundle), "--input", "x.nii", "--output", "out", "--prompt", "liver"]
+    assert infer.main([*arguments, "--text-bank", "bank.npz"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: --text-bank: {config} has no key 'text_bank', expected it for this option; leave the option "
+        "out.\n"
+    )
+    config.write_text("{")
+    assert infer.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {config}: cannot be read as a config (Expecting property name")
+    assert said.endswith("); fetch the bundle again.\n")
+
+
+def test_an_engine_that_the_system_ends_is_told_by_the_exit_code(bundle, cases, tmp_path):
+    """SIGKILL is what Linux sends where memory ran out."""
+    killed = NETWORK.replace("        return image\n", "        import os\n        os.kill(os.getpid(), 9)\n")
+    (bundle / "scripts/net.py").write_text(killed)
+    arguments = ["--bundle", str(bundle), "--input", str(cases[0]), "--output", str(tmp_path / "out")]
+    assert infer.main([*arguments, "--prompt", "0.5", "--quiet"]) == 128 + 9
 
 
 @pytest.mark.parametrize(

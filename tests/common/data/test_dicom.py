@@ -126,8 +126,16 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
     make_multi_frame(tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID)
     with pytest.raises(InputError, match="instances 1 and 1 lie at the same place"):
         read_dicom(tmp_path)
-    header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
+    higher = make_multi_frame(
+        tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID
+    )
+    for number, frame in enumerate(higher.PerFrameFunctionalGroupsSequence, start=3):
+        frame.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 2 * number]
+    higher.save_as(tmp_path / "b.dcm")
+    with pytest.raises(InputError, match="found 2 multi-frame images in one series, expected one; put each"):
+        read_dicom(tmp_path)
     (tmp_path / "b.dcm").unlink()
+    header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
     header.save_as(tmp_path / "a.dcm")
     with pytest.raises(InputError, match="instances 1 and 2 lie at the same place, expected one image"):
         read_dicom(tmp_path)

@@ -30,6 +30,7 @@ def test_the_network_sees_it_upright_and_the_label_map_has_its_stored_pixels(ori
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     np.testing.assert_array_equal(picture.colours[0], upright)
     np.testing.assert_array_equal(picture.planes([0], channels=3)[0], upright.transpose(2, 0, 1))
+    assert picture.planes([0], channels=3).flags.writeable  # torch warns users of others
     grey = np.asarray(Image.fromarray(upright).convert("L"))
     np.testing.assert_array_equal(picture.slices[0], grey)
 

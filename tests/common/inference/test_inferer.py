@@ -1,5 +1,7 @@
 """The volume inferer, against masks computed from the array itself."""
 
+import functools
+import re
 from itertools import permutations, product
 
 import nibabel as nib
@@ -271,6 +273,36 @@ def test_a_compiled_network_gives_the_same_masks(make_volume, random_hu, make_ne
         slices = random_hu(5, 8, 8, seed=seed)
         labels = inferer(make_volume(slices), network, prompts("5 at 49.5")).labels
         np.testing.assert_array_equal(labels, slices > 49.5)
+
+
+def test_users_see_when_the_compiler_is_at_work(network, make_volume, random_hu, monkeypatch, caplog):
+    """Dynamo itself, without a backend: it looks at each pass once, and at a shorter last batch once more."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    network.encode_image = lambda image: image * 1.0
+    inferer, volume = VolumeInferer(compiled=True, slice_batch=4), make_volume(random_hu(6, 8, 8))
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            inferer(volume, network, prompts("5 at 49.5"))
+    said = [record.message for record in caplog.records if record.message.startswith("compile: ")]
+    begins = "compile: torch.compile is at work, which may take minutes; nothing else moves meanwhile."
+    ends = "compile: done after 0 s; a batch of another size may ask for it once more."
+    assert len(said) >= 4
+    assert [re.sub(r"after \d+ s", "after 0 s", text) for text in said] == [begins, ends] * (len(said) // 2)
+    caplog.clear()
+    inferer(volume, network, prompts("5 at 49.5"))
+    assert "compile: " not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_said(make_network, make_volume, random_hu, monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    network = make_network(8)
+    network.encode_image = lambda image: image * 3.0 + 1.0
+    with pytest.raises(
+        InputError, match=r"compile: torch\.compile failed \(InvalidCxxCompiler: No working C\+"
+    ):
+        VolumeInferer(compiled=True)(make_volume(random_hu(1, 8, 8)), network, prompts("5 at 0"))
 
 
 def test_a_compiler_that_fails_is_said(network, make_volume, random_hu, monkeypatch):

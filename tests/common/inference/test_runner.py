@@ -334,6 +334,28 @@ def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path)
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("file_format", "reason"),
+    [
+        ("nii.gz", "File too large"),
+        ("nrrd", "ITK did not write all of case_seg.nrrd"),
+        ("mha", "ITK did not write all of case_seg.mha"),
+    ],
+)
+def test_a_full_disk_is_said_whoever_writes(file_format, reason, run, make_nifti, random_hu, tmp_path):
+    source = make_nifti(random_hu(32, 32, 20))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        with pytest.raises(
+            CasesFailedError, match=rf"out: cannot write there \({reason}\), expected a folder"
+        ):
+            run(source, prompts=["5 at 49.5"], outputs=["labels"], file_format=file_format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_run_killed_between_two_files_is_completed_by_the_next(
     run, make_nifti, random_hu, tmp_path, monkeypatch
 ):

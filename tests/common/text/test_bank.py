@@ -1,6 +1,7 @@
 """A bank stands for the language model: same features, and the model's files may be gone."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,33 @@ def test_unknown_texts_are_encoded_once_and_added(bert, tmp_path):
     for texts in (PROMPTS[:2], [PROMPTS[2], PROMPTS[0]], [*PROMPTS, PROMPTS[1]]):
         assert_same(BankedTextEncoder(str(bert), bank=bank)(texts), reference(texts))
     assert list(read_bank(bank)[1]) == PROMPTS
+
+
+def sentences(encoder, *calls):
+    """What is warned of in calls with these prompts."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for prompts in calls:
+            encoder(prompts)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_text_that_was_cut_is_warned_of_as_the_language_model_does_it(bert, tmp_path):
+    """Once a run, whoever encoded it; a text that fits exactly is not mentioned."""
+    long, fits, longer = (" ".join(["liver"] * count + ["left"]) for count in (95, 93, 199))
+    said = (
+        f"prompt '{long[:80].rstrip()}...': found 96 word pieces, expected at most 94; not read was its end "
+        "from 'liver left' on, so shorten the text."
+    )
+    bank = tmp_path / "bank.npz"
+    assert sentences(TextEncoder(str(bert)), [fits, long], [long]) == [said]
+    assert sentences(BankedTextEncoder(str(bert), bank=bank), [fits, long], [long]) == [said]
+    later = sentences(BankedTextEncoder(str(bert), bank=bank), [longer, fits, long], [long, longer])
+    assert sorted(later) == sorted([said, *sentences(TextEncoder(str(bert)), [longer])])
+    shutil.rmtree(bert)
+    banked = BankedTextEncoder(str(bert), bank=bank)
+    assert sentences(banked, [fits]) == []
+    assert sentences(banked, [fits, long, longer], [long]) == [said, *set(later) - {said}]
 
 
 def test_texts_are_data(bert, tmp_path):
