@@ -41,13 +41,23 @@ class Texts:
         return type(self._features)(*(part[rows] for part in self._features))
 
     def _look_ahead(self, case: Case) -> None:
-        """Encode the texts of the case and of those behind it."""
+        """Encode the texts of the case and of those behind it; its own alone if that fails."""
+        own = [prompt.text for prompt in case.prompts]
+        try:
+            self._remember(self._upcoming(case))
+        except Exception:  # memory, or a text of another case, which must not end this one
+            self._remember(list(dict.fromkeys(own)))
+
+    def _upcoming(self, case: Case) -> list[str]:
         texts: dict[str, None] = {}
         for one in self._cases[self._cases.index(case) :]:
             if len(texts) >= TEXTS_AT_ONCE:
                 break
             texts |= dict.fromkeys(prompt.text for prompt in one.prompts)
+        return list(texts)
+
+    def _remember(self, texts: list[str]) -> None:
         self._clock = Clock()
         with self._clock("text"):
-            self._features = self._encode(list(texts))
+            self._features = self._encode(texts)
         self._rows = {text: row for row, text in enumerate(texts)}
