@@ -43,7 +43,7 @@ def infer(bundle: str, inputs: Path, output: Path, **overrides: Any) -> None:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Callable[[str], tuple[Path, np.ndarray]]:
-    """Five slices of water with two spots of 3 x 3 pixels, and how far right of the middle these lie in mm."""
+    """Five slices of water with two spots of 3 x 3 pixels, and how far right of the middle they lie in mm."""
 
     def make(orientation: str) -> tuple[Path, np.ndarray]:
         affine = AFFINES[orientation]
