@@ -74,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", type=_device, help="cpu, cuda, cuda:1 or mps (default: the bundle's choice)")
     add("--amp", action=argparse.BooleanOptionalAction, help="mixed precision")
     add("--channels-last", action=argparse.BooleanOptionalAction, help="channels-last memory format")
-    add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; pays on many cases")
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="torch.compile; takes minutes, pays on many cases",
+    )
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
     add("--smooth", action="store_true", help="majority of neighbouring slices")

@@ -3,21 +3,37 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+HEADERS = (".mhd", ".nhdr")  # whose voxels are in a file of their own
+_DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.*?)\s*$", re.MULTILINE)
+
 
 def source_sha256(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file, or of the files directly in a folder: their names and hashes in sorted order."""
+    """sha256 of a file, or of the files directly in a folder: their names and hashes in sorted order.
+
+    A header without voxels stands for itself and the file that it names, or for its folder if it names more.
+    """
     path = Path(path)
+    if path.suffix.lower() in HEADERS:
+        found = _DATA_FILE.search(path.read_text("latin-1"))
+        data = path.parent / found[1] if found else path.parent
+        parts = [path, data] if data.is_file() else [one for one in path.parent.iterdir() if one.is_file()]
+        return value_sha256([(part.name, _sha256(part)) for part in sorted(parts)])
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256(path)
     files = sorted(file for file in path.iterdir() if file.is_file())
-    return value_sha256([(file.name, source_sha256(file)) for file in files])
+    return value_sha256([(file.name, _sha256(file)) for file in files])
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def weights_sha256(network: nn.Module) -> str:

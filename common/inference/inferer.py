@@ -70,8 +70,8 @@ class VolumeInferer(Inferer):
         device: where to work; None = where the network is.
         amp: mixed precision (float16 on a GPU, bfloat16 on a CPU).
         channels_last: memory format of weights and images.
-        compiled: `torch.compile` the network's passes. It takes a minute or more at the first slices, and
-            again at the first batch of another size; the log says so.
+        compiled: `torch.compile` the network's passes. It takes minutes at the first slices, and may at the
+            first batch of another size; the log says so.
     """
 
     def __init__(

@@ -163,8 +163,8 @@ def _rows(texts: Sequence[str], model: TextEncoder) -> dict[str, Row]:
     found = {}
     for text, tokens, embedded, mask in zip(texts, *model(texts), strict=True):
         length = int(mask.sum())  # padding stands on the right
-        tokens, embedded = (part[:length].float().cpu().numpy() for part in (tokens, embedded))
-        found[text] = Row(tokens, embedded, model.cut(text))
+        kept = [part[:length].float().cpu().numpy() for part in (tokens, embedded)]
+        found[text] = Row(kept[0], kept[1], model.cut(text))
     return found
 
 

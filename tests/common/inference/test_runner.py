@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -218,6 +219,26 @@ def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu
     after = state(out)
     assert after.keys() == before.keys()
     assert all(after[path] > before[path] for path in before)
+
+
+@pytest.mark.parametrize(("header", "data"), [("a.mhd", "a.raw"), ("a.nhdr", "a.raw")])
+def test_a_header_whose_voxels_are_others_is_done_again(header, data, run, random_hu, tmp_path):
+    """The voxels of these formats are in a file beside the one that is named."""
+    for seed in range(2):
+        sitk.WriteImage(sitk.GetImageFromArray(random_hu(3, 8, 8, seed=seed)), str(tmp_path / header))
+        assert (tmp_path / data).is_file()
+        run(tmp_path / header, skip_existing=True, outputs=["labels"])
+        mask = np.asarray(nib.load(tmp_path / "out/a_seg.nii.gz").dataobj).T
+        assert (mask > 0).sum() == (random_hu(3, 8, 8, seed=seed) > 19.5).sum()
+    written_at = state(tmp_path / "out")
+    run(tmp_path / header, skip_existing=True, outputs=["labels"])
+    assert state(tmp_path / "out") == written_at
+
+
+def test_the_bar_shows_cases_slices_a_second_and_the_time_that_remains(run, make_nifti, random_hu, capsys):
+    run([make_nifti(random_hu(8, 8, 2, seed=n), name=f"{n}.nii") for n in range(2)], progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"cases: 100%\|.*\| 2/2 \[\d\d:\d\d<\d\d:\d\d, .*case.*, [\d.]+ slices/s\]", shown)
 
 
 def test_the_run_report_says_what_became_of_every_case(run, make_nifti, random_hu, tmp_path):
