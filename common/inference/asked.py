@@ -30,10 +30,12 @@ def ask(
             f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up; "
             "correct it."
         )
-    open_ = [case for case in cases if not case.prompts]
-    chosen = tuple(choose_prompts(prompts, prompts_file, case=open_[0])) if open_ else ()
-    if len(open_) < len(cases):
-        logger.info("%d of %d cases are asked by prompts of their own.", len(cases) - len(open_), len(cases))
+    without = [case for case in cases if not case.prompts]
+    chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
+    if len(without) < len(cases):
+        logger.info(
+            "%d of %d cases are asked by prompts of their own.", len(cases) - len(without), len(cases)
+        )
     return [
         replace(
             case,
@@ -60,9 +62,13 @@ def choose_prompts(
     """
     if (prompts is None) == (prompts_file is None):
         found = "both" if prompts is not None else "neither"
+        because = (
+            ""
+            if found == "both" or case is None
+            else f", as {case.source} has no prompts of its own in a list"
+        )
         raise InputError(
-            f"prompts, prompts_file: found {found}, expected exactly one{_because(case)}; say what "
-            "to segment there."
+            f"prompts, prompts_file: found {found}, expected exactly one{because}; say what to segment there."
         )
     if prompts_file is not None:
         chosen = read_prompts_file(prompts_file)
@@ -111,10 +117,6 @@ def check_slice(volume: Volume, index: int | None) -> None:
             f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
             f"{depth - 1}; correct slice."
         )
-
-
-def _because(case: Case | None) -> str:
-    return "" if case is None else f", as {case.source} has no prompts of its own in a list"
 
 
 def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:

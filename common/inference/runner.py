@@ -153,7 +153,11 @@ class CaseRunner:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
         weights = weights_sha256(self.network)
         texts = Texts(cases, partial(self.inferer.encode, self.network))
-        texts.of(cases[0])  # where the language model is missing, all cases fail: better now
+        try:
+            texts.of(cases[0])
+        except Exception as error:  # all cases fail where the language model is missing: better now
+            if isinstance(error, InputError) or len({case.prompts for case in cases}) == 1:
+                raise
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
         settings = {**self.inferer.settings, **outputs}
         request = shared_request(settings=settings, weights=weights, checkpoint=checkpoint)
