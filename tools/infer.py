@@ -23,9 +23,11 @@ EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 
-# What `common.inference.outputs` knows, without its imports
+# What `common.inference` knows, without its imports
 OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
+LISTS = (".csv", ".json")
+SECTIONS = ("training", "validation", "test")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
-    add("--input", type=Path, action="append", help="image, folder, or .csv or .json list; may be repeated")
+    add(
+        "--input",
+        type=Path,
+        action="append",
+        help="image, folder, datalist, or .csv or .json list of images, each with prompts and a slice of its "
+        "own if it has them (columns image, prompt, slice; these go before --prompt); may be repeated",
+    )
+    add("--section", choices=SECTIONS, help="of a datalist as --input")
+    add("--slice", type=_slice, help="one axial slice of each volume alone, from 0, the most inferior one")
     add("--series", type=_series, help="UID or number, where a DICOM folder has several series")
     add("--output", type=Path, help="folder for <case>_seg.nii.gz, .json and .png")
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
@@ -73,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
     add("--smooth", action="store_true", help="majority of neighbouring slices")
     add("--keep-largest", action="store_true", help="only the largest connected part of every mask")
-    add("--outputs", nargs="+", choices=OUTPUTS, help="kinds of files (default: labels preview)")
+    add(
+        "--outputs",
+        nargs="+",
+        choices=OUTPUTS,
+        help="kinds of files (default: the bundle's, mostly labels preview)",
+    )
     add("--format", choices=FORMATS, help="of masks (default: nii.gz)")
     add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
     add("--report", type=Path, help="write a JSON with the outcome of every case")
@@ -87,6 +102,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _slice(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 0 up")
+    return int(text)
+
+
 def _series(text: str) -> str:
     if not re.fullmatch(r"[\d.]+", text):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a SeriesInstanceUID or SeriesNumber")
@@ -98,11 +119,13 @@ def _launch(options: argparse.Namespace) -> int:
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
     config = inference_config(options.bundle)
-    prompts = choose_prompts(options.prompt, options.prompts_file, options.organs)
+    listed = any(path.name.endswith(LISTS) for path in options.input)
+    prompts = choose_prompts(options.prompt, options.prompts_file, options.organs, needed=not listed)
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
         prompts_file = Path(name) / "prompts.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
-        overrides = {**_overrides(options), "prompts_file": str(prompts_file)}
+        # without any, lists have to bring their own: the bundle's default prompts were not asked for
+        overrides = {**_overrides(options), "prompts_file": str(prompts_file) if prompts else None}
         _check_known(config, overrides)
         return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
@@ -139,6 +162,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#presence_threshold": options.presence_threshold,
         "inferer#smooth": options.smooth or None,
         "inferer#keep_largest": options.keep_largest or None,
+        "slice": options.slice,
+        "section": options.section,
         "text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
         "evaluator#outputs": options.outputs,
@@ -150,8 +175,13 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def choose_prompts(texts: list[str], file: Path | None, group: str | None) -> list[dict[str, Any]]:
+def choose_prompts(
+    texts: list[str], file: Path | None, group: str | None, *, needed: bool = True
+) -> list[dict[str, Any]]:
     """Entries for a prompts file, from all three sources; notes on stderr about unknown names.
+
+    Args:
+        needed: whether there has to be one.
 
     Raises:
         InputError: no prompt, an unusable one, or an unknown group.
@@ -169,7 +199,7 @@ def choose_prompts(texts: list[str], file: Path | None, group: str | None) -> li
             near = vocabulary.suggest(prompt)
             hint = f"; did you mean {near!r}?" if near else " and is used as it is."
             print(f"note: {prompt!r} is not a name in the vocabulary{hint}", file=sys.stderr)
-    if not entries:
+    if needed and not entries:
         raise InputError("--prompt: found no prompt, expected at least one; say what to segment.")
     return entries
 

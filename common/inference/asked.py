@@ -1,24 +1,74 @@
-"""What a run is asked to segment: prompts that can share one label map."""
+"""What each case of a run is asked: prompts that can share one label map, and which slices."""
 
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
+from .cases import Case
+
+logger = logging.getLogger(__name__)
+
+
+def ask(
+    cases: Sequence[Case],
+    prompts: Sequence[str | Prompt] | None,
+    prompts_file: str | os.PathLike[str] | None,
+    slice_index: Any = None,
+) -> list[Case]:
+    """The cases, each with its own prompts and slice or else those of the run.
+
+    Raises:
+        InputError: see `choose_prompts`; or the slice is no whole number.
+    """
+    if slice_index is not None and (type(slice_index) is not int or slice_index < 0):
+        raise InputError(
+            f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up; "
+            "correct it."
+        )
+    without = [case for case in cases if not case.prompts]
+    chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
+    if len(without) < len(cases):
+        logger.info(
+            "%d of %d cases are asked by prompts of their own.", len(cases) - len(without), len(cases)
+        )
+    return [
+        replace(
+            case,
+            prompts=case.prompts or chosen,
+            slice_index=slice_index if case.slice_index is None else case.slice_index,
+        )
+        for case in cases
+    ]
 
 
 def choose_prompts(
-    prompts: Sequence[str | Prompt] | None, prompts_file: str | os.PathLike[str] | None
+    prompts: Sequence[str | Prompt] | None,
+    prompts_file: str | os.PathLike[str] | None,
+    *,
+    case: Case | None = None,
 ) -> list[Prompt]:
     """The prompts of a run, checked, from a list or from a file.
+
+    Args:
+        case: which needs them, for messages.
 
     Raises:
         InputError: neither or both are given, or one of the prompts cannot be used.
     """
     if (prompts is None) == (prompts_file is None):
         found = "both" if prompts is not None else "neither"
+        because = (
+            ""
+            if found == "both" or case is None
+            else f", as {case.source} has no prompts of its own in a list"
+        )
         raise InputError(
-            f"prompts, prompts_file: found {found}, expected exactly one; say what to segment there."
+            f"prompts, prompts_file: found {found}, expected exactly one{because}; say what to segment there."
         )
     if prompts_file is not None:
         chosen = read_prompts_file(prompts_file)
@@ -49,6 +99,24 @@ def check_label_numbers(prompts: Sequence[Prompt]) -> None:
                 "expected a different number for each; change one."
             )
         seen[prompt.label] = prompt
+
+
+def check_slice(volume: Volume, index: int | None) -> None:
+    """Refuse a slice that a volume lacks; None = all slices are asked.
+
+    Raises:
+        InputError: names the volume's file and its slices.
+    """
+    if index is None:
+        return
+    path, depth = volume.grid.path, len(volume.slices)
+    if not volume.in_mm:
+        raise InputError(f"{path}: found slice {index} asked of a picture, expected none; leave slice out.")
+    if not 0 <= index < depth:
+        raise InputError(
+            f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
+            f"{depth - 1}; correct slice."
+        )
 
 
 def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:

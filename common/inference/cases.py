@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.dicom_series import holds_dicom
 from ..data.readers import ending_of, endings, expected
 from ..errors import InputError
+from ..text.prompts import Prompt
 from .lists import ENDINGS as LIST_ENDINGS
-from .lists import read_list
+from .lists import Entry, read_list
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -21,20 +22,31 @@ class Case:
     Attributes:
         source: the file to segment, or the folder of a DICOM series.
         stem: folder and case name; outputs are `<stem>_seg.nii.gz` and so on.
+        prompts: its own; empty = those of the run.
+        slice_index: the only slice to segment, 0 the most inferior one; None = as the run says.
     """
 
     source: Path
     stem: Path
+    prompts: tuple[Prompt, ...] = ()
+    slice_index: int | None = None
 
     def output(self, ending: str) -> Path:
         """`<stem>_seg<ending>`."""
         return self.stem.with_name(f"{self.stem.name}_seg{ending}")
 
 
-def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str], *, pictures: bool = False) -> list[Case]:
+def find_cases(
+    inputs: Inputs,
+    output_dir: str | os.PathLike[str],
+    *,
+    pictures: bool = False,
+    section: str | None = None,
+) -> list[Case]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
-    A list may also be a file, see `lists`. Without `pictures`, PNG and JPEG files in folders are left out.
+    A list may also be a file, see `lists`; `section` is that of a datalist. Without `pictures`, PNG and JPEG
+    files in folders are left out.
 
     Raises:
         InputError: nothing there, another kind of file, or two inputs with the same output.
@@ -45,7 +57,12 @@ def find_cases(inputs: Inputs, output_dir: str | os.PathLike[str], *, pictures: 
             "input: found an empty list, expected at least one file; name a NIfTI file or folder."
         )
     output = Path(output_dir)
-    cases = [case for one in several for case in _cases_of(Path(one), output, pictures)]
+    cases: list[Case] = []
+    for path in map(Path, several):
+        if path.name.endswith(LIST_ENDINGS) and path.is_file():
+            cases += _cases_listed(path, output, pictures, section)
+        else:
+            cases += _cases_of(path, output, pictures)
     _check_distinct(cases)
     return cases
 
@@ -65,8 +82,6 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
-    if path.name.endswith(LIST_ENDINGS):
-        return _cases_listed(path, output, pictures)
     ending = ending_of(path, endings(pictures=pictures))
     if ending is None:
         raise InputError(
@@ -96,14 +111,29 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[Case]:
     return cases
 
 
-def _cases_listed(path: Path, output: Path, pictures: bool) -> list[Case]:
+def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None) -> list[Case]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
-    for name in read_list(path):
-        source, place = path.parent / name, Path(name).parent
+    for entry in read_list(path, section):
+        source, place = path.parent / entry.image, Path(entry.image).parent
         inside = not place.is_absolute() and ".." not in place.parts
-        cases += _cases_of(source, output / place if inside else output, pictures)
+        cases += _as_listed(_cases_of(source, output / place if inside else output, pictures), entry)
     return cases
+
+
+def _as_listed(cases: list[Case], entry: Entry) -> list[Case]:
+    """The cases of an entry with what it says of them."""
+    if entry.name is not None and len(cases) > 1:
+        raise InputError(
+            f'{entry.where}: found {len(cases)} images and the one case "{entry.name}", expected one image; '
+            "name the images one by one or leave case out."
+        )
+    prompts = entry.prompts
+    stems = [entry.name or f"{case.stem.name}{entry.suffix}" for case in cases]
+    return [
+        replace(case, stem=case.stem.with_name(stem), prompts=prompts, slice_index=entry.slice_index)
+        for case, stem in zip(cases, stems, strict=True)
+    ]
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -117,5 +147,6 @@ def _check_distinct(cases: Sequence[Case]) -> None:
         if other is not case.source:
             raise InputError(
                 f"{other} and {case.source}: both would be written to {case.output('.nii.gz')}, expected "
-                "different names; rename one or use another output folder for it."
+                "different names; rename one, use another output folder for it, or give it another case in a "
+                "list."
             )

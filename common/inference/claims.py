@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TOP_FRACTION = 0.01  # of a slice's pixels: those whose mean probability is the presence score
 HALF = 128  # scaled probabilities from here on are above 0.5
 
 
-def top_mean(inner: Tensor) -> Tensor:
-    """(..., h, w) logits inside the frame -> (...) mean of the top 1 % of probabilities."""
+def top_mean(inner: Tensor, share: float) -> Tensor:
+    """(..., h, w) logits inside the frame -> (...) mean of the highest `share` (0 to 1] of probabilities."""
     flat = inner.flatten(-2)
-    count = math.ceil(TOP_FRACTION * flat.shape[-1])
+    count = math.ceil(share * flat.shape[-1])
     if flat.device.type == "cpu":  # four to seven times as fast as torch.topk there
         top = torch.from_numpy(np.partition(flat.numpy(), -count, axis=-1)[..., -count:])
     else:

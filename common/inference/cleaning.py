@@ -10,6 +10,19 @@ TOUCHING = generate_binary_structure(3, 3)  # voxels that share a corner belong 
 Cleaning = Callable[[np.ndarray], np.ndarray]
 
 
+def in_slice(index: int | None, clean: Cleaning) -> Cleaning:
+    """`clean` for one slice of a volume (D, H, W), whose empty neighbours say nothing; None = for all."""
+    if index is None:
+        return clean
+
+    def clean_slice(labels: np.ndarray) -> np.ndarray:
+        cleaned = np.zeros_like(labels)
+        cleaned[index : index + 1] = clean(labels[index : index + 1])
+        return cleaned
+
+    return clean_slice
+
+
 def smooth_across_slices(labels: np.ndarray) -> np.ndarray:
     """Majority of every voxel and its neighbours in the slices above and below, (D, H, W), same dtype.
 

@@ -20,9 +20,9 @@ from ..data.slices import Framing, SliceFrame
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
-from .asked import check_label_numbers
+from .asked import check_label_numbers, check_slice
 from .claims import Claims, scaled_probability, top_mean
-from .cleaning import keep_largest_components, smooth_across_slices
+from .cleaning import in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .network_use import Passes, rows_of, working
 from .segmentation import Segmentation, summarise
@@ -39,6 +39,7 @@ class _Job:
     """Everything that stays the same from slice to slice."""
 
     volume: Volume
+    indices: range  # of the slices to segment
     passes: Passes
     text: "TextFeatures"  # a row a prompt
     labels: list[int]  # (P,) label numbers
@@ -61,6 +62,9 @@ class VolumeInferer(Inferer):
         framing: what the network sees of a slice, as in training; None is the abdomen's window and the
             box around the body.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
+        presence_share: the presence score is the largest slice-wise mean of the highest probabilities; of
+            this share of the field's pixels inside the frame. What is sought has to fill so much of a slice
+            to reach a score near 1: 0.01 suits organs, 0.001 small lesions.
         smooth: majority of every voxel and its neighbours in the slices above and below.
         keep_largest: only the largest connected part of every prompt's mask.
         device: where to work; None = where the network is.
@@ -77,6 +81,7 @@ class VolumeInferer(Inferer):
         prompt_batch: int = 4,
         framing: Framing | None = None,
         presence_threshold: float = 0.0,
+        presence_share: float = 0.01,
         smooth: bool = False,
         keep_largest: bool = False,
         device: str | torch.device | None = None,
@@ -94,10 +99,16 @@ class VolumeInferer(Inferer):
                 f"presence_threshold: found {presence_threshold}, expected 0 (off) to 1; it is compared "
                 "with a mean probability."
             )
+        if not 0.0 < presence_share <= 1.0:
+            raise InputError(
+                f"presence_share: found {presence_share}, expected above 0 and at most 1; it is the share of "
+                "pixels that the presence score looks at, such as 0.01."
+            )
         self.slice_batch = slice_batch
         self.prompt_batch = prompt_batch
         self.framing = framing or Framing()
         self.presence_threshold = presence_threshold
+        self.presence_share = presence_share
         self.smooth = smooth
         self.keep_largest = keep_largest
         self.device = None if device is None else torch.device(device)
@@ -112,6 +123,7 @@ class VolumeInferer(Inferer):
         return {
             "framing": asdict(self.framing),
             "presence_threshold": self.presence_threshold,
+            "presence_share": self.presence_share,
             "smooth": self.smooth,
             "keep_largest": self.keep_largest,
             "amp": self.amp,
@@ -126,6 +138,7 @@ class VolumeInferer(Inferer):
         prompts: Sequence[Prompt],
         *,
         text: "TextFeatures | None" = None,
+        slice_index: int | None = None,
         probabilities: np.ndarray | None = None,
         progress: bool = False,
     ) -> Segmentation:
@@ -136,14 +149,17 @@ class VolumeInferer(Inferer):
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
             text: what `encode` returned for the prompts' texts, to encode them once for many volumes.
-            probabilities: (prompts, D, H, W) uint8, such as a memory-mapped file, to be filled with the
-                probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
+            slice_index: segment this slice alone, 0 the most inferior one; the others stay empty. It comes
+                out as it does among all slices.
+            probabilities: (prompts, D, H, W) uint8 zeros, such as a memory-mapped file, to be filled with
+                the probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
             progress: show a bar over the slices on stderr.
 
         Raises:
-            InputError: no prompts, unusable label numbers, or a network that returns NaN.
+            InputError: no prompts, unusable label numbers, no such slice, or a network that returns NaN.
         """
         check_label_numbers(prompts)
+        check_slice(inputs, slice_index)
         device = self._place(network)
         clock = Clock(device)
         with working(network, device, amp=self.amp):
@@ -154,14 +170,16 @@ class VolumeInferer(Inferer):
             frame = self.framing.frame(inputs, network.image_size)
             numbers = [prompt.label for prompt in prompts]
             passes = self._prepared(network)
-            job = _Job(inputs, passes, text, numbers, frame, device, clock, probabilities)
+            depth = len(inputs.slices)
+            indices = range(depth) if slice_index is None else range(slice_index, slice_index + 1)
+            job = _Job(inputs, indices, passes, text, numbers, frame, device, clock, probabilities)
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             tally = self._sweep(job, rows, progress=progress)
             present = self._suppress(job, rows, tally)
         lost = tally.lost(job.labels, present)
         with clock("clean"):
-            labels = self.clean(tally.labels)
+            labels = in_slice(slice_index, self.clean)(tally.labels)
         results = summarise(
             labels,
             prompts,
@@ -170,7 +188,7 @@ class VolumeInferer(Inferer):
             present=present,
             lost=lost,
         )
-        return Segmentation(labels, results, clock.seconds)
+        return Segmentation(labels, results, clock.seconds, slice_index)
 
     def clean(self, labels: np.ndarray) -> np.ndarray:
         """Apply the cleaning that was asked for to a label map or a mask, (D, H, W) uint8 or bool."""
@@ -199,11 +217,12 @@ class VolumeInferer(Inferer):
         return self._passes
 
     def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> Tally:
-        """Segment all slices for all prompts."""
-        depth = job.volume.slices.shape[0]
+        """Segment the job's slices for all prompts."""
         tally = Tally.empty(len(rows), job.volume.slices.shape)
-        with tqdm(total=depth, desc="slices", unit="slice", leave=False, disable=not progress) as bar:
-            for done in self._segment_all(job, range(depth), rows, tally):
+        with tqdm(
+            total=len(job.indices), desc="slices", unit="slice", leave=False, disable=not progress
+        ) as bar:
+            for done in self._segment_all(job, job.indices, rows, tally):
                 bar.update(done)
         if np.isnan(tally.scores).any():
             raise InputError(
@@ -275,7 +294,7 @@ class VolumeInferer(Inferer):
                 logits = job.passes.decode(features, rows_of(job.text, group, len(chosen))).float()
             with job.clock("postprocess"):
                 inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
-                tally.scores[np.ix_(group, chosen)] = top_mean(inner).T.cpu().numpy()
+                tally.scores[np.ix_(group, chosen)] = top_mean(inner, self.presence_share).T.cpu().numpy()
                 tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims).T
         with job.clock("postprocess"):
             for index, labels in zip(chosen, claims.labels, strict=True):

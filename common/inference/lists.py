@@ -1,40 +1,190 @@
-"""Lists of inputs in a file."""
+"""Lists of inputs in a file, each with its own prompts and slice if it has them.
+
+    image,prompt,slice                                 a .csv: rows of one image are one case
+    a.png,the largest lesion,
+    a.png,"the leftmost lesion, near the edge",
+    b.nii.gz,the round lesion,41
+
+    ["a.png",                                          a .json
+     {"image": "b.nii.gz", "slice": 41, "prompts": ["the round lesion", "the largest lesion"]}]
+
+A datalist (see `common.data.referring`) is read too, one section of it. All sentences of its items mean one
+lesion, which is asked for by the first, as in evaluation.
+"""
 
 import csv
+import io
 import json
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.datalist import SECTIONS
 from ..errors import InputError
+from ..text.prompts import Prompt, number_prompts
 
 ENDINGS = (".csv", ".json")
-COLUMN = "image"
+FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
+READ_PAST = ("label", "patient", "targets", "absent")  # of datalists: nothing that inference needs
 
 
-def read_list(path: Path) -> list[str]:
-    """Inputs named in a `.csv` with a column "image", or in a `.json` list of paths or {"image": path}.
+@dataclass
+class Entry:
+    """An input of a list.
+
+    Attributes:
+        where: list file and item, for messages.
+        image: path as it stands there.
+        slice_index: the only slice to segment, 0 the most inferior one; None = as the run says.
+        name: of its outputs; None = the image's file name and the suffix.
+        suffix: slice and lesion, as in the ids of datalists.
+        asked: its own prompts, each with its place in the file.
+    """
+
+    where: str
+    image: str
+    slice_index: int | None
+    name: str | None
+    suffix: str
+    asked: list[tuple[str, object]] = field(default_factory=list)
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Its own prompts, numbered from 1; empty = those of the run.
+
+        Raises:
+            InputError: one of them cannot be used, or is there twice.
+        """
+        return tuple(number_prompts(self.asked)) if self.asked else ()
+
+
+def read_list(path: Path, section: str | None = None) -> list[Entry]:
+    """Entries of a list; those that differ in their prompts alone are one.
+
+    Args:
+        path: `.csv` or `.json`.
+        section: of a datalist: "training", "validation" or "test"; None where it has one alone.
 
     Raises:
-        InputError: another shape, or an entry without a path.
+        InputError: another shape, an entry without a path, or a field that is unknown or malformed.
     """
     try:
         text = path.read_text("utf-8-sig")
-        entries = json.loads(text) if path.suffix == ".json" else _rows(text)
-    except (OSError, ValueError, csv.Error) as error:
+        content: Any = json.loads(text) if path.suffix == ".json" else _rows(text)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of inputs ({error}); correct it.") from error
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: found no list of inputs, expected at least one; write paths into it.")
-    return [_path_of(entry, f"{path}, item {number}") for number, entry in enumerate(entries, start=1)]
+    place, of_datalist = str(path), isinstance(content, dict)
+    if of_datalist:
+        section = _section(path, content, section)
+        place, content = f"{path}, {section}", content[section]
+    if not isinstance(content, list) or not content:
+        raise InputError(f"{place}: found no list of inputs, expected at least one; write paths into it.")
+    entries = [
+        _entry(item, f"{place}, item {number}", first_alone=of_datalist)
+        for number, item in enumerate(content, start=1)
+    ]
+    return _merged(entries)
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
-    return list(csv.DictReader(text.splitlines()))
+    """Rows without their empty cells."""
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    return [{name: cell for name, cell in row.items() if cell} for row in rows]
 
 
-def _path_of(entry: Any, where: str) -> str:
-    value = entry.get(COLUMN) if isinstance(entry, dict) else entry
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f'{where}: found no path, expected text or a field "{COLUMN}"; correct it.')
-    if value.strip().endswith(ENDINGS):
+def _section(path: Path, content: dict[str, Any], asked: str | None) -> str:
+    """The section of a datalist that is meant."""
+    found = [name for name in SECTIONS if name in content]
+    if not found:
+        raise InputError(f"{path}: found no list of inputs, expected at least one; write paths into it.")
+    if asked is None and len(found) == 1:
+        return found[0]
+    if asked not in found:
+        which = "no section" if asked is None else f"the section {asked!r}"
+        raise InputError(
+            f"{path}: found {which} asked of a datalist, expected one of {', '.join(found)}; give section."
+        )
+    return asked
+
+
+def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
+    fields = {"image": item} if isinstance(item, str) else item
+    image = fields.get("image") if isinstance(fields, dict) else None
+    if not isinstance(image, str) or not image.strip():
+        raise InputError(f'{where}: found no path, expected text or a field "image"; correct it.')
+    if image.strip().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
-    return value.strip()
+    _check_fields(fields, where)
+    numbers = {name: _number(fields.get(name), f"{where}, {name}") for name in ("slice", "lesion")}
+    asked = _asked(fields, where)
+    return Entry(
+        where,
+        image.strip(),
+        numbers["slice"],
+        _name(fields.get("case"), where),
+        "".join(f"-{number}" for number in numbers.values() if number is not None),
+        asked[:1] if first_alone else asked,
+    )
+
+
+def _check_fields(fields: dict[Any, Any], where: str) -> None:
+    if None in fields:  # of csv.DictReader
+        raise InputError(
+            f"{where}: found more cells than columns, expected as many; put text with commas between "
+            'quotation marks ("...").'
+        )
+    for name in fields:
+        if name not in FIELDS + READ_PAST:
+            raise InputError(
+                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(FIELDS)} (and read past "
+                f"are {', '.join(READ_PAST)}); correct or remove it."
+            )
+
+
+def _number(value: Any, where: str) -> int | None:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise InputError(f"{where}: found {reprlib.repr(value)}, expected a whole number from 0 up; correct it.")
+
+
+def _name(value: Any, where: str) -> str | None:
+    """A separator in it would lead out of the output folder, and a dot in front would hide the outputs."""
+    if value is None:
+        return None
+    name = value.strip() if isinstance(value, str) else str(value)
+    known = isinstance(value, str | int) and not isinstance(value, bool)
+    if not known or not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise InputError(
+            f'{where}, case: found {reprlib.repr(value)}, expected a name without "/" and without a dot in '
+            "front; correct it."
+        )
+    return name
+
+
+def _asked(fields: dict[str, Any], where: str) -> list[tuple[str, object]]:
+    """The prompts, as texts or objects like those of a prompts file, and where each stands."""
+    if "prompts" not in fields:
+        return [(where, fields["prompt"])] if "prompt" in fields else []
+    several = fields["prompts"]
+    if "prompt" in fields or not isinstance(several, list) or not several:
+        found = "both prompt and prompts" if "prompt" in fields else f"{reprlib.repr(several)} as prompts"
+        raise InputError(
+            f"{where}: found {found}, expected one prompt (a text) or prompts (a list of them); correct it."
+        )
+    return [(f"{where}, prompt {number}", prompt) for number, prompt in enumerate(several, start=1)]
+
+
+def _merged(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with prompts for the same image, slice and name as one, in the order of their first."""
+    kept: dict[object, Entry] = {}
+    for entry in entries:
+        key = (entry.image, entry.slice_index, entry.name, entry.suffix, None if entry.asked else entry.where)
+        if key in kept:
+            kept[key].asked += entry.asked
+        else:
+            kept[key] = entry
+    return list(kept.values())

@@ -37,10 +37,10 @@ class View(NamedTuple):
         return self.image.shape[0] * self.pixel_mm[0], self.image.shape[1] * self.pixel_mm[1]
 
 
-def views_of(volume: Volume, labels: np.ndarray) -> list[View]:
+def views_of(volume: Volume, labels: np.ndarray, slice_index: int | None = None) -> list[View]:
     """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones.
 
-    A picture, and a volume of one slice, have one view.
+    A picture, a volume of one slice, and a volume that was asked at the slice `slice_index` have one view.
     """
     image, (deep, high, wide) = volume.slices, volume.spacing_mm
     if isinstance(volume, Picture):
@@ -51,8 +51,9 @@ def views_of(volume: Volume, labels: np.ndarray) -> list[View]:
         int(np.argmax(counts)) if counts.any() else len(counts) // 2
         for counts in (foreground.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
     )
+    d = d if slice_index is None else slice_index
     axial = View(f"axial, slice {d}", image[d], labels[d], (high, wide), ("R", "L"))
-    if len(image) == 1:
+    if len(image) == 1 or slice_index is not None:
         return [axial]
     # D runs from inferior to superior, so that coronal and sagittal planes are turned upside down.
     return [
@@ -73,7 +74,7 @@ def write_preview(
 
     All views have the same scale in millimetres.
     """
-    views = views_of(volume, segmentation.labels)
+    views = views_of(volume, segmentation.labels, segmentation.slice_index)
     palette = colours(segmentation.results)
     width, widths = WIDTH_INCHES[len(views)], [view.extent_mm[1] for view in views]
     # 4 % of the width lies between the views; half an inch above for titles, one below for the legend

@@ -12,7 +12,7 @@ import torch
 from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..text.prompts import Prompt
+from .cases import Case
 from .fingerprint import source_sha256, value_sha256
 from .segmentation import PromptResult, Segmentation
 
@@ -20,27 +20,30 @@ AXES = "slices inferior to superior, rows anterior to posterior, columns right t
 PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
 
 
-def request_of(
-    prompts: Sequence[Prompt],
-    *,
-    settings: dict[str, Any],
-    weights: str,
-    checkpoint: dict[str, str] | None,
+def shared_request(
+    *, settings: dict[str, Any], weights: str, checkpoint: dict[str, str] | None
 ) -> dict[str, Any]:
-    """All but the input that decides what a case's outputs are.
+    """What decides the outputs of all cases of a run.
 
     Args:
-        prompts: what to segment.
         settings: of the inferer.
         weights: sha256 of the network's state dict.
         checkpoint: `describe_checkpoint` of the file that they came from, if known.
     """
     return {
-        "prompts": [asdict(prompt) for prompt in prompts],
         "settings": settings,
         "weights_sha256": weights,
         "checkpoint": checkpoint,
         "versions": versions(),
+    }
+
+
+def request_of(case: Case, shared: dict[str, Any]) -> dict[str, Any]:
+    """All but the input that decides what a case's outputs are; `shared` is what `shared_request` gave."""
+    return {
+        "prompts": [asdict(prompt) for prompt in case.prompts],
+        "slice": case.slice_index,
+        **shared,
     }
 
 

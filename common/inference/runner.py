@@ -3,7 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,19 +16,21 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .ahead import load_ahead
-from .asked import choose_prompts
+from .asked import ask
 from .cases import Case, Inputs, find_cases
+from .cleaning import in_slice
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
-from .report import case_report, describe_checkpoint, prompt_table, request_of
+from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .staging import check_writable, clear, scratch_array, staged
+from .texts import Texts
 from .writers import write_case
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures, TextSegmenter
+    from ..networks.base import TextSegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +46,10 @@ class _Loaded(NamedTuple):
 class _Run(NamedTuple):
     """What all cases of a run share."""
 
-    prompts: list[Prompt]
-    text: "TextFeatures"
-    request: dict[str, Any]  # all but the input that decides the outputs
-    seconds: dict[str, float]
+    texts: Texts
+    request: dict[str, Any]  # what decides the outputs of all of them
+    read: Callable[[Path], Volume]  # keeps the last one: lists may ask several slices of it in a row
+    sha256: Callable[[Path], str]
 
 
 class CaseRunner:
@@ -57,12 +60,17 @@ class CaseRunner:
 
     Args:
         inputs: an image (see `common.data.readers`), a folder of them, a file with a list of them (`.csv`,
-            `.json`, see `lists`), or a list of all these.
+            `.json`, see `lists`; their entries may have prompts and a slice of their own), or a list of all
+            these.
         output_dir: where `<case>_seg.json` and the outputs go, subfolders of an input folder mirrored.
         network: a network of `common.networks` with its weights.
         inferer: how volumes are segmented.
-        prompts: texts, numbered from 1 in their order, or `Prompt`s.
+        prompts: texts, numbered from 1 in their order, or `Prompt`s; asked of all but the entries of lists
+            that have their own.
         prompts_file: a file for `common.text.prompts.read_prompts_file`; give this or `prompts`.
+        slice_index: segment this slice of each volume alone, 0 the most inferior one; the mask has the
+            volume's grid and is empty elsewhere. An entry's own goes before it.
+        section: of a datalist as input: "training", "validation" or "test".
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
         pictures: take PNG and JPEG too; label maps of these are PNG in the same pixels.
         outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
@@ -84,6 +92,8 @@ class CaseRunner:
         inferer: VolumeInferer,
         prompts: Sequence[str | Prompt] | None = None,
         prompts_file: str | os.PathLike[str] | None = None,
+        slice_index: int | None = None,
+        section: str | None = None,
         series: str | None = None,
         pictures: bool = False,
         outputs: Sequence[str] = ("labels", "preview"),
@@ -99,6 +109,8 @@ class CaseRunner:
         self.inferer = inferer
         self.prompts = prompts
         self.prompts_file = prompts_file
+        self.slice_index = slice_index
+        self.section = section
         self.series = series
         self.pictures = pictures
         self.outputs = tuple(outputs)
@@ -112,14 +124,14 @@ class CaseRunner:
         """Segment all cases; returns what became of each.
 
         Raises:
-            InputError: prompts or inputs that cannot be used, before any work.
+            InputError: inputs, prompts or a slice that cannot be used, before any work.
             CasesFailedError: cases failed; the others are done.
         """
-        prompts = choose_prompts(self.prompts, self.prompts_file)
         check_outputs(self.outputs, self.file_format)
-        cases = find_cases(self.inputs, self.output_dir, pictures=self.pictures)
+        found = find_cases(self.inputs, self.output_dir, pictures=self.pictures, section=self.section)
+        cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
         check_writable(self.output_dir)
-        run = self._prepare(prompts)
+        run = self._prepare(cases)
         outcomes = RunReport(len(cases))
         try:
             bar = tqdm(total=len(cases), desc="cases", unit="case", disable=not self.progress)
@@ -137,24 +149,28 @@ class CaseRunner:
         outcomes.raise_if_failed()
         return outcomes
 
-    def _prepare(self, prompts: list[Prompt]) -> _Run:
+    def _prepare(self, cases: list[Case]) -> _Run:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
         weights = weights_sha256(self.network)
-        clock = Clock()
-        with clock("text"):
-            text = self.inferer.encode(self.network, [prompt.text for prompt in prompts])
+        texts = Texts(cases, partial(self.inferer.encode, self.network))
+        try:
+            texts.of(cases[0])
+        except Exception as error:  # all cases fail where the language model is missing: better now
+            if isinstance(error, InputError) or len({case.prompts for case in cases}) == 1:
+                raise
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
         settings = {**self.inferer.settings, **outputs}
-        request = request_of(prompts, settings=settings, weights=weights, checkpoint=checkpoint)
-        return _Run(prompts, text, request, clock.seconds)
+        request = shared_request(settings=settings, weights=weights, checkpoint=checkpoint)
+        read = lru_cache(maxsize=1)(partial(read_image, series=self.series))
+        return _Run(texts, request, read, lru_cache(maxsize=1)(source_sha256))
 
     def _load(self, case: Case, run: _Run) -> _Loaded:
         clock = Clock()
         with clock("read"):
-            sha256 = source_sha256(case.source)
-            if self.skip_existing and _is_done(case, value_sha256([sha256, run.request])):
+            sha256 = run.sha256(case.source)
+            if self.skip_existing and _is_done(case, value_sha256([sha256, request_of(case, run.request)])):
                 return _Loaded(None, sha256, clock.seconds)
-            volume = read_image(case.source, series=self.series)
+            volume = run.read(case.source)
         return _Loaded(volume, sha256, clock.seconds)
 
     def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
@@ -166,29 +182,31 @@ class CaseRunner:
         check_possible(self.outputs, volume)
         with staged(case) as folder:
             wanted = any(kind in FROM_PROBABILITIES for kind in self.outputs)
-            shape = (len(run.prompts), *volume.slices.shape)
+            shape = (len(case.prompts), *volume.slices.shape)
             probabilities = scratch_array(folder, shape) if wanted else None
             segmentation = inferer(
                 volume,
                 self.network,
-                run.prompts,
-                text=run.text,
+                case.prompts,
+                text=run.texts.of(case),
+                slice_index=case.slice_index,
                 probabilities=probabilities,
                 progress=self.progress,
             )
-            segmentation.seconds.update(run.seconds, **loaded.seconds)
-            report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=run.request)
+            segmentation.seconds.update(run.texts.seconds, **loaded.seconds)
+            request = request_of(case, run.request)
+            report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=request)
             finished = Finished(
                 case,
                 volume,
                 segmentation,
                 probabilities,
-                clean=inferer.clean,
+                clean=in_slice(case.slice_index, inferer.clean),
                 window=volume.value_range or inferer.framing.window,
                 file_format=self.file_format,
             )
             write_case(finished, report, kinds=self.outputs, folder=folder)
-        outcomes.slices += len(volume.slices)
+        outcomes.slices += len(volume.slices) if case.slice_index is None else 1
         outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
 

@@ -26,7 +26,7 @@ class PromptResult:
         voxels: voxels of the label map with this prompt's label.
         ml: their volume in millilitres.
         slices: the slices that they lie in.
-        presence_score: the largest slice-wise mean of the top 1 % of probabilities, 0 to 1.
+        presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1, see `VolumeInferer`.
         present: False when the score is below the threshold; the mask is then empty.
         overlap_voxels: voxels with probability > 0.5 that went to a prompt with a higher probability.
     """
@@ -48,11 +48,13 @@ class Segmentation:
         labels: (D, H, W) uint8, 0 = background, otherwise the label number of a prompt.
         results: one a prompt, in the order in which they were given.
         seconds: time by part: text, preprocess, encode, decode, postprocess.
+        slice_index: the only slice that was asked, 0 the most inferior one; None = all were.
     """
 
     labels: np.ndarray
     results: list[PromptResult]
     seconds: dict[str, float]
+    slice_index: int | None = None
 
 
 def summarise(

@@ -13,7 +13,7 @@ class Tally:
     Attributes:
         labels: (D, H, W) uint8 label map.
         claimed: (prompts, D) voxels with probability > 0.5, whoever got them.
-        scores: (prompts, D) mean of the top 1 % of probabilities.
+        scores: (prompts, D) means of the highest probabilities, see `VolumeInferer`.
     """
 
     labels: np.ndarray

@@ -7,7 +7,7 @@ import json
 import os
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,23 @@ def read_prompts_file(path: str | os.PathLike[str]) -> list[Prompt]:
             f"{'split the file' if items else 'write one prompt a line or a list of them'}."
         )
     return _numbered(items)
+
+
+def number_prompts(entries: Sequence[tuple[str, object]]) -> list[Prompt]:
+    """Prompts of (place, entry) pairs; entries are those of a `.json` prompts file.
+
+    Args:
+        entries: at least one; the place is for messages.
+
+    Raises:
+        InputError: as `read_prompts_file`.
+    """
+    if len(entries) > MAX_LABEL:
+        raise InputError(
+            f"{entries[0][0]}: found {len(entries)} prompts for one image, expected at most {MAX_LABEL}; "
+            "split them."
+        )
+    return _numbered([_from_entry(entry, where) for where, entry in entries])
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ CONFIG = {
     "bundle_root": ".",
     "input": "",
     "output_dir": "",
-    "prompts_file": "",
+    "prompts_file": "default.txt",
+    "slice": None,
+    "section": None,
     "device": "cpu",
     "weights": "here",
     "network_def": {"_target_": "scripts.net.Threshold", "weights": "@weights"},
@@ -81,6 +83,8 @@ CONFIG = {
         "inputs": "@input",
         "output_dir": "@output_dir",
         "prompts_file": "@prompts_file",
+        "slice_index": "@slice",
+        "section": "@section",
         "network": "@network_def",
         "inferer": "@inferer",
     },
@@ -146,6 +150,32 @@ def test_from_the_command_line_to_masks_in_the_files_own_grid(bundle, cases, tmp
         assert [row["prompt"] for row in prompts] == ["$(0.70125)", "[0.50125, 2]"]
         assert prompts[0]["overlap_voxels"] == np.sum(hu > 120.5)
     assert json.loads(report.read_text("utf-8"))["failed"] == 1
+
+
+def test_lists_bring_their_own_prompts_and_slices(bundle, cases, tmp_path, capfd):
+    """Without --prompt the bundle's default prompts are asked of nobody; --slice is for those without."""
+    folder, stored = cases
+    items = [
+        {"image": "0.nii.gz", "prompts": ["$(0.50125)", "0.3"]},
+        {"image": "1.nii.gz", "slice": 2, "prompts": ["0.50125"]},
+    ]
+    (folder / "datalist.json").write_text(json.dumps({"training": [], "test": items}))
+    arguments = ["--bundle", str(bundle), "--input", str(folder / "datalist.json"), "--quiet"]
+    arguments += ["--output", str(tmp_path / "out"), "--slice", "0"]
+
+    assert infer.main([*arguments, "--section", "test"]) == 0
+
+    for name, index in (("0", 0), ("1-2", 2)):
+        hu = stored[name[0]]  # x and y run otherwise than in the network's field, z does not
+        mask = np.asarray(nib.load(tmp_path / "out" / f"{name}_seg.nii.gz").dataobj)
+        np.testing.assert_array_equal(mask[..., index], hu[..., index] > 40.5)
+        assert not np.delete(mask, index, axis=2).any()
+    assert infer.main(arguments) == 1
+    assert "datalist.json: found no section asked of a datalist, expected" in capfd.readouterr().err
+    (folder / "list.csv").write_text("image,prompt\n0.nii.gz,\n")
+    assert infer.main([*arguments, "--input", str(folder / "list.csv"), "--section", "test"]) == 1
+    said = capfd.readouterr().err
+    assert "error: prompts, prompts_file: found neither, expected exactly one, as " in said
 
 
 def test_an_error_behind_a_component_is_one_sentence(bundle, cases, tmp_path, capfd):
@@ -236,7 +266,15 @@ def test_an_engine_that_the_system_ends_is_told_by_the_exit_code(bundle, cases, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--no-such-option"], ["--device", "$gpu"], ["--series", "$1"], ["--slice-batch", "many"]]
+    "arguments",
+    [
+        ["--no-such-option"],
+        ["--device", "$gpu"],
+        ["--series", "$1"],
+        ["--slice-batch", "many"],
+        ["--slice", "-1"],
+        ["--section", "all"],
+    ],
 )
 def test_an_unusable_command_line_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

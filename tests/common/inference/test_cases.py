@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import InputError
 from common.inference.cases import find_cases
+from common.text.prompts import Prompt
 
 
 def places(inputs, tmp_path):
@@ -41,6 +42,61 @@ def test_a_list_file_names_paths_from_its_own_folder_and_mirrors_them(name, cont
     assert places(files / name, files) == {"in/a.nii.gz": "in/a", "in/sub/b.nrrd": "in/sub/b"}
 
 
+def test_prompts_slices_and_names_of_their_own(files):
+    """Rows of one image and slice are one case; a name that is not given has the slice behind the image's."""
+    (files / "list.csv").write_text(
+        "image,prompt,slice,case\n"
+        'in/a.nii.gz,"the largest, round lesion",,\n'
+        "c.mha,one,7,\n"
+        "in/a.nii.gz,$(x),,\n"
+        "c.mha,two,8,\n"
+        "in/sub/b.nrrd,,, b 1\n",
+        "utf-8",
+    )
+    entries = [
+        {"image": "c.mha", "prompts": ["x", {"prompt": "y", "name": "Y", "label": 9}]},
+        {"image": "in/a.nii.gz", "prompt": "z", "slice": 0},
+    ]
+    (files / "list.json").write_text(json.dumps(entries), "utf-8")
+    found = [
+        (str(case.stem.relative_to(files / "out")), [one.text for one in case.prompts], case.slice_index)
+        for case in find_cases(files / "list.csv", files / "out")
+    ]
+    assert found == [
+        ("in/a", ["the largest, round lesion", "$(x)"], None),
+        ("c-7", ["one"], 7),
+        ("c-8", ["two"], 8),
+        ("in/sub/b 1", [], None),
+    ]
+    first, second = find_cases(files / "list.json", files / "out")
+    assert first.prompts == (Prompt("x", "x", 1), Prompt("y", "Y", 9))
+    assert (second.prompts, second.slice_index) == ((Prompt("z", "z", 1),), 0)
+
+
+def test_a_section_of_a_datalist_is_a_list(files):
+    """Sentences of an item mean one lesion; its first is asked, and outputs are named as in training."""
+    lesions = [{"label": "l.nii.gz", "lesion": number, "patient": "p"} for number in (1, 2)]
+    test = [
+        {"image": "in/a.nii.gz", "slice": 4, "prompts": ["the first", "number one"], **lesions[0]},
+        {"image": "in/a.nii.gz", "slice": 4, "prompts": ["the second"], **lesions[1]},
+        {"image": "c.mha", "case": "c 1", "targets": ["liver"], "absent": ["prostate"], "label": "l.nii.gz"},
+    ]
+    path = files / "datalist.json"
+    path.write_text(json.dumps({"labels": {"1": "liver"}, "training": ["c.mha"], "test": test}), "utf-8")
+    cases = find_cases(path, files / "out", section="test")
+    assert [(case.stem.name, [one.text for one in case.prompts], case.slice_index) for case in cases] == [
+        ("a-4-1", ["the first"], 4),
+        ("a-4-2", ["the second"], 4),
+        ("c 1", [], None),
+    ]
+    with pytest.raises(
+        InputError, match="found the section 'validation' asked of a datalist, expected one of"
+    ):
+        find_cases(path, files / "out", section="validation")
+    path.write_text(json.dumps({"test": test}), "utf-8")
+    assert find_cases(path, files / "out") == cases
+
+
 def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
     (files / "in/list.json").write_text(json.dumps(["../c.mha", str(files / "in/a.nii.gz")]), "utf-8")
     stems = [case.stem for case in find_cases(files / "in/list.json", files / "out")]
@@ -61,6 +117,83 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
             r"list\.json, item 1: found another list, expected an image or a folder",
         ),
         ("list.json", '["gone.nii"]', r"gone\.nii: no such file or folder"),
+        (
+            "list.csv",
+            "image,prompt\nin/a.nii.gz,large, round\n",
+            "item 1: found more cells than columns, exp",
+        ),
+        ("list.csv", "image;prompt\na.nii;x\n", 'item 1: found no path, expected text or a field "image"'),
+        (
+            "list.csv",
+            "image,promt\nin/a.nii.gz,x\n",
+            r"list\.csv, item 1: found the field 'promt', expected image, prompt, prompts, slice, case",
+        ),
+        (
+            "list.csv",
+            "image,slice\nin/a.nii.gz,-1\n",
+            "item 1, slice: found '-1', expected a whole number fr",
+        ),
+        (
+            "list.csv",
+            "image,prompts\nin/a.nii.gz,x\n",
+            r"item 1: found 'x' as prompts, expected one prompt \(",
+        ),
+        (
+            "list.json",
+            '[{"image": "c.mha", "slice": 1.5}]',
+            "item 1, slice: found 1.5, expected a whole numb",
+        ),
+        ("list.json", '[{"image": "c.mha", "slice": true}]', "item 1, slice: found True, expected a whole"),
+        ("list.json", '[{"image": "c.mha", "prompts": []}]', r"item 1: found \[\] as prompts, expected one"),
+        (
+            "list.json",
+            '[{"image": "c.mha", "prompt": "x", "prompts": ["y"]}]',
+            r"list\.json, item 1: found both prompt and prompts, expected one prompt \(a text\) or prompts",
+        ),
+        (
+            "list.json",
+            '[{"image": "c.mha", "prompt": "l\\u0007r"}]',
+            r"item 1: found the control character U\+",
+        ),
+        ("list.json", '[{"image": "c.mha", "prompt": 3}]', "item 1: found a number, expected text or"),
+        (
+            "list.json",
+            '[{"image": "c.mha", "prompts": ["x", {"prompt": "y", "size": 3}]}]',
+            "item 1, prompt 2: found the key 'size', expected prompt, name, label, colour; correct it",
+        ),
+        (
+            "list.csv",
+            "image,prompt\nin/a.nii.gz,x\nc.mha,x\nin/a.nii.gz,x\n",
+            r"item 3: found the name 'x' again \(first in .*list\.csv, item 1\), expected every name once",
+        ),
+        (
+            "list.csv",
+            "image,prompt\n" + "\n".join(f"c.mha,{n}" for n in range(256)),
+            "item 1: found 256 prompts for one image, expected at most 255; split them",
+        ),
+        (
+            "list.json",
+            '[{"image": "c.mha", "case": "../x"}]',
+            "item 1, case: found '../x', expected a name witho",
+        ),
+        ("list.json", '[{"image": "c.mha", "case": true}]', "item 1, case: found True, expected a name"),
+        (
+            "list.json",
+            '[{"image": "in", "case": "x"}]',
+            'item 1: found 2 images and the one case "x", expected one image; name the images one by one',
+        ),
+        (
+            "list.json",
+            '["c.mha", {"image": "c.mha", "prompt": "x"}]',
+            "both would be written .* another case in a",
+        ),
+        (
+            "list.json",
+            '{"training": ["c.mha"], "test": ["c.mha"]}',
+            r"list\.json: found no section asked of a datalist, expected one of training, test; give section",
+        ),
+        ("list.json", '{"test": []}', r"list\.json, test: found no list of inputs, expected at least one"),
+        ("list.json", '{"test": [{}]}', r"list\.json, test, item 1: found no path"),
     ],
 )
 def test_errors_say_what_to_do(name, content, message, files):

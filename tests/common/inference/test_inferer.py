@@ -182,6 +182,25 @@ def test_presence_is_the_largest_slicewise_mean_of_the_top_percent_inside_the_fr
         assert one.presence_score == pytest.approx(top.mean(axis=1).max(), abs=1e-5)
 
 
+def test_the_share_of_pixels_decides_what_size_can_be_present(make_network, make_volume):
+    """A sure mask of 20 pixels in a field of 128 x 128, 0.12 %: the presence of a lesion, not of an organ."""
+    slices = np.full((1, 128, 128), -160)
+    slices[0, 10:14, 20:25] = 240
+    scores = [
+        VolumeInferer(presence_share=share)(make_volume(slices), make_network(128), prompts("99 at 40"))
+        for share in (0.01, 0.001)
+    ]
+    assert [one.results[0].presence_score for one in scores] == [
+        pytest.approx(20 / 164, abs=1e-4),  # 1 % of 16,384 pixels, rounded up
+        pytest.approx(1.0, abs=1e-4),
+    ]
+    for share in (0.0, 1.1):
+        with pytest.raises(
+            InputError, match=f"presence_share: found {share}, expected above 0 and at most 1"
+        ):
+            VolumeInferer(presence_share=share)
+
+
 def test_below_the_threshold_a_mask_is_empty_and_its_voxels_go_to_the_next_prompt(
     network, make_volume, random_hu
 ):
