@@ -78,7 +78,9 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
             "pooled": pooled_overlap(of_label),
             "metrics": {
                 name: describe(
-                    [float(row[name]) for row in of_label], penalty=_penalty(name, penalty_mm), groups=patients
+                    [float(row[name]) for row in of_label],
+                    penalty=_penalty(name, penalty_mm),
+                    groups=patients,
                 )
                 for name in metric_columns(of_label[0])
             },
