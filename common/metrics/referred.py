@@ -40,10 +40,11 @@ class ReferredLesions:
     def _case(self, asked: Mapping[str, Any]) -> CaseMasks:
         item = self._items[str(asked["case"])]
         pred, ref = asked[CommonKeys.PRED][0], asked[CommonKeys.LABEL][0]
-        masks = [torch.as_tensor(mask).cpu() > 0 for mask in (pred, ref)]
+        found, meant = (torch.as_tensor(mask).cpu() > 0 for mask in (pred, ref))
+        iou = _iou(found, meant)
         facts: Row = {"sentence": str(asked["prompt"]), "patient": item.patient}
-        facts |= {"right_lesion": _right(*masks, self.dataset.beside(item))}
-        facts |= {f"pr@{threshold}": float(_iou(*masks) > threshold) for threshold in IOU_THRESHOLDS}
+        facts["right_lesion"] = _right(found, meant, self.dataset.beside(item))
+        facts |= {f"pr@{threshold}": float(iou > threshold) for threshold in IOU_THRESHOLDS}
         return CaseMasks(item.case, pred, ref, {1: str(asked["target"])}, asked["spacing_mm"], facts)
 
 
