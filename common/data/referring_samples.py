@@ -1,7 +1,7 @@
 """Samples of referring data: a picture, sentences and the masks of the lesions that they mean."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from .slices import Framing, SliceFrame
 TARGET = "lesion"  # the name of what any sentence means, for tables and networks without words
 # Whole slices, stretched to the field as the paper does, and left in the text is left in the picture.
 REFERRING_FRAMING = Framing(crop="whole", mirrored=True)
+
+Sentences = Literal["first", "all"]
 
 
 class ReferringPictures(Dataset[dict[str, Any]]):
@@ -118,18 +120,19 @@ class ReferringPictures(Dataset[dict[str, Any]]):
 class ReferringCases(Dataset[dict[str, Any]]):
     """Items for evaluation: the picture at the network's size, the mask in the file's own grid.
 
-    Each item is asked for by its first sentence. One item is read at a time, so a batch holds one.
+    One item is read at a time, so a batch holds one.
 
     Args:
         data: items.
         size: side in pixels of the network's field.
         framing: what the network sees of a picture, as at work: whole slices.
+        sentences: "first" asks for each item once, by its first sentence; "all" by each of its sentences.
 
     Items hold `image` (C, S, S) float32 in [0, 1], `label` (1, H, W) float32 of 0 and 1, both as words speak
     of the picture, `prompt` (a list of one), `target`, `case`, `slice_index` and `spacing_mm`.
 
     Raises:
-        InputError: no item, a framing that crops, or (on reading one) see `PictureReader`.
+        InputError: no item, a framing that crops, other `sentences`, or (on reading one) see `PictureReader`.
     """
 
     def __init__(
@@ -138,32 +141,50 @@ class ReferringCases(Dataset[dict[str, Any]]):
         *,
         size: int,
         framing: Framing = REFERRING_FRAMING,
+        sentences: Sentences = "first",
     ) -> None:
         if not data:
             raise InputError(
                 "validate#dataset: found no item; list at least one in this section of the datalist."
             )
         _check_whole(framing)
+        if sentences not in get_args(Sentences):
+            raise InputError(
+                f"sentences: found {sentences!r}, expected {' or '.join(get_args(Sentences))}; correct it."
+            )
         self.data = list(data)
+        count = 1 if sentences == "first" else None
+        self._asked = [(item, text) for item in self.data for text in dict.fromkeys(item.prompts[:count])]
         self.size = size
         self.framing = framing
         self._read = PictureReader()
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._asked)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self.data[index]
+        item, text = self._asked[index]
         picture = self._read(item)
         frame = self.framing.frame(picture.image, self.size)
-        mask = torch.from_numpy(picture.mask(item))[None].float()
         return {
             "image": _field(picture, self.framing, frame),
-            "label": mask.flip(-1) if frame.mirrored else mask,
-            "prompt": [item.prompts[0]],
+            "label": self._mask(item)[None].float(),
+            "prompt": [text],
             "target": [TARGET],
             **_origin(item, picture.image.spacing_mm[1:]),
         }
+
+    def beside(self, item: ReferringItem) -> list[Tensor]:
+        """(H, W) bool of each other lesion that the data has in the item's picture, as `label` is turned."""
+        lesion = (item.label, item.lesion)
+        same = (other for other in self.data if _picture(other) == _picture(item))
+        return [self._mask(other) for other in same if (other.label, other.lesion) != lesion]
+
+    def _mask(self, item: ReferringItem) -> Tensor:
+        """(H, W) bool."""
+        picture = self._read(item)
+        mask = torch.from_numpy(picture.mask(item))
+        return mask.flip(-1) if self.framing.frame(picture.image, self.size).mirrored else mask
 
 
 class MaskInOwnGridd(Transform):

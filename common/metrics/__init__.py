@@ -15,10 +15,12 @@ from .tables import write_rows, write_summary
 if TYPE_CHECKING:
     from .handlers import CaseMasks, CaseReport, SegmentedVolumes, TensorCases
     from .monai_metrics import SegmentationMetric, SegmentationMetricHandler
+    from .referred import ReferredLesions
 
 __all__ = [
     "CaseMasks",
     "CaseReport",
+    "ReferredLesions",
     "SegmentationMetric",
     "SegmentationMetricHandler",
     "SegmentedVolumes",
@@ -38,6 +40,7 @@ __all__ = [
 _NEED_MONAI = {
     "CaseMasks": ".handlers",
     "CaseReport": ".handlers",
+    "ReferredLesions": ".referred",
     "SegmentedVolumes": ".handlers",
     "TensorCases": ".handlers",
     "SegmentationMetric": ".monai_metrics",

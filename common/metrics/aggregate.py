@@ -15,25 +15,36 @@ from .overlap import COUNT_NAMES, Counts
 from .segmentation import Row
 
 RESAMPLES = 2000
+IDENTITY = ("case", "label", "slice", "sentence", "patient")  # columns that say what a row is of
 STATUSES = ("found", "missed", "false_positive", "absent")
 
 
-def describe(values: Iterable[float], *, penalty: float | None = None) -> dict[str, Any]:
+def describe(
+    values: Iterable[float], *, penalty: float | None = None, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Mean, median and 95 % bootstrap interval of the mean (percentile method, seeded) of a metric.
 
     Args:
         values: NaN where both masks were empty: such cases say nothing and are not in `n`. inf where one
             was: it becomes `penalty`, or without one it is left out of the mean and counted in `left_out`.
+        groups: whose each value is, such as the patient. Values of one patient are alike, and an interval
+            that took them for strangers would be too narrow: so whole groups are drawn, and each draw's mean
+            is over all of their values (a cluster bootstrap). None: each value is a group of its own.
     """
-    given = np.array([value for value in values if not np.isnan(value)], dtype=np.float64)
+    given = np.array(list(values), dtype=np.float64)
+    of = np.arange(len(given)) if groups is None else np.unique(list(groups), return_inverse=True)[1]
+    given, of = given[~np.isnan(given)], of[~np.isnan(given)]
     if penalty is not None:
         given[np.isinf(given)] = penalty
-    used = given[np.isfinite(given)]
+    used, of = given[np.isfinite(given)], of[np.isfinite(given)]
     result: dict[str, Any] = {"n": len(used), "left_out": len(given) - len(used), "penalty": penalty}
     if len(used) == 0:
         return result | {"mean": None, "median": None, "ci95": None}
-    draws = np.random.default_rng(0).integers(0, len(used), (RESAMPLES, len(used)))
-    low, high = np.percentile(used[draws].mean(axis=1), (2.5, 97.5)).tolist()
+    sizes = np.unique(of, return_counts=True)[1]
+    sums = np.bincount(np.unique(of, return_inverse=True)[1], weights=used)
+    draws = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5)).tolist()
     return result | {"mean": float(used.mean()), "median": float(np.median(used)), "ci95": [low, high]}
 
 
@@ -47,7 +58,8 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
     """What is said of each label and of all of them.
 
     Args:
-        rows: with the keys "case" and "label" beside those of `measure_labels`.
+        rows: with the keys "case" and "label" beside those of `measure_labels`. Where they say whose they are
+            ("patient"), intervals are bootstraps over patients, else over rows.
         penalty_mm: distance that a missed or falsely found label counts as; without one, such cases are
             missing from the distances' means, and `left_out` beside each of these means counts them.
 
@@ -59,11 +71,17 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
     for label in dict.fromkeys(str(row["label"]) for row in rows):
         of_label = [row for row in rows if str(row["label"]) == label]
         status = Counter(str(row["status"]) for row in of_label)
+        known = "patient" in of_label[0]
+        patients = [str(row["patient"]) for row in of_label] if known else None
         labels[label] = {
             "cases": {name: status[name] for name in STATUSES},
             "pooled": pooled_overlap(of_label),
             "metrics": {
-                name: describe([float(row[name]) for row in of_label], penalty=_penalty(name, penalty_mm))
+                name: describe(
+                    [float(row[name]) for row in of_label],
+                    penalty=_penalty(name, penalty_mm),
+                    groups=patients,
+                )
                 for name in metric_columns(of_label[0])
             },
         }
@@ -77,7 +95,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
 
 def metric_columns(row: Row) -> list[str]:
     """Names of a row's metrics, without what identifies it and its counts."""
-    return [name for name in row if name not in ("case", "label", "status", "slice", *COUNT_NAMES)]
+    return [name for name in row if name not in (*IDENTITY, "status", *COUNT_NAMES)]
 
 
 def _penalty(name: str, penalty_mm: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """What an evaluating engine hangs its results onto: tables of every case, label and slice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events, State
 from monai.utils.enums import CommonKeys
 
 from ..errors import InputError
-from .aggregate import summarise
+from .aggregate import IDENTITY, summarise
 from .arrays import Spacing
 from .cases import measure_case
 from .distances import Boundary
@@ -28,7 +28,8 @@ Item = dict[str, Any]
 class CaseMasks:
     """Two label maps (D, H, W) of a case, {label number: name} to be found in it, and its spacing.
 
-    `spacing_mm` may be None where `ref` is a MetaTensor: its affine then gives it.
+    `spacing_mm` may be None where `ref` is a MetaTensor: its affine then gives it. `facts` are more columns
+    of its rows: what tells them apart (`aggregate.IDENTITY`), and metrics of their own.
     """
 
     case: str
@@ -36,6 +37,7 @@ class CaseMasks:
     ref: Any
     labels: Mapping[int, str]
     spacing_mm: Spacing = None
+    facts: Row = field(default_factory=dict)
 
 
 class TensorCases:
@@ -89,7 +91,7 @@ class CaseReport:
     Args:
         output_dir: folder to write to.
         cases: from the engine's state after an iteration to the cases of it: a `TensorCases`, a
-            `SegmentedVolumes` or any function like them.
+            `SegmentedVolumes`, a `ReferredLesions` or any function like them.
         boundaries, tolerances_mm: see `segmentation.measure_labels`.
         penalty_mm: see `aggregate.summarise`.
     """
@@ -131,8 +133,10 @@ class CaseReport:
                 boundaries=self.boundaries,
                 tolerances_mm=self.tolerances_mm,
             )
-            self._volumes += rows.volumes
-            self._slices += rows.slices
+            for kept, measured in ((self._volumes, rows.volumes), (self._slices, rows.slices)):
+                kept += [
+                    {"case": row["case"], "label": row["label"], **case.facts, **row} for row in measured
+                ]
 
     def _write(self, _: Engine) -> None:
         volumes, slices = _of_all_processes(self._volumes), _of_all_processes(self._slices)
@@ -152,6 +156,4 @@ class CaseReport:
 def _of_all_processes(rows: list[Row]) -> list[Row]:
     """All rows once: samplers repeat cases so that every process gets as many."""
     parts = cast(list[list[Row]], idist.all_gather(rows)) if idist.get_world_size() > 1 else [rows]
-    return list(
-        {(row["case"], row["label"], row.get("slice")): row for part in parts for row in part}.values()
-    )
+    return list({tuple(row.get(name) for name in IDENTITY): row for part in parts for row in part}.values())

@@ -119,7 +119,8 @@ def test_evaluation_scores_what_inference_writes(make: Make, run: Run, tmp_path:
         assert workflow.check_properties() == []
         workflow.run()
     with (tmp_path / "scores" / "volumes.csv").open() as file:
-        scores = {row["case"]: float(row["dsc"]) for row in csv.DictReader(file)}
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    scores = {case: float(row["dsc"]) for case, row in rows.items()}
     items = json.loads((run.data / "datalist.json").read_text())["test"]
     assert scores.keys() == {item["case"] for item in items}
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
@@ -146,6 +147,10 @@ def test_evaluation_scores_what_inference_writes(make: Make, run: Run, tmp_path:
             if item["lesion"] == value:
                 found, truth = masks(run.data, tmp_path / str(value), item)
                 assert scores[item["case"]] == pytest.approx(dice(found, truth), abs=1e-9)
+                other = masks(run.data, tmp_path / str(value), {**item, "lesion": 3 - value})[1]
+                taken = np.count_nonzero(found & truth) > np.count_nonzero(found & other)
+                assert float(rows[item["case"]]["right_lesion"]) == taken
+                assert rows[item["case"]]["sentence"] == sentence
     assert max(scores.values()) > 0.2  # something was found
 
 

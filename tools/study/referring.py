@@ -1,8 +1,8 @@
 """Does the mask follow the sentence? Phantom pictures with several lesions, of which words mean one.
 
 Every lesion of the section is asked for in several ways, and the network's mask is compared with all lesions
-of its picture: the one that it overlaps most is the one that was taken. Sentences are made here, from the
-attributes in the datalist, and run by the bundle's own code in a process of its own.
+of its picture (`referring_scores`). Sentences are made here, from the attributes in the datalist, and run by
+the bundle's own code in a process of its own.
 """
 
 import json
@@ -13,18 +13,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.data.datalist import load_json
+from common.data.referring import ReferringItem, load_referring
 from common.errors import InputError
 from common.files import atomic_path
-from common.metrics import describe
 from common.text.noise import add_typos
 from common.text.referring import Fact, Lesion, Level, single_out
 from common.text.referring import describe as describe_lesion
+
+from .referring_scores import SENTENCE, print_tables, score
 
 WORKER = Path(__file__).with_name("referring_worker.py")
 TYPO_RATE = 0.3  # of the words of four letters or more; every misspelt sentence has one slip at least
@@ -33,7 +35,7 @@ NO_TEXT = None
 
 # Ways to ask. Sentences and their paraphrases rest on the same facts; only the words differ.
 LEVELS: dict[str, Level] = {
-    "sentence": "sentence",
+    SENTENCE: "sentence",
     "noun phrase": "short",
     "report": "report",
     "1/2 of the report": "half",
@@ -45,7 +47,6 @@ PARAPHRASED, MISSPELT, EMPTY, NONE = (
     "sentence, emptied",
     "no text",
 )
-SWAPPED = "sentence, swapped"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class Picture:
     """The lesions of one picture.
 
     Attributes:
-        items: their entries in the datalist.
+        items: their items of the datalist.
         lesions: their attributes, in the same order.
     """
 
-    items: tuple[dict[str, Any], ...]
+    items: tuple[ReferringItem, ...]
     lesions: tuple[Lesion, ...]
+
+    @property
+    def patient(self) -> str:
+        return self.items[0].patient
 
     def others(self, index: int) -> list[Lesion]:
         return [lesion for place, lesion in enumerate(self.lesions) if place != index]
@@ -77,11 +82,11 @@ def run(
     """Ask the bundle for every lesion, print tables and write `output`, whose content is returned.
 
     Raises:
-        InputError: no such bundle or section, items without attributes, or the bundle's run failed.
+        InputError: see `load_pictures`, no such bundle, or its run failed.
     """
     pictures = load_pictures(data / "datalist.json", section)
     questions = [ask(picture, number, seed) for number, picture in enumerate(pictures)]
-    counts = _answer(bundle, data, pictures, questions, device=device, checkpoint=checkpoint)
+    counts = _answer(bundle, pictures, questions, device=device, checkpoint=checkpoint)
     facts = [_facts(picture, number, seed) for number, picture in enumerate(pictures)]
     report = {
         "date": date.today().isoformat(),
@@ -90,8 +95,9 @@ def run(
         "seed": seed,
         "pictures": len(pictures),
         "lesions": sum(len(picture.lesions) for picture in pictures),
+        "patients": len({picture.patient for picture in pictures}),
         "chance": float(np.mean([1 / len(p.lesions) for p in pictures for _ in p.lesions])),
-        **score(counts, facts),
+        **score(counts, facts, [picture.patient for picture in pictures]),
     }
     with atomic_path(output) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -103,30 +109,26 @@ def load_pictures(datalist: Path, section: str) -> list[Picture]:
     """The pictures of a section with two lesions or more.
 
     Raises:
-        InputError: unreadable, or an item has no attributes.
+        InputError: see `load_referring`, an item has no attributes, or no picture has two lesions.
     """
-    try:
-        items = json.loads(datalist.read_text(encoding="utf-8"))[section]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{datalist}: cannot be read as a datalist with a section {section} ({error!r}); write one with "
-            "python -m tools.phantom --lesions."
-        ) from error
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for item in items:
-        if "attributes" not in item:
+    items = load_referring(datalist, section)
+    groups: dict[tuple[Any, ...], list[tuple[ReferringItem, Lesion]]] = {}
+    for item, entry in zip(items, load_json(datalist)[section], strict=True):
+        if "attributes" not in entry:
             raise InputError(
-                f'{datalist}: the case "{item.get("case")}" has no "attributes", expected those of its '
-                "lesion; this study reads what python -m tools.phantom --lesions writes."
+                f'{datalist}: the case "{item.case}" has no "attributes", expected those of its lesion; this '
+                "study reads what python -m tools.phantom --lesions writes."
             )
-        groups.setdefault((item["image"], item.get("slice", 0)), []).append(item)
-    return [
-        Picture(
-            tuple(group),
-            tuple(Lesion.read(item["attributes"], where=f"{datalist}: {item['case']}") for item in group),
+        lesion = Lesion.read(entry["attributes"], where=f"{datalist}: {item.case}")
+        groups.setdefault((item.image, item.slice_index), []).append((item, lesion))
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        raise InputError(
+            f'{datalist}: "{section}" has {len(groups)} pictures and none with two lesions, expected some of '
+            "which only words mean one lesion; write them with python -m tools.phantom --lesions."
         )
-        for group in groups.values()
-        if len(group) > 1
+    return [
+        Picture(tuple(item for item, _ in group), tuple(lesion for _, lesion in group)) for group in several
     ]
 
 
@@ -146,7 +148,7 @@ def ask(picture: Picture, number: int, seed: int) -> dict[str, list[str | None]]
     asked[PARAPHRASED] = [say("sentence", index, "held_out") for index in indices]
     asked[MISSPELT] = [
         misspell(str(text), np.random.default_rng((seed, number, index, 1)))
-        for index, text in enumerate(asked["sentence"])
+        for index, text in enumerate(asked[SENTENCE])
     ]
     asked[EMPTY] = [EMPTIED for _ in indices]
     asked[NONE] = [NO_TEXT for _ in indices]
@@ -170,7 +172,6 @@ def _facts(picture: Picture, number: int, seed: int) -> list[tuple[Fact, ...]]:
 
 def _answer(
     bundle: Path,
-    data: Path,
     pictures: Sequence[Picture],
     questions: Sequence[Mapping[str, list[str | None]]],
     *,
@@ -194,10 +195,7 @@ def _answer(
             "answers": str(answers),
             "pictures": [
                 {
-                    "image": str((data / picture.items[0]["image"]).absolute()),
-                    "label": str((data / picture.items[0]["label"]).absolute()),
-                    "slice": picture.items[0].get("slice"),
-                    "lesions": [item["lesion"] for item in picture.items],
+                    "lesions": [_place(item) for item in picture.items],
                     "texts": [text for texts in question.values() for text in texts],
                 }
                 for picture, question in zip(pictures, questions, strict=True)
@@ -218,78 +216,14 @@ def _answer(
     return [dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)]
 
 
+def _place(item: ReferringItem) -> dict[str, Any]:
+    """Where a lesion is, for the worker."""
+    files = {"image": str(item.image.absolute()), "label": str(Path(item.label or "").absolute())}
+    return {**files, "case": item.case, "lesion": item.lesion, "slice_index": item.slice_index}
+
+
 def _split(question: Mapping[str, list[Any]], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     start = 0
     for name, texts in question.items():
         yield name, rows[start : start + len(texts)]
         start += len(texts)
-
-
-def score(
-    counts: Sequence[Mapping[str, np.ndarray]], facts: Sequence[Sequence[Sequence[Fact]]]
-) -> dict[str, Any]:
-    """What is said of each way to ask.
-
-    Args:
-        counts: for each picture and way (N, N, 3) pixels: mask asked for lesion i, lesion j, and both.
-        facts: for each picture and lesion what its sentence rests on.
-
-    Returns:
-        ways: for each way `right` (share of lesions that were taken when asked for) and `dice` (of the lesion
-        asked for), each as `common.metrics.describe` gives it. A swapped sentence counts as followed when
-        both of two sentences on one picture take their own lesion: changing the words moved the mask.
-        right_by_attribute: for each attribute the share, over the sentences that rest on it.
-    """
-    ways: dict[str, Any] = {}
-    for name in counts[0]:
-        right = [hit for picture in counts for hit in taken(picture[name])]
-        ways[name] = {
-            "right": describe([float(hit) for hit in right]),
-            "dice": describe([value for picture in counts for value in own_dice(picture[name])]),
-        }
-    hits = [taken(picture["sentence"]) for picture in counts]
-    followed = [float(a and b) for picture in hits for a, b in permutations(picture, 2)]
-    ways[SWAPPED] = {"right": describe(followed), "dice": None}
-    by_attribute: dict[str, list[float]] = {}
-    for picture_hits, picture_facts in zip(hits, facts, strict=True):
-        for hit, said in zip(picture_hits, picture_facts, strict=True):
-            for fact in said:
-                by_attribute.setdefault(fact.attribute, []).append(float(hit))
-    return {
-        "ways": ways,
-        "right_by_attribute": {name: describe(found) for name, found in sorted(by_attribute.items())},
-    }
-
-
-def taken(pixels: np.ndarray) -> list[bool]:
-    """Whether each mask overlaps its own lesion, and that one most; `pixels` (N, N, 3) as in `score`."""
-    both = pixels[..., 2]
-    return [
-        bool(row[index] > 0 and row[index] > max(np.delete(row, index))) for index, row in enumerate(both)
-    ]
-
-
-def own_dice(pixels: np.ndarray) -> list[float]:
-    """Dice of each mask with its own lesion; `pixels` (N, N, 3) as in `score`."""
-    mask, lesion, both = (np.diagonal(part) for part in np.moveaxis(pixels, -1, 0))
-    return (2 * both / (mask + lesion)).tolist()
-
-
-def print_tables(report: Mapping[str, Any]) -> None:
-    """Both results as Markdown."""
-    print(
-        f"{report['lesions']} lesions in {report['pictures']} pictures ({report['section']}); "
-        f"taking one by chance is right for {report['chance']:.2f}\n"
-    )
-    print("| asked by | right lesion | Dice of the referred lesion |\n|---|---|---|")
-    for name, found in report["ways"].items():
-        dice = "-" if found["dice"] is None else _with_interval(found["dice"])
-        print(f"| {name} | {_with_interval(found['right'])} | {dice} |")
-    print("\n| sentences that rest on | right lesion | sentences |\n|---|---|---|")
-    for name, found in report["right_by_attribute"].items():
-        print(f"| {name} | {_with_interval(found)} | {found['n']} |")
-
-
-def _with_interval(found: Mapping[str, Any]) -> str:
-    low, high = found["ci95"]
-    return f"{found['mean']:.3f} ({low:.3f} to {high:.3f})"

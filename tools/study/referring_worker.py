@@ -3,10 +3,9 @@
     python referring_worker.py JOB.json
 
 It imports the bundle's `scripts.common` alone, never the repository's `common` (design: both would meet).
-The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `image`, `label`,
-`slice`, `lesions` (label values, N) and `texts` (a multiple of N, in the order of the lesions; null for
-none). The answer is, for each picture, an array (texts, N, 3): pixels of the text's mask, of the lesion, and
-of both, in the file's own grid.
+The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `lesions` (N, fields
+of `ReferringItem`s of one picture) and `texts` (null for none). The answer is, for each picture, an array
+(texts, N, 3): pixels of the text's mask, of the lesion, and of both, in the file's own grid.
 """
 
 import importlib
@@ -41,28 +40,25 @@ def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
     """The counts of one picture."""
     data = importlib.import_module("scripts.common.data.referring")
     read = importlib.import_module("scripts.common.data.referring_pictures").PictureReader()
-    item = data.ReferringItem(
-        case=Path(asked["image"]).name,
-        image=Path(asked["image"]),
-        label=Path(asked["label"]),
-        patient="",
-        targets=(),
-        prompts=(),
-        lesion=None,
-        slice_index=asked["slice"],
-    )
-    picture = read(item)
+    items = [_item(data.ReferringItem, lesion) for lesion in asked["lesions"]]
+    lesions = np.stack([read(item).mask(item) for item in items])
+    picture = read(items[0])
     frame = framing.frame(picture.image, network.image_size)
     planes = torch.from_numpy(picture.image.planes([0], channels=framing.channels))
     device = next(network.parameters()).device
     features = network.encode_image(framing.field(planes, frame, picture.image.value_range).to(device))
-    lesions = np.stack([picture.labels == value for value in asked["lesions"]])
     texts = list(dict.fromkeys(asked["texts"]))
     masks = {text: _mask(network, features, frame, text) for text in texts}
     return [
         [[int(masks[text].sum()), int(lesion.sum()), int((masks[text] & lesion).sum())] for lesion in lesions]
         for text in asked["texts"]
     ]
+
+
+def _item(kind: Any, fields: dict[str, Any]) -> Any:
+    """A `ReferringItem` whose words are not needed."""
+    paths = {name: Path(fields[name]) for name in ("image", "label")}
+    return kind(**{**fields, **paths}, patient="", targets=(), prompts=())
 
 
 def _mask(network: Any, features: Any, frame: Any, text: str | None) -> np.ndarray:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices
 from common.data.referring_samples import ReferringPictures
+from common.errors import InputError
 from common.networks.base import TextSegmenter
 
 TURNS = 30  # of each network, one after the other, so that a machine that is busy for a while slows all alike
@@ -41,6 +42,9 @@ class Training:
             a busy machine takes nothing from any network, on a GPU by the clock.
         batch_size: slices a step.
         loss: of logits and masks; None is Dice + BCE.
+
+    Raises:
+        InputError: fewer draws in an epoch than a batch takes.
     """
 
     def __init__(
@@ -55,6 +59,11 @@ class Training:
         learning_rate: float = 1e-3,
         loss: nn.Module | None = None,
     ) -> None:
+        if len(dataset) < batch_size:
+            raise InputError(
+                f"training: found {len(dataset)} pictures, expected at least the {batch_size} of a batch; "
+                "give more data."
+            )
         self.network = network.to(device)
         self.words = words
         self.budget_s = minutes * 60

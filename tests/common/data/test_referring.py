@@ -321,6 +321,41 @@ def test_evaluation_and_inference_give_the_same_mask(tmp_path: Path, make_volume
     assert found.any()
 
 
+@pytest.mark.parametrize("axes", ["RAS", "PIR"])
+def test_lesions_beside_are_turned_as_when_they_are_asked_for(
+    tmp_path: Path, make_volume: Any, axes: str
+) -> None:
+    volume = make_volume(axes)
+    listed = items(
+        tmp_path,
+        volume | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
+        volume | {"lesion": RIGHT_LESION, "prompts": ["right"], "case": "r"},
+        volume | {"lesion": RIGHT_LESION, "prompts": ["again"], "case": "r2"},
+    )
+    cases = ReferringCases(listed, size=SIDE)
+    masks = [cases[index]["label"][0] > 0 for index in range(3)]
+    for index, others in enumerate(([1, 2], [0], [0])):  # the same lesion is not beside itself
+        beside = cases.beside(listed[index])
+        assert len(beside) == len(others)
+        for found, other in zip(beside, others, strict=True):
+            torch.testing.assert_close(found, masks[other])
+
+
+def test_every_sentence_is_asked_on_request(tmp_path: Path, png: dict[str, Any]) -> None:
+    listed = items(
+        tmp_path,
+        png | {"lesion": 3, "prompts": ["a", "b", "a"], "case": "s"},
+        png | {"lesion": 7, "prompts": ["c"], "case": "l"},
+    )
+    cases = ReferringCases(listed, size=SIDE, sentences="all")
+    asked = [cases[index] for index in range(len(cases))]
+    assert [(case["case"], case["prompt"]) for case in asked] == [("s", ["a"]), ("s", ["b"]), ("l", ["c"])]
+    first = ReferringCases(listed, size=SIDE)
+    assert [first[index]["prompt"] for index in range(len(first))] == [["a"], ["c"]]
+    with pytest.raises(InputError, match="sentences: found 'last', expected first or all; correct it"):
+        ReferringCases(listed, size=SIDE, sentences="last")  # type: ignore[arg-type]
+
+
 def test_draws_are_a_function_of_seed_and_number(tmp_path: Path, png: dict[str, Any]) -> None:
     entries = [
         png | {"lesion": 3 + 4 * (n % 2), "prompts": [f"{n}a", f"{n}b"], "case": str(n)} for n in range(7)

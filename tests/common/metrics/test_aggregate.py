@@ -73,6 +73,52 @@ def test_interval_is_that_of_scipy() -> None:
     assert found["ci95"] == pytest.approx([peer.low, peer.high], abs=0.1)
 
 
+def test_interval_over_patients_is_that_of_their_means_where_all_have_as_many() -> None:
+    means = np.random.default_rng(1).gamma(2.0, 1.5, 40)
+    around = np.array([-1.0, 0.5, 0.5])  # each patient's three values have the patient's mean
+    values = (means[:, None] + around).ravel()
+    groups = [f"patient {number:02d}" for number in range(40) for _ in around]
+    found = describe(values, groups=groups)
+    assert found["n"] == 120
+    assert found["mean"] == pytest.approx(means.mean())
+    assert found["ci95"] == pytest.approx(describe(means)["ci95"])
+    low, high = found["ci95"]
+    alone = describe(np.repeat(means, 3))["ci95"]  # each value taken for a patient's own: too sure of itself
+    assert (high - low) / (alone[1] - alone[0]) == pytest.approx(math.sqrt(3), rel=0.1)
+
+
+def test_interval_over_patients_with_few_and_many_values() -> None:
+    """Half-width 1.96 times the linearised standard error of a ratio (Cochran, Sampling Techniques, 6.3)."""
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(1, 9, 150)
+    of = np.repeat(np.arange(150), sizes)
+    values = rng.normal(0, 1, 150)[of] + rng.normal(0, 0.3, len(of))
+    shuffled = rng.permutation(len(of))
+    found = describe(values[shuffled], groups=[str(number) for number in of[shuffled]])
+    mean = values.mean()
+    residuals = np.bincount(of, weights=values) - mean * sizes
+    error = math.sqrt((residuals**2).sum()) / len(of)
+    low, high = found["ci95"]
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.08)
+    assert (low + high) / 2 == pytest.approx(mean, abs=0.2 * error)
+
+
+def test_a_patient_without_a_value_is_not_drawn() -> None:
+    """Of three patients one has none: two patients of mean 0 and 1 remain, and their interval is 0 to 1."""
+    found = describe([0.0, 0.0, 1.0, NAN, INF], groups=["a", "a", "b", "c", "c"])
+    assert (found["n"], found["left_out"], found["mean"]) == (3, 1, pytest.approx(1 / 3))
+    assert found["ci95"] == [0.0, 1.0]
+
+
+def test_rows_that_say_whose_they_are_are_drawn_by_patient() -> None:
+    rows = rows_of(*[(square(4), square(4))] * 4, *[(square(0), square(4))] * 4)
+    for index, row in enumerate(rows):
+        row |= {"patient": "ab"[index // 4], "sentence": f"sentence {index}"}
+    metrics = summarise(rows)["labels"]["liver"]["metrics"]
+    assert metrics["dsc"]["ci95"] == [0.0, 1.0]  # two patients: always found, and never
+    assert not {"patient", "sentence"} & metrics.keys()
+
+
 def test_nothing_to_average_is_no_number() -> None:
     assert describe([NAN, INF]) == {
         "n": 0,

@@ -1,4 +1,4 @@
-"""The comparison of QaTa-COV19: its scores and intervals, and that only the words differ."""
+"""The comparison of QaTa-COV19: scores and intervals, that only the words differ, and a run of seconds."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from common.checkpoints import read_tensors
 from common.data.referring import load_referring
-from tools.study import qata
+from common.errors import InputError
+from common.networks import LSMS
+from common.text.encoders import TextEncoder
+from tools.study import qata, training
 from tools.study.image_only import ImageOnlyUNet
+
+SIDE, SHAPE = 64, (96, 80)  # of the networks' field and of the pictures
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocabulary": ["infected", "area", "in", "the", "upper", "lower", "left", "right", "lung"],
+}
+TINY: dict[str, Any] = {
+    "widths": (8, 16, 16, 32),
+    "depths": (1, 1, 1, 1),
+    "ffn_ratios": (2, 2, 1, 1),
+    "ham_channels": 32,
+    "align_channels": 32,
+    "rank": 4,
+}
 
 
 def test_scores_are_dice_and_iou_of_the_counts() -> None:
@@ -73,3 +96,141 @@ def test_counts_are_in_the_files_own_pixels(tmp_path: Path) -> None:
     areas = [np.count_nonzero(np.asarray(Image.open(item.label))) for item in items]
     np.testing.assert_array_equal(counts[:, 0] + counts[:, 2], areas)
     assert (counts.sum(axis=1) <= 1600).all()
+
+
+@pytest.fixture
+def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Small networks of random words stand for the presets; the list says which were asked for."""
+    asked: list[tuple[str, bool]] = []
+
+    def build(preset: str, *, language: bool = True) -> LSMS:
+        asked.append((preset, language))
+        encoder = TextEncoder(None, config=BERT, max_tokens=16) if language else None
+        return LSMS(text_encoder=encoder, image_size=SIDE, **TINY)
+
+    monkeypatch.setattr(qata.LSMS, "from_preset", build)
+    monkeypatch.setattr(qata, "BATCH", 4)
+    monkeypatch.setattr(training, "TURNS", 2)
+    return asked
+
+
+def test_arms_see_the_same_pictures_for_the_same_time_and_differ_in_words(
+    tmp_path: Path, presets: list[tuple[str, bool]]
+) -> None:
+    items = load_referring(write(tmp_path, 12), "training")
+    arms = qata.build(items, minutes=0.2, seed=3, device="cpu")
+    assert presets == [("compact", True), ("compact", False), ("compact", True)]
+    assert {name: arm.words for name, arm in arms.items()} == {
+        qata.WITH: "prompt",
+        qata.WITHOUT: "target",
+        qata.SHUFFLED: "prompt",
+        qata.UNET: "target",
+    }
+    assert isinstance(arms[qata.UNET].network, ImageOnlyUNet)
+    assert arms[qata.WITHOUT].network.text_encoder is None
+    for name in ("budget_s", "batch_size", "learning_rate"):
+        assert len({getattr(arm, name) for arm in arms.values()}) == 1
+    assert arms[qata.UNET].budget_s == pytest.approx(12)
+    own = {item.case: item.prompts[0] for item in items}
+    others = {item.case: item.prompts[0] for item in qata.shuffled(items, seed=3)}
+    for _ in range(5):  # more than the three batches of an epoch
+        batches = {name: next(arm._batches) for name, arm in arms.items()}
+        first = batches[qata.WITH]
+        for name, batch in batches.items():
+            torch.testing.assert_close(batch["image"], first["image"], rtol=0, atol=0)
+            torch.testing.assert_close(batch["label"], first["label"], rtol=0, atol=0)
+            assert batch["case"] == first["case"]
+            assert set(batch["target"]) == {"lesion"}
+            said = others if name == qata.SHUFFLED else own
+            assert batch["prompt"] == [said[case] for case in batch["case"]]
+
+
+def test_fewer_pictures_than_a_batch_are_refused(tmp_path: Path, presets: list[tuple[str, bool]]) -> None:
+    items = load_referring(write(tmp_path, 3), "training")
+    with pytest.raises(InputError, match="training: found 3 pictures, expected at least the 4 of a batch"):
+        qata.build(items, minutes=0.2, seed=0, device="cpu")
+
+
+def write_source(folder: Path) -> dict[str, str]:
+    """QaTa-COV19 in small: 14 pictures to train on and 4 to test; returns the sentences of these."""
+    rng = np.random.default_rng(4)
+    content: dict[str, list[dict[str, str]]] = {}
+    for part, count in (("train", 14), ("valid", 4)):
+        for kind in ("images", "masks"):
+            (folder / part / kind).mkdir(parents=True)
+        content[part] = []
+        for index in range(count):
+            rows, columns = (("upper", "lower")[index % 2], ("left", "right")[index // 2 % 2])
+            mask = np.zeros(SHAPE, np.uint8)
+            top, left = 48 * (rows == "lower") + rng.integers(0, 8), 40 * (columns == "right")
+            mask[top : top + 40, left : left + 36] = 255
+            grey = rng.integers(60, 100, SHAPE) + mask // 4
+            name = f"covid_{part}{index}"
+            Image.fromarray(grey.astype(np.uint8)).save(folder / part / "images" / f"{name}.png")
+            Image.fromarray(mask).save(folder / part / "masks" / f"mask_{name}.png")
+            caption = f"infected area in the {rows} {columns} lung"
+            content[part].append({"image_path": f"mask_{name}.png", "caption": caption})
+    (folder / "annotation.json").write_text(json.dumps(content))
+    return {Path(entry["image_path"]).stem[5:]: entry["caption"] for entry in content["valid"]}
+
+
+@torch.no_grad()
+def dice_by_pillow(network: torch.nn.Module, folder: Path, name: str, words: str) -> float:
+    """Dice of one picture with nothing of this project but the network.
+
+    Pillow scales there and back. It smooths where it scales down, so pictures are larger than the field.
+    """
+    grey = Image.open(folder / "valid" / "images" / f"{name}.png").convert("F")
+    image = np.array(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) / 255
+    logits = network(torch.from_numpy(image).float()[None, None], [words])[0, 0].numpy()
+    own = Image.fromarray(logits).resize(SHAPE[::-1], Image.Resampling.BILINEAR)
+    found = np.array(own) > 0
+    truth = np.array(Image.open(folder / "valid" / "masks" / f"mask_{name}.png")) == 255
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def test_a_run_scores_what_its_networks_find(
+    tmp_path: Path,
+    presets: list[tuple[str, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, work = tmp_path / "source", tmp_path / "work"
+    sentences = write_source(source)
+    built: list[dict[str, training.Training]] = []
+    build = qata.build
+    monkeypatch.setattr(
+        qata, "build", lambda *given, **options: built.append(build(*given, **options)) or built[-1]
+    )
+    report = qata.run(source, work, minutes=0.6 / 60, seeds=[0, 1], device="cpu")
+    assert json.loads((work / "results.json").read_text()) == report
+    assert report["pictures"] == {"training": 13, "test": 4}  # a tenth of the 14 patients validates
+    assert report["seeds"] == [0, 1]
+
+    for name, key in ((qata.WITH, "prompt"), (qata.WITHOUT, "target"), (qata.UNET, "target")):
+        expected = []
+        for seed, arms in enumerate(built):
+            network = arms[name].network.eval()
+            words = {case: text if key == "prompt" else "lesion" for case, text in sentences.items()}
+            scores = [dice_by_pillow(network, source, case, text) for case, text in words.items()]
+            expected.append(np.mean(scores))
+            folder = work / f"seed{seed}" / name.replace(",", "").replace(" ", "-").lower()
+            saved = read_tensors(folder / "model.pt")
+            assert saved.keys() == network.state_dict().keys()
+            assert all(torch.equal(saved[part], value) for part, value in network.state_dict().items())
+        found = report["networks"][name]
+        assert found["dice_by_seed"] == pytest.approx(expected, abs=5e-3)
+        assert found["dice"]["mean"] == pytest.approx(np.mean(expected), abs=5e-3)
+    assert max(row["dice"]["mean"] for row in report["networks"].values()) > 0.1  # something was found
+
+    # The network with words, asked at the test by the sentences of other pictures.
+    expected = []
+    for seed, arms in enumerate(built):
+        test = qata.shuffled(load_referring(work / "data" / "datalist.json", "test"), seed)
+        network = arms[qata.WITH].network.eval()
+        expected.append(np.mean([dice_by_pillow(network, source, i.case, i.prompts[0]) for i in test]))
+    assert report["networks"][qata.SWAPPED]["dice_by_seed"] == pytest.approx(expected, abs=5e-3)
+    assert all(arm.elapsed_s >= 0.6 for arms in built for arm in arms.values())
+    said = capsys.readouterr().out
+    assert f"| {qata.WITH} - {qata.WITHOUT} | " in said
+    assert f"| {qata.SWAPPED} | " in said

@@ -4,23 +4,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.data.volumes import read_labels, read_volume
 from common.errors import InputError
 from common.text.referring import Fact, Lesion
 from tools.phantom.dataset import SIZES, Split
 from tools.phantom.referring import write_set
-from tools.study import referring
+from tools.study import referring, referring_scores
+from tools.study.referring_scores import SWAPPED
 
 LESIONS = (
     Lesion(40, 60, 30, "II", "cyst", "hypodense", "none", "sharp", "round"),
     Lesion(90, 64, 12, "VIII", "haemangioma", "hyperdense", "homogeneous", "sharp", "lobulated"),
     Lesion(130, 120, 20, "VI", None, "hypodense", "none", "sharp", "oval"),
 )
-PICTURE = referring.Picture(({}, {}, {}), LESIONS)
+PICTURE = referring.Picture((), LESIONS)
 NETWORK = '''
 """A network whose masks are known: what is brighter than 0.7, or without a word what is darker than 0.3."""
 import torch
@@ -47,9 +50,12 @@ def picture_counts(both: list[list[int]]) -> np.ndarray:
 
 def test_the_lesion_taken_is_the_one_that_is_overlapped_most() -> None:
     counts = picture_counts([[6, 2], [6, 2]])
-    assert referring.taken(counts) == [True, False]
-    assert referring.taken(picture_counts([[0, 0], [4, 4]])) == [False, False]  # nothing, and undecided
-    assert referring.own_dice(counts) == pytest.approx([0.6, 0.2])
+    assert referring_scores.taken(counts) == [True, False]
+    assert referring_scores.taken(picture_counts([[0, 0], [4, 4]])) == [
+        False,
+        False,
+    ]  # nothing, and undecided
+    assert referring_scores.own_dice(counts) == pytest.approx([0.6, 0.2])
 
 
 def test_scores_of_known_masks() -> None:
@@ -65,14 +71,27 @@ def test_scores_of_known_masks() -> None:
             (Fact("lobe", "right"),),
         ],
     ]
-    found = referring.score(counts, facts)
+    found = referring_scores.score(counts, facts, ["a", "b"])
     assert found["ways"]["sentence"]["right"]["mean"] == pytest.approx(4 / 5)
     assert found["ways"]["sentence"]["dice"]["mean"] == pytest.approx((0.9 + 0.8 + 0.9 + 0.0 + 0.7) / 5)
-    # Of 2 + 6 ordered pairs both sentences are right for 2 + 2.
-    assert found["ways"][referring.SWAPPED]["right"]["mean"] == pytest.approx(4 / 8)
-    assert found["ways"][referring.SWAPPED]["right"]["n"] == 8
+    assert found["ways"]["sentence"]["pictures"]["mean"] == 0.5  # all of the first, not of the second
+    # Of 1 + 3 pairs both sentences are right for 1 + 1.
+    assert found["ways"][SWAPPED]["right"]["mean"] == pytest.approx(2 / 4)
+    assert found["ways"][SWAPPED]["right"]["n"] == 4
     shares = {name: row["mean"] for name, row in found["right_by_attribute"].items()}
     assert shares == pytest.approx({"size": 2 / 3, "place": 1.0, "lobe": 0.5})
+
+
+def test_intervals_are_over_patients() -> None:
+    """Two patients of ten pictures each, one always right and one never: nothing lies between 0 and 1."""
+    right, wrong = picture_counts([[9, 0], [0, 9]]), picture_counts([[0, 9], [9, 0]])
+    counts = [{"sentence": right}] * 10 + [{"sentence": wrong}] * 10
+    facts = [[(Fact("size", "largest"),), (Fact("size", "smallest"),)]] * 20
+    found = referring_scores.score(counts, facts, ["a"] * 10 + ["b"] * 10)
+    for numbers in (*found["ways"]["sentence"].values(), found["right_by_attribute"]["size"]):
+        assert numbers["ci95"][0] == 0
+        assert numbers["ci95"][1] >= 0.9
+    assert found["ways"][SWAPPED]["right"]["ci95"] == [0, 1]
 
 
 def test_every_way_asks_for_every_lesion() -> None:
@@ -123,37 +142,83 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
     dice = []
     for picture in pictures:
         item = picture.items[0]
-        hu = read_volume(data / item["image"]).slices[item["slice"]]
-        labels = read_labels(data / item["label"]).slices[item["slice"]]
+        hu = read_volume(item.image).slices[item.slice_index]
+        labels = read_labels(item.label).slices[item.slice_index]
         bright = hu > -160 + 0.7 * 400  # of the window from -160 to 240
         dice += [
-            2 * np.sum(bright & (labels == i["lesion"])) / (np.sum(bright) + np.sum(labels == i["lesion"]))
+            2 * np.sum(bright & (labels == i.lesion)) / (np.sum(bright) + np.sum(labels == i.lesion))
             for i in picture.items
         ]
     for name in ("sentence", "report", referring.PARAPHRASED, referring.EMPTY):
         assert found["ways"][name]["dice"]["mean"] == pytest.approx(np.mean(dice))
     # One mask for all words takes one lesion of a picture at most, and follows no swap.
     assert found["ways"]["sentence"]["right"]["mean"] <= len(pictures) / found["lesions"]
-    assert found["ways"][referring.SWAPPED]["right"]["mean"] == 0
+    assert found["ways"][SWAPPED]["right"]["mean"] == 0
     assert found["ways"][referring.NONE]["dice"]["mean"] != found["ways"][referring.EMPTY]["dice"]["mean"]
     table = capfd.readouterr().out
-    assert f"{found['lesions']} lesions in {len(pictures)} pictures (test)" in table
-    assert "| sentence, swapped | 0.000 (0.000 to 0.000) | - |" in table
+    assert f"{found['lesions']} lesions in {len(pictures)} pictures of 1 patients (test)" in table
+    assert "| sentence, swapped | 0.000 (0.000 to 0.000) | - | - |" in table
 
 
-def test_data_without_attributes_is_refused(tmp_path: Path) -> None:
-    datalist = tmp_path / "datalist.json"
-    datalist.write_text(json.dumps({"test": [{"image": "a.png", "case": "a-1"}]}))
-    with pytest.raises(InputError, match='the case "a-1" has no "attributes", expected those of its lesion'):
+ATTRIBUTES = [{"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 9.0}, {"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 5.0}]
+
+
+def write_pictures(folder: Path, *items: dict[str, Any]) -> Path:
+    """A datalist of one picture with lesions of its own."""
+    common = {"prompts": ["the lesion"], "patient": "p"}
+    (folder / "datalist.json").write_text(json.dumps({"test": [{**common, **item} for item in items]}))
+    pixels = np.full((40, 60), 40, np.uint8)
+    pixels[4:12, 4:16], pixels[20:24, 40:50] = 240, 10
+    Image.fromarray(pixels).save(folder / "image.png")
+    for name, mask in (("bright", pixels == 240), ("dark", pixels == 10)):
+        Image.fromarray(mask.astype(np.uint8)).save(folder / f"{name}.png")
+    return folder / "datalist.json"
+
+
+def test_each_lesion_may_have_a_label_map_of_its_own(tmp_path: Path) -> None:
+    """No `lesion` and no `case`: as the data's layout says, all of the label map is meant."""
+    two = [
+        {"image": "image.png", "label": f"{name}.png", "case": name, "attributes": attributes}
+        for name, attributes in zip(("bright", "dark"), ATTRIBUTES, strict=True)
+    ]
+    write_pictures(tmp_path, *two)
+    output = tmp_path / "results.json"
+    bundle = write_bundle(tmp_path / "bundle")
+    found = referring.run(
+        bundle, tmp_path, section="test", seed=0, device=None, checkpoint=None, output=output
+    )
+    # With words all that is bright is found, so one of two; without, all that is dark: the other.
+    for name in ("sentence", referring.NONE):
+        assert found["ways"][name]["right"]["mean"] == 0.5
+    assert found["patients"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            [{"case": "a-1"}],
+            'the case "a-1" has no "attributes", expected those of its lesion; this study reads',
+        ),
+        ([{"attributes": ATTRIBUTES[0]}], '"test" has 1 pictures and none with two lesions, expected some'),
+        ([{"attributes": {"x": 1}}], "image-1: .* expected the attributes x_mm, y_mm, diameter_mm, segment"),
+        ([], '"test" has 0 pictures and none with two lesions'),
+    ],
+)
+def test_data_of_which_nothing_can_be_asked_is_refused(
+    tmp_path: Path, changes: list[dict[str, Any]], message: str
+) -> None:
+    item = {"image": "image.png", "label": "bright.png", "lesion": 1}
+    datalist = write_pictures(tmp_path, *({**item, **change} for change in changes))
+    with pytest.raises(InputError, match=message):
         referring.load_pictures(datalist, "test")
-    with pytest.raises(InputError, match="cannot be read as a datalist with a section validation"):
+    with pytest.raises(InputError, match='the section "validation" is missing'):
         referring.load_pictures(datalist, "validation")
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "datalist.json").write_text('{"test": []}')
     with pytest.raises(InputError, match=r"found no configs/inference\.json in it, expected the folder of a"):
-        referring._answer(tmp_path, tmp_path, [], [], device=None, checkpoint=None)
+        referring._answer(tmp_path, [], [], device=None, checkpoint=None)
 
 
 def test_help_needs_no_torch() -> None:
