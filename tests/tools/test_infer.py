@@ -173,7 +173,8 @@ def test_lists_bring_their_own_prompts_and_slices(bundle, cases, tmp_path, capfd
     assert infer.main(arguments) == 1
     assert "datalist.json: found no section asked of a datalist, expected" in capfd.readouterr().err
     (folder / "list.csv").write_text("image,prompt\n0.nii.gz,\n")
-    assert infer.main([*arguments, "--input", str(folder / "list.csv"), "--section", "test"]) == 1
+    arguments[arguments.index("--input") + 1] = str(folder / "list.csv")
+    assert infer.main(arguments) == 1
     said = capfd.readouterr().err
     assert "error: prompts, prompts_file: found neither, expected exactly one, as " in said
 

@@ -123,7 +123,7 @@ def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
     assert asked == [(("sentence-transformers/all-MiniLM-L6-v2",), {"revision": None, "trainable": False})]
     assert 4e6 <= weights(network) <= 5e6
     assert 2 * weights(network) < 12e6  # bytes in float16
-    assert 96 <= network.image_size <= 192
+    assert 128 <= network.image_size <= 192
 
 
 def test_presets_take_another_language_model_with_its_own_revision(monkeypatch: pytest.MonkeyPatch) -> None:
