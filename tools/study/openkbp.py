@@ -110,7 +110,7 @@ def build(names: Mapping[int, str], *, seed: int) -> dict[str, Arm]:
 
 
 def with_competition(prompts: int) -> nn.Module:
-    """Med-VLM's loss. The UNet keeps Dice + BCE, with which it learns faster."""
+    """Med-VLM's loss; the UNet, which has no prompts that could compete, keeps Dice + BCE."""
     return WeightedSum({"masks": dice_and_bce(), "competition": PromptCompetition(prompts)})
 
 

@@ -151,7 +151,8 @@ def train_in_turns(trainings: Sequence[Training]) -> None:
 
 
 def _endless(dataset: Samples, batch_size: int) -> Iterator[dict[str, Any]]:
-    sampler = EpochSampler(dataset, batch_size=batch_size)
-    loader = DataLoader(dataset, batch_size, sampler=sampler, collate_fn=collate_slices, drop_last=True)
+    loader = DataLoader(
+        dataset, batch_size, sampler=EpochSampler(dataset), collate_fn=collate_slices, drop_last=True
+    )
     while True:
         yield from loader
