@@ -42,8 +42,10 @@ APART_MM, WITHIN_MM = 5.0, 4.0  # between two lesions, and below the liver's sur
 FIRST_LABEL = len(LABELS) + 1  # of lesions while they are rendered with the organs
 TRIES = 200
 
-TRAINING_LEVELS: tuple[Level, ...] = ("short", "sentence", "report")
-SENTENCES_A_LEVEL = 5  # of each training item
+SENTENCES: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}  # of each training item
+# What networks learn last is said more often in training: with equal weights a network that took the right
+# lesion by its kind in 96 % did so by shape in 52 % and by border in 36 %.
+HARD_TO_SEE = {"shape": 4.0, "border": 4.0, "enhancement": 2.0, "size": 2.0}
 TYPO_RATE, TYPO_SHARE = 0.15, 0.2  # of the words of a misspelt sentence, and of training sentences
 
 
@@ -142,9 +144,11 @@ def write_pictures(
 
 def sentences(lesion: Lesion, others: list[Lesion], rng: Generator, *, training: bool) -> list[str]:
     """For training several sentences a level, some misspelt; otherwise one of each level."""
-    count = SENTENCES_A_LEVEL if training else 1
+    weights = HARD_TO_SEE if training else None
     texts = [
-        describe(lesion, others, level=level, rng=rng) for level in TRAINING_LEVELS for _ in range(count)
+        describe(lesion, others, level=level, rng=rng, weights=weights)
+        for level, count in SENTENCES.items()
+        for _ in range(count if training else 1)
     ]
     if training:
         texts = [
