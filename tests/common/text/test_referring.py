@@ -242,6 +242,16 @@ def test_singled_out_without_a_fact_too_many(lesions: list[Lesion], seed: int) -
     assert len(facts) == 1 or not any(enough([f for f in facts if f != left_out]) for left_out in facts)
 
 
+def test_an_attribute_of_weight_four_is_said_four_times_out_of_five() -> None:
+    """A race of exponential waits is won in proportion to the rates; the kind would do as well."""
+    lesion = Lesion(100, 100, 30, kind="cyst", shape="oval")
+    other = Lesion(100, 100, 30, kind="abscess", shape="round")
+    rng = np.random.default_rng(0)
+    said = [single_out(lesion, [other], rng, weights={"shape": 4.0})[0].attribute for _ in range(2000)]
+    assert set(said) == {"shape", "kind"}
+    assert said.count("shape") / 2000 == pytest.approx(0.8, abs=0.03)  # 3 standard errors
+
+
 @given(lesions=PICTURES, seed=SEEDS)
 def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
     twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)
