@@ -119,7 +119,7 @@ def _launch(options: argparse.Namespace) -> int:
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
     config = inference_config(options.bundle)
-    listed = any(path.name.endswith(LISTS) for path in options.input)
+    listed = any(path.name.lower().endswith(LISTS) for path in options.input)
     prompts = choose_prompts(options.prompt, options.prompts_file, options.organs, needed=not listed)
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
         prompts_file = Path(name) / "prompts.json"

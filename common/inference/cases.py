@@ -59,7 +59,7 @@ def find_cases(
     output = Path(output_dir)
     cases: list[Case] = []
     for path in map(Path, several):
-        if path.name.endswith(LIST_ENDINGS) and path.is_file():
+        if path.name.lower().endswith(LIST_ENDINGS) and path.is_file():
             cases += _cases_listed(path, output, pictures, section)
         else:
             cases += _cases_of(path, output, pictures)

@@ -72,7 +72,7 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
     """
     try:
         text = path.read_text("utf-8-sig")
-        content: Any = json.loads(text) if path.suffix == ".json" else _rows(text)
+        content: Any = json.loads(text) if path.suffix.lower() == ".json" else _rows(text)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of inputs ({error}); correct it.") from error
     place, of_datalist = str(path), isinstance(content, dict)
@@ -114,7 +114,7 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
     image = fields.get("image") if isinstance(fields, dict) else None
     if not isinstance(image, str) or not image.strip():
         raise InputError(f'{where}: found no path, expected text or a field "image"; correct it.')
-    if image.strip().endswith(ENDINGS):
+    if image.strip().lower().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
     _check_fields(fields, where)
     numbers = {name: _number(fields.get(name), f"{where}, {name}") for name in ("slice", "lesion")}

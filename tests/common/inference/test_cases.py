@@ -35,6 +35,8 @@ def test_a_list_may_name_files_and_folders_of_all_kinds(files):
     [
         ("list.csv", "patient,image\n1,in/a.nii.gz\n2,in/sub/b.nrrd\n"),
         ("list.json", json.dumps(["in/a.nii.gz", {"image": "in/sub/b.nrrd", "patient": 2}])),
+        ("LIST.JSON", json.dumps(["in/a.nii.gz", "in/sub/b.nrrd"])),
+        ("List.Csv", "image\nin/a.nii.gz\nin/sub/b.nrrd\n"),
     ],
 )
 def test_a_list_file_names_paths_from_its_own_folder_and_mirrors_them(name, content, files):
