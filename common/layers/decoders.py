@@ -94,8 +94,9 @@ class MaskDecoder(nn.Module):
 
         The other arguments are those of FeatureMixer.
         """
-        text = self.text_norm(text + self.text_to_image(text + text_start, image + positions, image))
-        image = self.image_norm(image + self.image_to_text(image + positions, text + text_start, text, mask))
+        placed = image + positions
+        text = self.text_norm(text + self.text_to_image(text + text_start, placed, image))
+        image = self.image_norm(image + self.image_to_text(placed, text + text_start, text, mask))
         fine = self.upscaler(image.transpose(1, 2).unflatten(2, grid))
         weight = mask.unsqueeze(-1).to(text.dtype)
         # The words as they came in, beside what they read in the image: without them, two prompts of one

@@ -44,9 +44,10 @@ class FeatureMixer(nn.Module):
         Returns:
             New text and image of the same shapes.
         """
+        placed = image + positions  # 13 MiB for 13 prompts at 512 pixels: added once for both directions
         query = text + text_start
         text = self.norms[0](text + self.self_attention(query, query, text, mask))
-        text = self.norms[1](text + self.text_to_image(text + text_start, image + positions, image))
+        text = self.norms[1](text + self.text_to_image(text + text_start, placed, image))
         text = self.norms[2](text + self.mlp(text))
-        image = self.norms[3](image + self.image_to_text(image + positions, text + text_start, text, mask))
+        image = self.norms[3](image + self.image_to_text(placed, text + text_start, text, mask))
         return text, image
