@@ -69,7 +69,7 @@ class MaskDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.text_to_image = Attention(width, heads, downsample=downsample)
-        self.image_to_text = Attention(width, heads, downsample=downsample)
+        self.image_to_text = Attention(width, heads, downsample=downsample, few_keys=True)
         self.text_norm = nn.LayerNorm(width)
         self.image_norm = nn.LayerNorm(width)
         self.upscaler = DilatedUpscaler(width, channels)

@@ -26,7 +26,7 @@ class FeatureMixer(nn.Module):
         self.self_attention = Attention(width, heads)
         self.text_to_image = Attention(width, heads, downsample=downsample)
         self.mlp = mlp((width, mlp_width, width))
-        self.image_to_text = Attention(width, heads, downsample=downsample)
+        self.image_to_text = Attention(width, heads, downsample=downsample, few_keys=True)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
 
     def forward(

@@ -21,9 +21,10 @@ def by_formula(layer: Attention, query: Tensor, key: Tensor, value: Tensor, mask
     return layer.out(torch.cat(heads, dim=-1))
 
 
-def test_equals_pytorchs_multi_head_attention() -> None:
+@pytest.mark.parametrize("few_keys", [False, True])
+def test_equals_pytorchs_multi_head_attention(few_keys: bool) -> None:
     torch.manual_seed(0)
-    layer, peer = Attention(24, 3), nn.MultiheadAttention(24, 3, batch_first=True)
+    layer, peer = Attention(24, 3, few_keys=few_keys), nn.MultiheadAttention(24, 3, batch_first=True)
     projections = (layer.query, layer.key, layer.value)
     peer.in_proj_weight.data = torch.cat([p.weight.data for p in projections])
     peer.in_proj_bias.data = torch.cat([p.bias.data for p in projections])
@@ -35,10 +36,11 @@ def test_equals_pytorchs_multi_head_attention() -> None:
     torch.testing.assert_close(layer(query, key, value, mask), expected)
 
 
+@pytest.mark.parametrize("few_keys", [False, True])
 @pytest.mark.parametrize("downsample", [1, 2, 4])
-def test_narrower_attention_follows_the_formula(downsample: int) -> None:
+def test_narrower_attention_follows_the_formula(downsample: int, few_keys: bool) -> None:
     torch.manual_seed(1)
-    layer = Attention(32, 4, downsample=downsample)
+    layer = Attention(32, 4, downsample=downsample, few_keys=few_keys)
     query, key, value = torch.randn(3, 5, 32), torch.randn(3, 6, 32), torch.randn(3, 6, 32)
     mask = torch.arange(6)[None] < torch.tensor([[6], [2], [5]])
     for given in (None, mask):
