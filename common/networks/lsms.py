@@ -47,11 +47,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ham_channels": 512,
         "align_stage": 2,
     },
-    # For two CPU cores. A field of 128 pixels is small, so the first stage helps to find borders.
+    # For two CPU cores. A field of 192 pixels is small, so the first stage helps to find borders.
     # Pre-norm, since in short trainings it came to follow the words where post-norm did not.
     "compact": {
         "text_model": "sentence-transformers/all-MiniLM-L6-v2",
-        "image_size": 128,
+        "image_size": 192,
         "widths": (32, 64, 128, 256),
         "depths": (2, 2, 4, 2),
         "norm_order": "pre",

@@ -25,6 +25,7 @@ from .image_only import ImageOnlyUNet
 from .training import Training, augmentation, machine, train_in_turns
 
 BATCH = 8
+SIDES = {"compact": 128, "paper_t": 480}  # at 192 pixels, compact's own, minutes would be too few steps
 RESAMPLES = 2000
 WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
 SWAPPED = "LSMS, another picture's sentence at the test"
@@ -80,13 +81,13 @@ def build(
 ) -> dict[str, Training]:
     """The four trainings of a seed. On a GPU LSMS is the preset `paper_t`, else `compact`."""
     preset = "paper_t" if device.startswith("cuda") else "compact"
+    size = SIDES[preset]
     torch.manual_seed(seed)
     networks = {
-        WITH: Arm(LSMS.from_preset(preset), "prompt"),
-        WITHOUT: Arm(LSMS.from_preset(preset, language=False), "target"),
-        SHUFFLED: Arm(LSMS.from_preset(preset), "prompt"),
+        WITH: Arm(LSMS.from_preset(preset, image_size=size), "prompt"),
+        WITHOUT: Arm(LSMS.from_preset(preset, image_size=size, language=False), "target"),
+        SHUFFLED: Arm(LSMS.from_preset(preset, image_size=size), "prompt"),
     }
-    size = networks[WITH].network.image_size
     networks[UNET] = Arm(ImageOnlyUNet([TARGET], image_size=size), "target")
     return {
         name: Training(

@@ -103,12 +103,13 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Small networks of random words stand for the presets; the list says which were asked for."""
     asked: list[tuple[str, bool]] = []
 
-    def build(preset: str, *, language: bool = True) -> LSMS:
+    def build(preset: str, *, image_size: int, language: bool = True) -> LSMS:
         asked.append((preset, language))
         encoder = TextEncoder(None, config=BERT, max_tokens=16) if language else None
-        return LSMS(text_encoder=encoder, image_size=SIDE, **TINY)
+        return LSMS(text_encoder=encoder, image_size=image_size, **TINY)
 
     monkeypatch.setattr(qata.LSMS, "from_preset", build)
+    monkeypatch.setattr(qata, "SIDES", {"compact": SIDE, "paper_t": SIDE})
     monkeypatch.setattr(qata, "BATCH", 4)
     monkeypatch.setattr(training, "TURNS", 2)
     return asked
