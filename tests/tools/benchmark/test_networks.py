@@ -95,7 +95,7 @@ def test_only_those_asked_for_are_measured(capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     rows = re.findall(r"^\| ((?:MONAI|Med-VLM|LSMS) \w+) \| [\d.]+ \| \d+ \|", said, re.MULTILINE)
     assert rows == ["MONAI UNet", "LSMS compact"]
-    assert "LSMS compact, 128 pixels" in said
+    assert "LSMS compact, 192 pixels" in said  # the size of the preset
     assert "Med-VLM" not in said
     with pytest.raises(
         InputError, match=r"--only: found LSMS huge, expected some of MONAI UNet, .*LSMS paper"
