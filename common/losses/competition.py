@@ -15,7 +15,8 @@ class PromptCompetition(nn.Module):
         prompts_per_image: K; row i of a batch belongs to image i // K.
         background: whether the background competes too, over all pixels. Without it the prompts alone share
             out the pixels of masks: which of them is it? Where masks are 1 % of an image, a mean over all
-            pixels hardly asks that.
+            pixels hardly asks that. Each mask then weighs alike, however small it is: of lesions, the
+            largest have 20 times the pixels of the smallest.
     """
 
     def __init__(self, prompts_per_image: int, *, background: bool = True) -> None:
@@ -24,7 +25,9 @@ class PromptCompetition(nn.Module):
         self.background = background
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean over images and pixels; without background over pixels of masks, and 0 where there are none.
+        """Mean over images and pixels; without background over masks of the means over their pixels.
+
+        Prompts whose mask is empty do not count then; 0 where all are.
 
         Args:
             logits: (B * K, 1, H, W).
@@ -35,7 +38,14 @@ class PromptCompetition(nn.Module):
         if self.background:
             scores = torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
             masks = torch.cat([~masks.any(dim=1, keepdim=True), masks], dim=1)
-        some = masks.any(dim=1)
-        scores, masks = scores.movedim(1, -1)[some], masks.movedim(1, -1)[some]
-        of_right = scores.masked_fill(~masks, -torch.inf).logsumexp(dim=-1)
-        return (scores.logsumexp(dim=-1) - of_right).sum() / some.sum().clamp(min=1)
+        some = masks.any(dim=1)  # (B, H, W)
+        of_all, of_right = (
+            values.movedim(1, -1)[some].logsumexp(dim=-1)
+            for values in (scores, scores.masked_fill(~masks, -torch.inf))
+        )
+        if self.background:
+            return (of_all - of_right).mean()
+        loss = scores.new_zeros(some.shape).masked_scatter(some, of_all - of_right)
+        pixels = masks.sum(dim=(2, 3))  # (B, K)
+        means = (loss[:, None] * masks).sum(dim=(2, 3)) / pixels.clamp(min=1)
+        return means.sum() / (pixels > 0).sum().clamp(min=1)

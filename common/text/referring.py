@@ -159,8 +159,8 @@ def single_out(
 
     Args:
         lesion, others, rng: see `describe`.
-        weights: of attributes; one of weight 4 comes before one of weight 1 four times out of five. Those
-            that are not named weigh 1; None weighs all alike.
+        weights: of attributes; one of weight 4 comes before one of weight 1 four times out of five, one of
+            weight 0 is never said. Those that are not named weigh 1; None weighs all alike.
 
     Raises:
         InputError: no facts tell this lesion from all the others.
@@ -254,6 +254,7 @@ def _preferred(
     if weights is None:
         shuffled = [facts[int(index)] for index in rng.permutation(len(facts))]
     else:  # a race: who waits for an exponential time, at the rate of his weight
+        facts = [fact for fact in facts if weights.get(fact.attribute, 1.0) > 0]
         waits = [rng.exponential() / weights.get(fact.attribute, 1.0) for fact in facts]
         shuffled = [facts[int(index)] for index in np.argsort(waits)]
     return sorted(shuffled, key=lambda fact: fact.attribute == "diameter")

@@ -29,6 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="instead of whole abdomens, slices with two to four liver lesions and sentences that mean one",
     )
+    parser.add_argument(
+        "--attributes",
+        nargs="+",
+        metavar="NAME",
+        help="of lesions, on which training sentences rest alone, such as shape and border (default: all)",
+    )
     options = parser.parse_args(arguments)
     try:
         path = _write(options)
@@ -47,9 +53,17 @@ def _write(options: argparse.Namespace) -> Path:
     def show(done: int, total: int) -> None:
         print(f"\rphantom {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    write = referring.write_set if options.lesions else dataset.write_set
     size = dataset.SIZES[options.size]
-    return write(options.out, split=split, seed=options.seed, size=size, progress=show)
+    if options.lesions:
+        attributes = options.attributes or referring.ATTRIBUTES
+        return referring.write_set(
+            options.out, split=split, seed=options.seed, size=size, attributes=attributes, progress=show
+        )
+    if options.attributes:
+        raise InputError(
+            "--attributes: found without --lesions, expected with it; whole abdomens have no lesions."
+        )
+    return dataset.write_set(options.out, split=split, seed=options.seed, size=size, progress=show)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Each picture is the middle slice of a scan of three. What its sentences say is t
 border, shape and enhancement as rendered, diameter, place and segment as measured in that slice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from skimage.measure import regionprops
 
 from common.errors import InputError
 from common.files import atomic_path
-from common.text.noise import add_typos
-from common.text.referring import Lesion, Level, describe, single_out
+from common.text.referring import Lesion, single_out
 
 from .anatomy import draw_scene
 from .dataset import Size, Split, absent_organs, draw_grid, write_datalist
 from .draw import Draw
 from .grid import VoxelGrid, orientation_code
+from .lesion_sentences import ATTRIBUTES, Say, test_sentences, training_sentences
 from .lesions import Appearance, draw_appearance, lesion_structure, reach_mm
 from .render import render
 from .scene import LABELS, Scene, Structure
@@ -41,13 +41,6 @@ FIELD_MM = 240.0  # side of the picture: all of the liver, the spine, a part of 
 APART_MM, WITHIN_MM = 5.0, 4.0  # between two lesions, and below the liver's surface
 FIRST_LABEL = len(LABELS) + 1  # of lesions while they are rendered with the organs
 TRIES = 200
-
-SENTENCES: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}  # of each training item
-# What networks learn last is said more often in training: with equal weights a network that took the right
-# lesion by its kind in 96 % did so by enhancement in 78 %, by shape in 52 % and by border in 36 %. With these
-# (and more pixels) it did in 84, 48 and 45 %.
-HARD_TO_SEE = {"shape": 4.0, "border": 4.0, "enhancement": 2.0, "size": 2.0}
-TYPO_RATE, TYPO_SHARE = 0.15, 0.2  # of the words of a misspelt sentence, and of training sentences
 
 
 @dataclass(frozen=True)
@@ -96,27 +89,41 @@ def write_set(
     split: Split,
     seed: int,
     size: Size,
+    attributes: Collection[str] = ATTRIBUTES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pictures of all patients of `split` and `datalist.json`; returns the datalist's path.
 
+    Args:
+        folder, split, seed, size: see `write_pictures`.
+        attributes: on which training sentences may rest. With fewer than all of them there are no reports,
+            and the list leaves out lesions that they do not single out and pictures with one lesion left.
+        progress: is told how many patients of how many are done.
+
     Raises:
-        InputError: `seed` is negative or `folder` cannot be written to.
+        InputError: an unknown attribute, `seed` is negative or `folder` cannot be written to.
     """
+    if unknown := sorted(set(attributes) - set(ATTRIBUTES)):
+        raise InputError(
+            f"--attributes: found {', '.join(unknown)}, expected some of {', '.join(ATTRIBUTES)}; correct it."
+        )
 
     def items(section: str, case: int) -> list[dict[str, object]]:
-        return list(write_pictures(folder, seed=seed, case=case, size=size, training=section == "training"))
+        say = training_sentences(attributes) if section == "training" else test_sentences
+        pictures = write_pictures(folder, seed=seed, case=case, size=size, say=say)
+        return [item for of_picture in pictures if len(of_picture) > 1 for item in of_picture]
 
     return write_datalist(folder, items, labels={"lesion": 1}, split=split, seed=seed, progress=progress)
 
 
 def write_pictures(
-    folder: Path, *, seed: int, case: int, size: Size, training: bool
-) -> Iterator[dict[str, object]]:
-    """Write the pictures of patient `case`; yields one datalist item a lesion.
+    folder: Path, *, seed: int, case: int, size: Size, say: Say
+) -> Iterator[list[dict[str, object]]]:
+    """Write the pictures of patient `case`; yields the datalist's items of each, one a lesion.
 
     The files are `images/phantom_NNN-K.nii.gz` (int16, HU) and `labels/phantom_NNN-K.nii.gz` (uint8). A
-    patient depends on `seed`, `case` and `size` alone; the anatomy is that of the same patient of `dataset`.
+    patient depends on `seed`, `case`, `size` and `say` alone; the anatomy is that of the same patient of
+    `dataset`. Lesions of which `say` says nothing have no item.
     """
     rng = np.random.default_rng((seed, case))
     scene = draw_scene(rng, absent=absent_organs(seed, case))
@@ -129,33 +136,25 @@ def write_pictures(
         for file, voxels in zip(files, arrays, strict=True):
             with atomic_path(folder / file) as path:
                 nibabel.save(picture.grid.to_nifti(voxels, code), path)
+        items: list[dict[str, object]] = []
         for label, lesion in enumerate(picture.lesions, start=1):
             others = [other for other in picture.lesions if other is not lesion]
-            yield {
-                "image": files[0],
-                "slice": MIDDLE,
-                "label": files[1],
-                "lesion": label,
-                "prompts": sentences(lesion, others, rng, training=training),
-                "attributes": {name: value for name, value in asdict(lesion).items() if value is not None},
-                "patient": f"phantom_{case:03d}",
-                "case": f"{name}-{label}",
-            }
-
-
-def sentences(lesion: Lesion, others: list[Lesion], rng: Generator, *, training: bool) -> list[str]:
-    """For training several sentences a level, some misspelt; otherwise one of each level."""
-    weights = HARD_TO_SEE if training else None
-    texts = [
-        describe(lesion, others, level=level, rng=rng, weights=weights)
-        for level, count in SENTENCES.items()
-        for _ in range(count if training else 1)
-    ]
-    if training:
-        texts = [
-            add_typos(text, rng, rate=TYPO_RATE) if rng.random() < TYPO_SHARE else text for text in texts
-        ]
-    return list(dict.fromkeys(texts))
+            if texts := say(lesion, others, rng):
+                items.append(
+                    {
+                        "image": files[0],
+                        "slice": MIDDLE,
+                        "label": files[1],
+                        "lesion": label,
+                        "prompts": texts,
+                        "attributes": {
+                            key: value for key, value in asdict(lesion).items() if value is not None
+                        },
+                        "patient": f"phantom_{case:03d}",
+                        "case": f"{name}-{label}",
+                    }
+                )
+        yield items
 
 
 def _scan(rng: Generator, scene: Scene, size: Size) -> VoxelGrid:

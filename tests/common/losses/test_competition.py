@@ -76,13 +76,31 @@ def test_a_mask_for_the_wrong_words_costs_the_right_ones() -> None:
     assert competition(rows(union), rows(masks)).item() == pytest.approx(math.log(2) * 4 / 6, abs=1e-3)
 
 
-def test_without_background_it_is_cross_entropy_of_prompts_on_pixels_of_masks() -> None:
+def test_without_background_each_mask_weighs_alike_in_a_cross_entropy_of_prompts() -> None:
     torch.manual_seed(0)
     classes = torch.randint(-1, 3, (2, H, W))  # -1 is the background
+    classes[0, :4], classes[0, 4:] = 0, 1  # one mask twice as large as the other, and a prompt without any
     masks = F.one_hot(classes + 1, 4).movedim(-1, 1)[:, 1:].double()
     logits = 4 * torch.randn(2, 3, H, W, dtype=torch.float64)
     loss = PromptCompetition(3, background=False)(rows(logits), rows(masks))
-    torch.testing.assert_close(loss, F.cross_entropy(logits, classes, ignore_index=-1))
+    of_pixels = F.cross_entropy(logits, classes, ignore_index=-1, reduction="none")
+    means = [
+        of_pixels[image][classes[image] == prompt].mean()
+        for image, prompt in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2))
+    ]
+    torch.testing.assert_close(loss, torch.stack(means).mean())
+
+
+def test_without_background_a_lesion_that_is_asked_for_twice_may_go_to_either_prompt() -> None:
+    """Means over the masks of prompts 0 and 2, one lesion, and of prompt 1, another one."""
+    torch.manual_seed(0)
+    masks = torch.zeros(1, 3, H, W)
+    masks[0, [0, 2], :3], masks[0, 1, 3:4] = 1, 1
+    logits = 2 * torch.randn(1, 3, H, W)
+    shares = logits.softmax(dim=1)[0]
+    twice, once = (shares[0] + shares[2]).log()[:3].mean(), shares[1].log()[3:4].mean()
+    loss = PromptCompetition(3, background=False)(rows(logits), rows(masks))
+    torch.testing.assert_close(loss, -(2 * twice + once) / 3)
 
 
 def test_without_background_nothing_competes_for_an_empty_image_or_with_a_prompt_alone() -> None:

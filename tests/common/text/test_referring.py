@@ -252,6 +252,16 @@ def test_an_attribute_of_weight_four_is_said_four_times_out_of_five() -> None:
     assert said.count("shape") / 2000 == pytest.approx(0.8, abs=0.03)  # 3 standard errors
 
 
+def test_an_attribute_of_weight_nothing_is_never_said() -> None:
+    lesion = Lesion(100, 100, 30, kind="cyst", shape="oval")
+    rng = np.random.default_rng(0)
+    other = Lesion(100, 100, 30, kind="abscess", shape="round")
+    said = [single_out(lesion, [other], rng, weights={"kind": 0})[0] for _ in range(20)]
+    assert set(said) == {Fact("shape", "oval")}
+    with pytest.raises(InputError, match="cannot be told from"):
+        single_out(lesion, [replace(other, shape="oval")], rng, weights={"kind": 0})
+
+
 @given(lesions=PICTURES, seed=SEEDS)
 def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
     twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)

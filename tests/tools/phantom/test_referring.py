@@ -1,6 +1,7 @@
 """Referring phantoms: files, and sentences that hold for the voxels."""
 
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -125,6 +126,43 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_patients(
     assert again == [item for item in items if item["patient"] == "phantom_000"]
     for file in {item[kind] for item in again for kind in ("image", "label")}:
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_training_sentences_rest_on_the_chosen_attributes_alone(tmp_path: Path, items: list[dict]) -> None:
+    arguments = ["--lesions", "--out", str(tmp_path), "--cases", "4", "--validation", "1", "--test", "1"]
+    assert main([*arguments, "--seed", "3", "--attributes", "shape", "size"]) == 0
+    found = json.loads((tmp_path / "datalist.json").read_text())
+    for group in pictures(found["training"]):
+        assert len(group) > 1
+        for item in group:
+            labels = np.unique(shown(tmp_path, item)[1])
+            assert item["lesion"] in labels
+            assert not re.search(
+                r"segment [IV]|lobe\b|liver|dense|cyst|metasta|blurred|sharp|\brim\b|left|right|upper|\d",
+                " ".join(item["prompts"]),
+            )
+    for section in ("validation", "test"):  # as always
+        assert found[section] == [
+            item for item in items if item["patient"] in {other["patient"] for other in found[section]}
+        ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--lesions", "--attributes", "shape", "colour"],
+            "--attributes: found colour, expected some of seg",
+        ),
+        (["--attributes", "shape"], "--attributes: found without --lesions, expected with it"),
+    ],
+)
+def test_attributes_that_mean_nothing_here(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path / "set"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
 
 
 def test_longest_diameter_of_known_shapes() -> None:
