@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.callback import callback_handler
 from torch._dynamo.exc import TorchDynamoException
 
-from ..errors import InputError
+from ..errors import SwitchError
 
 if TYPE_CHECKING:
     from ..networks.base import TextFeatures, TextSegmenter
@@ -82,7 +82,7 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
                 return compiled(*arguments)
         except TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(
+            raise SwitchError(
                 f"compile: torch.compile failed ({reason}), expected a working C++ compiler or Triton; "
                 "switch it off."
             ) from error

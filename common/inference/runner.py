@@ -13,7 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..data.readers import read_image
 from ..data.volumes import Volume
-from ..errors import InputError
+from ..errors import InputError, SwitchError
 from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .asked import ask
@@ -125,6 +125,7 @@ class CaseRunner:
 
         Raises:
             InputError: inputs, prompts or a slice that cannot be used, before any work.
+            SwitchError: a switch that works for no case, at the first one.
             CasesFailedError: cases failed; the others are done.
         """
         check_outputs(self.outputs, self.file_format)
@@ -139,6 +140,8 @@ class CaseRunner:
                 for case, loading in load_ahead(cases, lambda case: self._load(case, run)):
                     try:
                         self._do(case, loading.result(), run, outcomes)
+                    except SwitchError:
+                        raise
                     except Exception as error:  # one bad case must not end a long run, whatever is wrong
                         outcomes.add(case, "failed", _sentence(case, error))
                     bar.set_postfix_str(outcomes.speed)

@@ -31,16 +31,14 @@ def training_sentences(attributes: Collection[str]) -> Say:
     nothing is said of a lesion that they do not single out.
     """
     weights = {name: HARD_TO_SEE.get(name, 1.0) if name in attributes else 0.0 for name in ATTRIBUTES}
-    levels = (
-        TRAINING if all(weights.values()) else {"short": TRAINING["short"], "sentence": TRAINING["sentence"]}
-    )
+    levels = [level for level in TRAINING if level != "report" or all(weights.values())]
 
     def say(lesion: Lesion, others: list[Lesion], rng: Generator) -> list[str]:
         try:
             texts = [
                 describe(lesion, others, level=level, rng=rng, weights=weights)
-                for level, count in levels.items()
-                for _ in range(count)
+                for level in levels
+                for _ in range(TRAINING[level])
             ]
         except InputError:  # these attributes do not tell it from the others
             return []

@@ -273,6 +273,28 @@ def test_a_run_that_is_cut_short_still_reports(run, network, make_nifti, random_
     assert not list((tmp_path / "out").glob(".partial-*"))
 
 
+def test_a_switch_that_works_for_no_case_ends_the_run(run, make_nifti, random_hu, tmp_path, monkeypatch):
+    """As where there is no C++ compiler: the second case would wait for the same failure."""
+    calls = []
+
+    def failing(call):
+        def run(*arguments):
+            calls.append(call)
+            raise torch._dynamo.exc.TorchDynamoException("no C++ compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", failing)
+    for name in ("a.nii.gz", "b.nii.gz"):
+        make_nifti(random_hu(4, 4, 2), np.eye(4), f"in/{name}")
+    with pytest.raises(InputError, match=r"^compile: torch.compile failed \(no C\+\+ compiler\), .* off"):
+        run(tmp_path / "in", inferer=VolumeInferer(compiled=True), report=tmp_path / "run.json")
+    assert len(calls) == 1
+    assert written(tmp_path / "out") == []
+    report = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert [report[key] for key in ("cases", "done", "skipped", "failed")] == [2, 0, 0, 0]
+
+
 def test_many_failures_are_not_all_repeated(run, make_nifti, tmp_path):
     for number in range(7):
         make_nifti(np.zeros((8, 8, 1)), name=f"in/{number}.nii").write_bytes(b"no image")
