@@ -16,7 +16,7 @@ from common.text.vocabulary import Vocabulary
 from .engine import INTERRUPTED, inference_config, run_in_bundle
 from .prompts import as_json
 
-EPILOG = """exit codes: 0 all cases done; 1 nothing done, for the reason printed; 2 unusable command line;
+EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
 3 some cases failed, for the reasons printed, and the others are done; 130 interrupted (Ctrl-C, SIGTERM);
 128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
 --skip-existing goes on after any of these. Research use, not for diagnosis."""

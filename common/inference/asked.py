@@ -70,6 +70,10 @@ def choose_prompts(
         raise InputError(
             f"prompts, prompts_file: found {found}, expected exactly one{because}; say what to segment there."
         )
+    if isinstance(prompts, str):
+        raise InputError(
+            f"prompts: found the text {prompts!r}, expected a list of texts; write [{prompts!r}]."
+        )
     if prompts_file is not None:
         chosen = read_prompts_file(prompts_file)
     else:

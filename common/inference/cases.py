@@ -56,15 +56,23 @@ def find_cases(
         raise InputError(
             "input: found an empty list, expected at least one file; name a NIfTI file or folder."
         )
+    if section is not None and not any(_is_list(path) for path in map(Path, several)):
+        raise InputError(
+            f"section: found {section!r} and no datalist as input, expected one; leave section out."
+        )
     output = Path(output_dir)
     cases: list[Case] = []
     for path in map(Path, several):
-        if path.name.lower().endswith(LIST_ENDINGS) and path.is_file():
+        if _is_list(path):
             cases += _cases_listed(path, output, pictures, section)
         else:
             cases += _cases_of(path, output, pictures)
     _check_distinct(cases)
     return cases
+
+
+def _is_list(path: Path) -> bool:
+    return path.name.lower().endswith(LIST_ENDINGS) and path.is_file()
 
 
 def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
@@ -87,27 +95,41 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
         raise InputError(
             f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
         )
-    return [Case(path, output / path.name.removesuffix(ending))]
+    stem = path.name.removesuffix(ending)
+    if not stem:
+        raise InputError(f"{path}: found no name before '{ending}', expected one; rename it.")
+    return [Case(path, output / stem)]
 
 
 def _cases_in(root: Path, output: Path, pictures: bool) -> list[Case]:
     """Image files, and folders of DICOM files, in a folder and its subfolders.
 
     Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
+    Links to folders are followed, but for one that leads back to where it is.
+
+    Raises:
+        InputError: one of the folders cannot be read.
     """
     cases = []
-    for where, folders, files in os.walk(root):
+    above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
+    for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
+        trail = above.pop(folder)
         folders[:] = sorted(
-            one for one in folders if not one.startswith(".") and not _same(folder / one, output)
+            one
+            for one in folders
+            if not one.startswith(".")
+            and not _same(folder / one, output)
+            and (folder / one).resolve() not in trail
         )
+        above |= {folder / one: trail | {(folder / one).resolve()} for one in folders}
         place = output / folder.relative_to(root)
         for name in sorted(files):
             ending = ending_of(Path(name), endings(pictures=pictures))
             if ending and not name.startswith("."):
                 cases.append(Case(folder / name, place / name.removesuffix(ending)))
         if holds_dicom(folder):
-            cases.append(Case(folder, output / folder.name if folder == root else place))
+            cases.append(Case(folder, output / folder.resolve().name if folder == root else place))
     return cases
 
 
@@ -134,6 +156,13 @@ def _as_listed(cases: list[Case], entry: Entry) -> list[Case]:
         replace(case, stem=case.stem.with_name(stem), prompts=prompts, slice_index=entry.slice_index)
         for case, stem in zip(cases, stems, strict=True)
     ]
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: cannot be read ({error.strerror}), expected folders of images; allow it, or name "
+        "the others one by one."
+    ) from error
 
 
 def _same(one: Path, other: Path) -> bool:

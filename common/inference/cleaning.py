@@ -47,6 +47,8 @@ def keep_largest_components(labels: np.ndarray) -> np.ndarray:
         mask = labels[place] == number
         parts, count = label(mask, structure=TOUCHING)
         if count > 1:
-            largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+            # slice by slice: bincount takes 8 bytes a voxel of what it counts
+            sizes = sum(np.bincount(part.ravel(), minlength=count + 1) for part in parts)
+            largest = 1 + int(np.argmax(np.asarray(sizes)[1:]))
             kept[place][mask & (parts != largest)] = 0
     return kept

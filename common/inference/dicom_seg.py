@@ -15,6 +15,7 @@ from .. import __version__
 from ..data.dicom_volume import DicomVolume
 from ..files import atomic_path
 from ..text.vocabulary import Vocabulary
+from .dicom_text import CHARACTER_SET, dicom_name
 from .preview import colours
 from .segmentation import PromptResult
 from .segmentation import Segmentation as Result
@@ -22,7 +23,6 @@ from .snomed import property_of
 
 MAKER = "text-guided-segmentation-bundles"
 SERIES_NUMBER = 901  # out of the way of a scanner's numbers
-LABEL_CHARACTERS = 64  # of a SegmentLabel (VR LO)
 
 
 def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: Result) -> None:
@@ -60,6 +60,7 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         device_serial_number="0",
         series_description="Segmentation from text, research use",
     )
+    segmentation.SpecificCharacterSet = CHARACTER_SET
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
 
@@ -70,7 +71,7 @@ def _describe(
     kind, side = property_of(result.prompt, vocabulary)
     description = SegmentDescription(
         segment_number=number,
-        segment_label=result.prompt.name[:LABEL_CHARACTERS],
+        segment_label=dicom_name(result.prompt.name),
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,

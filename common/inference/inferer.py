@@ -149,8 +149,8 @@ class VolumeInferer(Inferer):
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
             text: what `encode` returned for the prompts' texts, to encode them once for many volumes.
-            slice_index: segment this slice alone, 0 the most inferior one; the others stay empty. It comes
-                out as it does among all slices.
+            slice_index: segment this slice alone, 0 the most inferior one; the others stay empty. The network
+                sees it as among all slices; presence is judged, and cleaning done, on it alone.
             probabilities: (prompts, D, H, W) uint8 zeros, such as a memory-mapped file, to be filled with
                 the probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
             progress: show a bar over the slices on stderr.
@@ -257,9 +257,11 @@ class VolumeInferer(Inferer):
                 self._segment(job, chosen, rows, tally)
             except torch.OutOfMemoryError as error:
                 self._halve(error)
+            else:
+                start += len(chosen)
+                yield len(chosen)
                 continue
-            start += len(chosen)
-            yield len(chosen)
+            torch.cuda.empty_cache()  # not before: the error holds what the batch had
 
     def _halve(self, error: torch.OutOfMemoryError) -> None:
         if self.slice_batch == self.prompt_batch == 1:
@@ -271,7 +273,6 @@ class VolumeInferer(Inferer):
             self.slice_batch //= 2
         else:
             self.prompt_batch //= 2
-        torch.cuda.empty_cache()
         logger.warning(
             "Out of memory: going on with slice_batch %d, prompt_batch %d.",
             self.slice_batch,

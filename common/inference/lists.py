@@ -27,7 +27,15 @@ from ..text.prompts import Prompt, number_prompts
 
 ENDINGS = (".csv", ".json")
 FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
-READ_PAST = ("label", "patient", "targets", "absent")  # of datalists: nothing that inference needs
+READ_PAST = (
+    "label",
+    "patient",
+    "targets",
+    "absent",
+    "attributes",
+)  # of datalists: nothing that inference needs
+
+MOST_DIGITS = 9  # of a number in a cell
 
 
 @dataclass
@@ -76,6 +84,11 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of inputs ({error}); correct it.") from error
     place, of_datalist = str(path), isinstance(content, dict)
+    if section is not None and not of_datalist:
+        raise InputError(
+            f"{path}: found a list without sections, expected a datalist for the section {section!r}; leave "
+            "section out."
+        )
     if of_datalist:
         section = _section(path, content, section)
         place, content = f"{path}, {section}", content[section]
@@ -144,7 +157,7 @@ def _check_fields(fields: dict[Any, Any], where: str) -> None:
 
 
 def _number(value: Any, where: str) -> int | None:
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) <= MOST_DIGITS:
         return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value

@@ -81,7 +81,7 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
             with _said_when_compiling():
                 return compiled(*arguments)
         except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SwitchError(
                 f"compile: torch.compile failed ({reason}), expected a working C++ compiler or Triton; "
                 "switch it off."

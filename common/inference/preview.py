@@ -87,7 +87,7 @@ def write_preview(
         low, high = window
         axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
         axes.imshow(palette[view.labels], aspect=aspect, interpolation="nearest")
-        axes.set_title(view.title, color="white")
+        axes.set_title(view.title, color="white", parse_math=False)  # "$" is a sign like others
         axes.axis("off")
         for x, side in zip((0.02, 0.98), view.sides, strict=True):
             axes.text(x, 0.5, side, color="yellow", ha="center", va="center", transform=axes.transAxes)
@@ -115,4 +115,8 @@ def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray
         for result, size in zip(results, sizes, strict=True)
     ]
     columns = min(len(patches), int(figure.get_figwidth() // COLUMN_INCHES))
-    figure.legend(handles=patches, loc="lower center", ncols=columns, labelcolor="white", frameon=False)
+    legend = figure.legend(
+        handles=patches, loc="lower center", ncols=columns, labelcolor="white", frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -21,7 +21,11 @@ PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
 
 
 def shared_request(
-    *, settings: dict[str, Any], weights: str, checkpoint: dict[str, str] | None
+    *,
+    settings: dict[str, Any],
+    weights: str,
+    checkpoint: dict[str, str] | None,
+    series: str | None = None,
 ) -> dict[str, Any]:
     """What decides the outputs of all cases of a run.
 
@@ -29,11 +33,13 @@ def shared_request(
         settings: of the inferer.
         weights: sha256 of the network's state dict.
         checkpoint: `describe_checkpoint` of the file that they came from, if known.
+        series: which was asked for of DICOM folders with several.
     """
     return {
         "settings": settings,
         "weights_sha256": weights,
         "checkpoint": checkpoint,
+        "series": series,
         "versions": versions(),
     }
 

@@ -15,11 +15,11 @@ from .. import __version__
 from ..data.dicom_volume import DicomVolume
 from ..data.itk_reader import RAS_FROM_LPS
 from ..files import atomic_path
+from .dicom_text import CHARACTER_SET, dicom_name
 from .preview import colours
 from .segmentation import Segmentation
 
 SERIES_NUMBER = 902
-LABEL_CHARACTERS = 64  # of an ROIName (VR LO)
 COPIED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate"),
     *("StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID"),
@@ -39,7 +39,7 @@ def write_rtstruct(path: str | os.PathLike[str], volume: DicomVolume, result: Se
         region = Dataset()
         region.ROINumber = number
         region.ReferencedFrameOfReferenceUID = structures.FrameOfReferenceUID
-        region.ROIName = one.prompt.name[:LABEL_CHARACTERS]
+        region.ROIName = dicom_name(one.prompt.name)
         region.ROIGenerationAlgorithm = "AUTOMATIC"
         structures.StructureSetROISequence.append(region)
         contours = Dataset()
@@ -84,6 +84,7 @@ def _structure_set(volume: DicomVolume) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     structures = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    structures.SpecificCharacterSet = CHARACTER_SET
     first = volume.headers[0]
     for keyword in COPIED:
         setattr(structures, keyword, first.get(keyword, ""))

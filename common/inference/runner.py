@@ -25,7 +25,7 @@ from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
-from .staging import check_writable, clear, scratch_array, staged
+from .staging import check_writable, clear, scratch_array, staged, writing_to
 from .texts import Texts
 from .writers import write_case
 
@@ -132,6 +132,12 @@ class CaseRunner:
         found = find_cases(self.inputs, self.output_dir, pictures=self.pictures, section=self.section)
         cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
         check_writable(self.output_dir)
+        if self.report is not None:
+            check_writable(Path(self.report).parent)
+            if Path(self.report).is_dir():
+                raise InputError(
+                    f"report: {self.report} is a folder, expected a file; add a name such as run.json."
+                )
         run = self._prepare(cases)
         outcomes = RunReport(len(cases))
         try:
@@ -147,10 +153,23 @@ class CaseRunner:
                     bar.set_postfix_str(outcomes.speed)
                     bar.update()
         finally:
-            if self.report is not None:
-                outcomes.write(self.report)
+            unwritten = self._write_report(outcomes)
         outcomes.raise_if_failed()
+        if unwritten is not None:
+            raise unwritten
         return outcomes
+
+    def _write_report(self, outcomes: RunReport) -> InputError | None:
+        """Write the report of the run. What keeps it from that is logged and returned: more may be wrong."""
+        if self.report is None:
+            return None
+        try:
+            with writing_to(Path(self.report).parent):
+                outcomes.write(self.report)
+        except InputError as error:
+            logger.error("report: %s", error)
+            return error
+        return None
 
     def _prepare(self, cases: list[Case]) -> _Run:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
@@ -163,7 +182,9 @@ class CaseRunner:
                 raise
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
         settings = {**self.inferer.settings, **outputs}
-        request = shared_request(settings=settings, weights=weights, checkpoint=checkpoint)
+        request = shared_request(
+            settings=settings, weights=weights, checkpoint=checkpoint, series=self.series
+        )
         read = lru_cache(maxsize=1)(partial(read_image, series=self.series))
         return _Run(texts, request, read, lru_cache(maxsize=1)(source_sha256))
 
@@ -186,7 +207,8 @@ class CaseRunner:
         with staged(case) as folder:
             wanted = any(kind in FROM_PROBABILITIES for kind in self.outputs)
             shape = (len(case.prompts), *volume.slices.shape)
-            probabilities = scratch_array(folder, shape) if wanted else None
+            with writing_to(case.stem.parent):
+                probabilities = scratch_array(folder, shape) if wanted else None
             segmentation = inferer(
                 volume,
                 self.network,
@@ -196,7 +218,7 @@ class CaseRunner:
                 probabilities=probabilities,
                 progress=self.progress,
             )
-            segmentation.seconds.update(run.texts.seconds, **loaded.seconds)
+            segmentation.seconds.update(run.texts.take_seconds(), **loaded.seconds)
             request = request_of(case, run.request)
             report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=request)
             finished = Finished(
@@ -208,7 +230,8 @@ class CaseRunner:
                 window=volume.value_range or inferer.framing.window,
                 file_format=self.file_format,
             )
-            write_case(finished, report, kinds=self.outputs, folder=folder)
+            with writing_to(case.stem.parent):
+                write_case(finished, report, kinds=self.outputs, folder=folder)
         outcomes.slices += len(volume.slices) if case.slice_index is None else 1
         outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))

@@ -49,18 +49,27 @@ def staged(case: Case) -> Iterator[Path]:
     """Yield a hidden folder beside the case's outputs, which is removed at the end.
 
     Raises:
-        InputError: the output folder cannot be written to, or the disk is full.
+        InputError: the output folder cannot be written to.
     """
-    try:
+    with writing_to(case.stem.parent):
         case.stem.parent.mkdir(parents=True, exist_ok=True)
         clear(case)
-        with (
-            tempfile.TemporaryDirectory(prefix=_prefix(case), dir=case.stem.parent) as name,
-            _locked(Path(name)),
-        ):
-            yield Path(name)
+        hidden = tempfile.TemporaryDirectory(prefix=_prefix(case), dir=case.stem.parent)
+    with hidden as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say of an OSError that `folder` cannot be written to; only for work that writes there.
+
+    Raises:
+        InputError: no permission, or the disk is full.
+    """
+    try:
+        yield
     except OSError as error:
-        raise _cannot_write(case.stem.parent, error.strerror or str(error)) from error
+        raise _cannot_write(folder, error.strerror or str(error)) from error
 
 
 def clear(case: Case) -> None:
@@ -111,6 +120,9 @@ def scratch_array(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     path, size = folder / "scratch.bin", int(np.prod(shape))
     with path.open("wb") as file:
-        for start in range(0, size, CHUNK):
-            file.write(bytes(min(CHUNK, size - start)))
+        if hasattr(os, "posix_fallocate"):  # at once, where the system can
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            for start in range(0, size, CHUNK):
+                file.write(bytes(min(CHUNK, size - start)))
     return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)

@@ -44,7 +44,9 @@ class Tally:
 
     def remove(self, numbers: Sequence[int]) -> list[int]:
         """Empty the masks of label numbers; returns the slices where others had claimed their voxels too."""
-        absent = np.isin(self.labels, numbers)
+        removed = np.zeros(256, bool)
+        removed[list(numbers)] = True
+        absent = removed[self.labels]
         overlapping = self.claimed.sum(axis=0) > np.count_nonzero(self.labels, axis=(1, 2))
         contested = np.flatnonzero(absent.any(axis=(1, 2)) & overlapping)
         self.labels[absent] = 0

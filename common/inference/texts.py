@@ -26,10 +26,10 @@ class Texts:
         self._features: TextFeatures | None = None
         self._clock = Clock()
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """What the last encoding took, under "text"."""
-        return self._clock.seconds
+    def take_seconds(self) -> dict[str, float]:
+        """What encoding took since it was last asked for, under "text": of a case that waited for it."""
+        seconds, self._clock = self._clock.seconds, Clock()
+        return seconds
 
     def of(self, case: Case) -> "TextFeatures":
         """The encoded texts of a case's prompts."""
@@ -57,7 +57,6 @@ class Texts:
         return list(texts)
 
     def _remember(self, texts: list[str]) -> None:
-        self._clock = Clock()
         with self._clock("text"):
             self._features = self._encode(texts)
         self._rows = {text: row for row, text in enumerate(texts)}

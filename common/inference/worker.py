@@ -67,9 +67,9 @@ def run_config(config: str, overrides: dict[str, Any]) -> None:
 
 
 def input_error_of(error: BaseException | None) -> InputError | None:
-    """The InputError behind an error: MONAI wraps what a component's constructor raises."""
+    """The InputError behind an error: MONAI raises its own from what a component's constructor raises."""
     while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return error
 
 

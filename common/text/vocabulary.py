@@ -44,8 +44,8 @@ _SIDED_WORDS: dict[str, Side] = {
 # "segment IVa", "segments 5 and 6", "S8", but not "segment a lesion".
 _NUMBERED_SEGMENT = re.compile(
     r"(?<![a-z])seg(ment(um|s)?)?[\W_]*"
-    r"((viii|vii|vi|iv|v|iii|ii|i|[1-8])[ab]?|one|two|three|four|five|six|seven|eight)\b"
-    r"|\bs[1-8][ab]?\b",
+    r"((viii|vii|vi|iv|v|iii|ii|i|[1-8])[ab]?|one|two|three|four|five|six|seven|eight)(?![a-z0-9])"
+    r"|(?<![a-z0-9])s[1-8][ab]?(?![a-z0-9])",
     re.IGNORECASE,
 )
 

@@ -79,6 +79,12 @@ def test_prompts_of_the_run_are_needed_only_where_a_case_has_none(run, images, t
     assert [row["prompt"] for row in report["prompts"]] == [SHARED]
 
 
+def test_one_text_is_no_list_of_texts(run, images, tmp_path):
+    """Its letters would be the prompts."""
+    with pytest.raises(InputError, match=r"^prompts: found the text 'liver', expected a list of texts"):
+        run(tmp_path / "a.nii.gz", prompts="liver")
+
+
 def test_texts_are_encoded_ahead_and_each_once(run, images, network, tmp_path, monkeypatch):
     monkeypatch.setattr(texts, "TEXTS_AT_ONCE", 2)
     calls, encode = [], network.encode_text

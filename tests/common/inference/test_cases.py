@@ -1,12 +1,15 @@
 """Which cases an input means, and where their outputs go."""
 
 import json
+import os
 
+import numpy as np
 import pytest
 
 from common.errors import InputError
 from common.inference.cases import find_cases
 from common.text.prompts import Prompt
+from tools.phantom.__main__ import main as phantoms
 
 
 def places(inputs, tmp_path):
@@ -73,6 +76,64 @@ def test_prompts_slices_and_names_of_their_own(files):
     first, second = find_cases(files / "list.json", files / "out")
     assert first.prompts == (Prompt("x", "x", 1), Prompt("y", "Y", 9))
     assert (second.prompts, second.slice_index) == ((Prompt("z", "z", 1),), 0)
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(files):
+    (files / "in/linked").symlink_to(files / "in/sub")
+    (files / "in/sub/back").symlink_to(files / "in")
+    assert places(files / "in", files) == {
+        "in/a.nii.gz": "a", "in/linked/b.nrrd": "linked/b", "in/sub/b.nrrd": "sub/b",
+    }  # fmt: skip
+
+
+def test_a_folder_is_named_by_itself_however_it_is_reached(files, make_dicom, monkeypatch):
+    make_dicom(files / "scan/sub/deep", np.zeros((2, 4, 4), int))
+    monkeypatch.chdir(files / "scan/sub/deep")
+    assert [case.stem for case in find_cases(".", files / "out")] == [files / "out/deep"]
+    make_dicom(files / "scan/sub", np.zeros((2, 4, 4), int))
+    stems = {case.stem for case in find_cases("..", files / "out")}
+    assert stems == {files / "out/sub", files / "out/deep"}
+
+
+def test_what_phantoms_with_lesions_write_is_a_list(tmp_path):
+    """Its items have the lesions' attributes."""
+    arguments = ["--lesions", "--out", str(tmp_path), "--cases", "1", "--seed", "3"]
+    assert phantoms([*arguments, "--validation", "0", "--test", "0"]) == 0
+    items = json.loads((tmp_path / "datalist.json").read_text())["training"]
+    cases = find_cases(tmp_path / "datalist.json", tmp_path / "out", section="training")
+    assert [case.prompts[0].text for case in cases] == [item["prompts"][0] for item in items]
+
+
+def test_a_section_without_a_datalist_is_refused(files):
+    with pytest.raises(InputError, match="section: found 'test' and no datalist as input, expected one"):
+        find_cases(files / "c.mha", files / "out", section="test")
+    (files / "list.csv").write_text("image\nc.mha\n")
+    with pytest.raises(InputError, match=r"list\.csv: found a list without sections, expected a datalist"):
+        find_cases(files / "list.csv", files / "out", section="test")
+
+
+def test_a_file_needs_a_name(files):
+    (files / ".nii.gz").touch()
+    with pytest.raises(
+        InputError, match=r"\.nii\.gz: found no name before '\.nii\.gz', expected one; rename"
+    ):
+        find_cases(files / ".nii.gz", files / "out")
+
+
+def test_a_folder_that_cannot_be_read_is_named(files, monkeypatch):
+    """As `os.walk` says it; root may read everything."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(
+        InputError, match=r"in/sub: cannot be read \(Permission denied\), expected folders of"
+    ):
+        find_cases(files / "in", files / "out")
 
 
 def test_a_section_of_a_datalist_is_a_list(files):
@@ -144,6 +205,11 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
             "list.json",
             '[{"image": "c.mha", "slice": 1.5}]',
             "item 1, slice: found 1.5, expected a whole numb",
+        ),
+        (
+            "list.csv",
+            "image,slice\nc.mha," + "9" * 5000,
+            r"item 1, slice: found '9+\.\.\.9+', expected a whole number",
         ),
         ("list.json", '[{"image": "c.mha", "slice": true}]', "item 1, slice: found True, expected a whole"),
         ("list.json", '[{"image": "c.mha", "prompts": []}]', r"item 1: found \[\] as prompts, expected one"),

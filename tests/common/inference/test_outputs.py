@@ -260,6 +260,27 @@ def test_rtstruct_is_a_structure_set_of_the_same_study(run, scan, random_hu):
     assert kinds <= {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 
 
+@pytest.mark.parametrize(
+    ("characters", "patient"),
+    [
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 192", "山田^太郎"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+    ],
+)
+def test_names_in_any_script_survive_a_read_back(characters, patient, run, make_dicom, random_hu, tmp_path):
+    """A backslash would begin a second value."""
+    folder, slices = tmp_path / "scan", 2 * (random_hu(3, 8, 8) // 2)
+    make_dicom(folder, slices, SpecificCharacterSet=characters, PatientName=patient)
+    prompts = [Prompt("9 at 99.5", "肝臓 T1\\T2", 1)]
+    out = run(folder, outputs=["rtstruct", "dicom_seg"], prompts=prompts)
+    structures = pydicom.dcmread(out / "scan_seg_rtstruct.dcm")
+    segmentation = pydicom.dcmread(out / "scan_seg.dcm")
+    assert structures.StructureSetROISequence[0].ROIName == "肝臓 T1/T2"
+    assert segmentation.SegmentSequence[0].SegmentLabel == "肝臓 T1/T2"
+    assert str(structures.PatientName) == str(segmentation.PatientName) == patient
+
+
 def test_all_kinds_at_once_and_none_left_behind(run, scan, random_hu):
     folder = scan("axial", 2 * (random_hu(3, 8, 8) // 2))
     kinds = ["labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct"]

@@ -90,6 +90,15 @@ def test_prompts_have_their_own_colours_or_different_ones():
     assert palette[0, 3] == 0.0
 
 
+def test_a_dollar_sign_is_no_formula(make_volume, tmp_path):
+    """matplotlib would typeset what stands between two, and refuse this."""
+    volume = make_volume(np.zeros((1, 8, 8)))
+    labels = np.zeros((1, 8, 8), np.uint8)
+    found = segmentation(labels, (1, 1, 1), names=(r"$\frac$", "a$b$c"))
+    write_preview(tmp_path / "a.png", volume, found, window=(-160, 240))
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_without_foreground_the_middle_planes_are_shown(make_volume, tmp_path):
     slices = np.zeros((5, 7, 9))
     slices[2], slices[:, 3], slices[:, :, 4] = 1, 2, 3

@@ -17,6 +17,7 @@ import torch
 import common
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
+from common.inference.worker import input_error_of
 from common.text.prompts import Prompt
 
 TEXTS = ["9 at 99.5", "3 at 19.5"]  # logits are equal at 139.5 HU
@@ -221,6 +222,16 @@ def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu
     assert all(after[path] > before[path] for path in before)
 
 
+def test_another_series_of_the_same_folder_is_done_again(run, make_dicom, random_hu, tmp_path):
+    for number in (1, 2):
+        make_dicom(tmp_path / "two", 2 * random_hu(3, 8, 8, seed=number), SeriesNumber=number)
+    for number in (1, 2):
+        (report,) = run(tmp_path / "two", series=str(number), skip_existing=True)
+        assert report["series"] == str(number)
+        mask = np.asarray(nib.load(tmp_path / "out/two_seg.nii.gz").dataobj)
+        assert (mask > 0).sum() == (2 * random_hu(3, 8, 8, seed=number) > 19.5).sum()
+
+
 @pytest.mark.parametrize(("header", "data"), [("a.mhd", "a.raw"), ("a.nhdr", "a.raw")])
 def test_a_header_whose_voxels_are_others_is_done_again(header, data, run, random_hu, tmp_path):
     """The voxels of these formats are in a file beside the one that is named."""
@@ -273,6 +284,11 @@ def test_a_run_that_is_cut_short_still_reports(run, network, make_nifti, random_
     assert not list((tmp_path / "out").glob(".partial-*"))
 
 
+def test_the_time_of_texts_that_are_encoded_once_counts_once(run, make_nifti, random_hu):
+    reports = run([make_nifti(random_hu(8, 8, 1), name=f"{n}.nii") for n in range(3)])
+    assert ["text" in report["seconds"] for report in reports] == [True, False, False]
+
+
 def test_a_switch_that_works_for_no_case_ends_the_run(run, make_nifti, random_hu, tmp_path, monkeypatch):
     """As where there is no C++ compiler: the second case would wait for the same failure."""
     calls = []
@@ -293,6 +309,19 @@ def test_a_switch_that_works_for_no_case_ends_the_run(run, make_nifti, random_hu
     assert written(tmp_path / "out") == []
     report = json.loads((tmp_path / "run.json").read_text("utf-8"))
     assert [report[key] for key in ("cases", "done", "skipped", "failed")] == [2, 0, 0, 0]
+
+
+def test_a_bug_while_an_input_error_is_handled_is_no_input_error():
+    """It gets a traceback; what MONAI raises from an InputError is that error."""
+    with pytest.raises(KeyError) as bug:
+        try:
+            raise InputError("the prompt")
+        except InputError:
+            raise KeyError("a bug")  # noqa: B904
+    assert input_error_of(bug.value) is None
+    wrapped = RuntimeError("component instantiate error")
+    wrapped.__cause__ = InputError("the prompt")
+    assert str(input_error_of(wrapped)) == "the prompt"
 
 
 def test_many_failures_are_not_all_repeated(run, make_nifti, tmp_path):
@@ -360,6 +389,38 @@ def test_an_output_folder_that_cannot_be_is_named_before_any_work(
         with pytest.raises(InputError, match=r"^.*/out: cannot write there \(not a folder\), expected a"):
             run(source, output_dir=output)
     assert network.images_encoded == 0
+
+
+def test_a_report_that_cannot_be_is_named_before_any_work(run, network, make_nifti, random_hu, tmp_path):
+    source, blocked = make_nifti(random_hu(8, 8, 1)), tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match=r"file: cannot write there \(not a folder\)"):
+        run(source, report=blocked / "run.json")
+    with pytest.raises(InputError, match=r"^report: .* is a folder, expected a file; add a name"):
+        run(source, report=tmp_path)
+    assert network.images_encoded == 0
+
+
+def test_a_report_that_fails_at_the_end_hides_nothing(run, network, make_nifti, random_hu, tmp_path, caplog):
+    """The folder of the report becomes a file while the cases are done."""
+    sources = [make_nifti(random_hu(8, 8, 1), name=f"{n}.nii") for n in range(2)]
+    encode, place = network.encode_image, tmp_path / "reports"
+
+    def blocking(image):
+        place.write_text("")
+        if network.images_encoded:
+            raise OSError("no such library")
+        return encode(image)
+
+    network.encode_image = blocking
+    with pytest.raises(CasesFailedError, match=r"1 of 2 cases failed: .*1\.nii.*no such library"):
+        run(sources, report=place / "run.json")
+    assert re.search(r"report: .*reports: cannot write there", caplog.text)
+    assert (tmp_path / "out/0_seg.json").is_file()
+    network.encode_image = encode
+    place.unlink()
+    place.mkdir()
+    run(sources, report=place / "run.json")
 
 
 def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path):
