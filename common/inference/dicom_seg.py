@@ -59,8 +59,8 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         software_versions=f"{__version__}, highdicom {highdicom.__version__}",
         device_serial_number="0",
         series_description="Segmentation from text, research use",
+        specific_character_set=CHARACTER_SET,  # highdicom refuses some that scanners write
     )
-    segmentation.SpecificCharacterSet = CHARACTER_SET
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
 

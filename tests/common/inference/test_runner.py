@@ -313,12 +313,9 @@ def test_a_switch_that_works_for_no_case_ends_the_run(run, make_nifti, random_hu
 
 def test_a_bug_while_an_input_error_is_handled_is_no_input_error():
     """It gets a traceback; what MONAI raises from an InputError is that error."""
-    with pytest.raises(KeyError) as bug:
-        try:
-            raise InputError("the prompt")
-        except InputError:
-            raise KeyError("a bug")  # noqa: B904
-    assert input_error_of(bug.value) is None
+    bug = KeyError("a bug")
+    bug.__context__ = InputError("the prompt")
+    assert input_error_of(bug) is None
     wrapped = RuntimeError("component instantiate error")
     wrapped.__cause__ = InputError("the prompt")
     assert str(input_error_of(wrapped)) == "the prompt"
