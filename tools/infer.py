@@ -139,10 +139,13 @@ def _check_known(config: Path, overrides: dict[str, Any]) -> None:
             f"{config}: cannot be read as a config ({error}); fetch the bundle again."
         ) from error
     for name in overrides:
-        key = name.partition("#")[0]
+        key, _, part = name.partition("#")
         if key not in known:
+            option = {"compiled": "compile", "file_format": "format", "progress": "quiet"}.get(
+                part, part or key
+            )
             raise InputError(
-                f"--{key.replace('_', '-')}: {config} has no key {key!r}, expected it for this option; "
+                f"--{option.replace('_', '-')}: {config} has no key {key!r}, expected it for this option; "
                 "leave the option out."
             )
 

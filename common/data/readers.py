@@ -1,6 +1,7 @@
 """One door to images in any format."""
 
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -77,7 +78,10 @@ def _read_zip(path: Path, series: str | None) -> Volume:
     with tempfile.TemporaryDirectory(prefix="dicom-") as name:
         try:
             with zipfile.ZipFile(path) as archive:
+                _check_space(path, archive, name)
                 archive.extractall(name)
+        except InputError:
+            raise
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: cannot be unpacked ({error}); copy it again or unpack it.") from error
         folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_dicom(folder)]
@@ -90,3 +94,14 @@ def _read_zip(path: Path, series: str | None) -> Volume:
             return read_dicom(folders[0], series=series)
         except InputError as error:
             raise InputError(str(error).replace(name, str(path))) from error  # the folder will be gone
+
+
+def _check_space(path: Path, archive: zipfile.ZipFile, folder: str) -> None:
+    """Refuse an archive that would fill the disk: a small one can hold any number of zeros."""
+    needed = sum(file.file_size for file in archive.infolist())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{path}: found {needed / 1e9:.1f} GB in it, expected at most the {free / 1e9:.1f} GB free in "
+            f"{tempfile.gettempdir()}; free space there or set TMPDIR to another disk."
+        )

@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from common.data.datalist import SECTIONS
+from common.inference import lists, outputs
 from tools import infer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -251,6 +253,11 @@ def test_an_option_that_the_bundle_does_not_know_is_refused(bundle, capsys):
         f"error: --text-bank: {config} has no key 'text_bank', expected it for this option; leave the option "
         "out.\n"
     )
+    config.write_text(
+        json.dumps({name: None for name in json.loads(config.read_text()) if name != "inferer"})
+    )
+    assert infer.main([*arguments, "--compile"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: --compile: {config} has no key 'inferer', expected")
     config.write_text("{")
     assert infer.main(arguments) == 1
     said = capsys.readouterr().err
@@ -351,3 +358,12 @@ def test_channels_last_and_compile_reach_the_engine(bundle, cases, tmp_path, cap
     report = json.loads((tmp_path / "out/0_seg.json").read_text("utf-8"))
     settings = {name: report["settings"][name] for name in ("amp", "channels_last", "compiled")}
     assert settings == {"amp": True, "channels_last": True, "compiled": False}
+
+
+def test_the_command_line_knows_what_the_engine_knows() -> None:
+    """It repeats these, so that --help answers without the engine's imports."""
+    assert infer.FORMATS == outputs.FORMATS
+    assert infer.LISTS == lists.ENDINGS
+    assert infer.SECTIONS == SECTIONS
+    outputs.check_outputs(infer.OUTPUTS, "nii.gz")
+    assert tuple(outputs._WRITERS) == infer.OUTPUTS

@@ -1,6 +1,8 @@
 """DICOM series, against the standard's equation for positions, pydicom's pixels and SimpleITK's reader."""
 
+import shutil
 import zipfile
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -259,7 +261,7 @@ def test_slices_that_make_no_stack_are_named(index, tags, message, make_dicom, t
         read_dicom(tmp_path)
 
 
-def test_other_errors_say_what_to_do(make_dicom, tmp_path):
+def test_other_errors_say_what_to_do(make_dicom, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: found no DICOM slice with a position, expected a series"):
         read_dicom(tmp_path / "empty")
@@ -278,6 +280,15 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"broken\.zip: cannot be unpacked"):
         read_image(tmp_path / "broken.zip")
+    with zipfile.ZipFile(tmp_path / "full.zip", "w") as archive:
+        archive.writestr("a", bytes(1000))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 1, 999))
+    with pytest.raises(
+        InputError, match=r"full\.zip: found 0\.0 GB in it, expected at most the 0\.0 GB that"
+    ):
+        read_image(tmp_path / "full.zip")
+    monkeypatch.undo()
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for folder in "ab":
             for file in (tmp_path / "one").iterdir():
