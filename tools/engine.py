@@ -43,7 +43,9 @@ def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:
         file = Path(name) / "job.json"
         file.write_text(json.dumps(job), "utf-8")
         command = [sys.executable, "-m", module, str(file)]
-        return _wait(subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}))
+        environment = {**os.environ, "PYTHONPATH": path}
+        # The pipe ends with this process, however it ends: the bundle's engine then ends too.
+        return _wait(subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE))
 
 
 def _wait(engine: "subprocess.Popen[bytes]") -> int:

@@ -5,19 +5,20 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.text.prompts import check_prompt, read_prompts_file
+from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
 from .engine import INTERRUPTED, inference_config, run_in_bundle
 from .prompts import as_json
 
 EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
-3 some cases failed, for the reasons printed, and the others are done; 130 interrupted (Ctrl-C, SIGTERM);
+3 cases failed, for the reasons printed, and any others are done; 130 interrupted (Ctrl-C, SIGTERM);
 128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
 --skip-existing goes on after any of these. Research use, not for diagnosis."""
 
@@ -192,19 +193,38 @@ def choose_prompts(
     entries: list[dict[str, Any]] = []
     if file is not None:
         entries += [_entry(asdict(prompt)) for prompt in read_prompts_file(file)]
+    free = [str(entry["prompt"]) for entry in entries]
     vocabulary = Vocabulary.load()
     if group is not None:
         entries += [{"prompt": organ.name} for organ in vocabulary.group(group)]
     for text in texts:
         prompt = check_prompt(text, field="--prompt")
         entries.append({"prompt": prompt})
-        if vocabulary.find(prompt) is None:
-            near = vocabulary.suggest(prompt)
-            hint = f"; did you mean {near!r}?" if near else " and is used as it is."
-            print(f"note: {prompt!r} is not a name in the vocabulary{hint}", file=sys.stderr)
+        free.append(prompt)
     if needed and not entries:
         raise InputError("--prompt: found no prompt, expected at least one; say what to segment.")
+    if entries:
+        number_prompts([("prompts", entry) for entry in entries])  # refuses one that is there twice
+    for note in _notes(free, [str(entry["prompt"]) for entry in entries], vocabulary):
+        print(f"note: {note}", file=sys.stderr)
     return entries
+
+
+def _notes(free: list[str], asked: list[str], vocabulary: Vocabulary) -> Iterator[str]:
+    """On texts that were typed freely, and on two prompts for one organ."""
+    for text in free:
+        if vocabulary.find(text) is None:
+            near = " or ".join(map(repr, vocabulary.suggestions(text)))
+            hint = f"; did you mean {near}?" if near else "."
+            yield f"{text!r} is not a name in the vocabulary and is used as it is{hint}"
+    first: dict[str, str] = {}
+    for text in asked:
+        organ = vocabulary.find(text)
+        if organ is not None and first.setdefault(organ.name, text) != text:
+            yield (
+                f"{first[organ.name]!r} and {text!r} both mean the {organ.name}; a label map gives each "
+                "voxel to one of them."
+            )
 
 
 def _entry(prompt: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from ..errors import InputError
 
 SKEW_DEGREES = 0.1  # smaller angles between the slices' normal and the stack are rounding
 
+FORMS_MM = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +37,20 @@ def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
             "are, and masks keep the tilt in their affine, which some viewers ignore.",
             path,
             degrees,
+        )
+
+
+def warn_if_forms_differ(
+    path: str | os.PathLike[str], sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...]
+) -> None:
+    """Say when the two affines of a NIfTI header place a corner of the image more than 1 mm apart."""
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*np.subtract(shape[:3], 1), 1]
+    apart = float(np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max())
+    if apart > FORMS_MM:
+        _log.warning(
+            "%s: sform and qform are %.1f mm apart; the sform is used, other programs may take the qform.",
+            path,
+            apart,
         )
 
 

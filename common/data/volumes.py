@@ -16,7 +16,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
-from .affines import check_affine
+from .affines import check_affine, warn_if_forms_differ
 
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
 GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
@@ -299,6 +299,11 @@ def _world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
         )
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     check_affine(path, affine)
+    if int(header["sform_code"]) and int(header["qform_code"]):
+        try:
+            warn_if_forms_differ(path, affine, header.get_qform(), header.get_data_shape())
+        except ValueError:
+            _log.warning("%s: the qform is no rotation; the sform is used.", path)
     unit = header.get_xyzt_units()[0]
     return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
 

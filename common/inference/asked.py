@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..data.pictures import ENDINGS as PICTURE_ENDINGS
+from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
@@ -40,10 +42,16 @@ def ask(
         replace(
             case,
             prompts=case.prompts or chosen,
-            slice_index=slice_index if case.slice_index is None else case.slice_index,
+            slice_index=_slice_of(case, slice_index),
         )
         for case in cases
     ]
+
+
+def _slice_of(case: Case, of_run: int | None) -> int | None:
+    """Its own slice, or that of the run, which is meant for volumes."""
+    is_picture = ending_of(case.source, PICTURE_ENDINGS) is not None
+    return of_run if case.slice_index is None and not is_picture else case.slice_index
 
 
 def choose_prompts(
@@ -103,6 +111,20 @@ def check_label_numbers(prompts: Sequence[Prompt]) -> None:
                 "expected a different number for each; change one."
             )
         seen[prompt.label] = prompt
+
+
+def warn_if_not_hounsfield(volume: Volume, window: tuple[float, float] | None) -> None:
+    """Say when a volume that goes through a window in Hounsfield units has no value below 0.
+
+    Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have none.
+    """
+    if window is not None and volume.in_mm and volume.value_range is None and volume.slices.min() >= 0:
+        logger.warning(
+            "%s: found no value below %g, expected CT in Hounsfield units (air -1000, fat -100); masks of "
+            "anything else are not to be trusted.",
+            volume.grid.path,
+            volume.slices.min(),
+        )
 
 
 def check_slice(volume: Volume, index: int | None) -> None:

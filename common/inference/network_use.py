@@ -104,7 +104,7 @@ def _said_when_compiling() -> Iterator[None]:
 
     def end(_: Any) -> None:
         logger.info(
-            "compile: done after %.0f s; a batch of another size may ask for it once more.",
+            "compile: torch.compile worked for %.0f s; a batch of another size may ask for it once more.",
             time.perf_counter() - since,
         )
 

@@ -67,6 +67,7 @@ def case_report(
         source: the input file, and `sha256` its hash.
         request: what `request_of` gave.
     """
+    judged = request["settings"]["presence_threshold"] > 0
     return {
         "input": os.fspath(source),
         "input_sha256": sha256,
@@ -74,13 +75,13 @@ def case_report(
         "spacing_mm": list(volume.spacing_mm) if volume.in_mm else None,
         "axes": AXES if volume.in_mm else PICTURE_AXES,
         **request,
-        "prompts": [_prompt(result, in_mm=volume.in_mm) for result in segmentation.results],
+        "prompts": [_prompt(result, in_mm=volume.in_mm, judged=judged) for result in segmentation.results],
         "fingerprint": value_sha256([sha256, request]),
         "seconds": {part: round(seconds, 4) for part, seconds in segmentation.seconds.items()},
     }
 
 
-def _prompt(result: PromptResult, *, in_mm: bool) -> dict[str, Any]:
+def _prompt(result: PromptResult, *, in_mm: bool, judged: bool) -> dict[str, Any]:
     return {
         "prompt": result.prompt.text,
         "name": result.prompt.name,
@@ -89,7 +90,7 @@ def _prompt(result: PromptResult, *, in_mm: bool) -> dict[str, Any]:
         "ml": round(result.ml, 4) if in_mm else None,
         "slices": asdict(result.slices),
         "presence_score": round(result.presence_score, 6),
-        "present": result.present,
+        "present": result.present if judged else None,
         "overlap_voxels": result.overlap_voxels,
     }
 
@@ -122,7 +123,8 @@ def prompt_table(results: Sequence[dict[str, Any]]) -> str:
     """The report's prompts as lines of text for a terminal."""
     lines = []
     for row in results:
-        where = f"{row['slices']['count']} slices" if row["slices"]["count"] else "not found"
+        count = row["slices"]["count"]
+        where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
         size = f"{row['voxels']} pixels" if row["ml"] is None else f"{row['ml']:.1f} ml"
         lines.append(f"  {row['label']:3d} {row['name']}: {size}, {where}, ")
         lines[-1] += f"presence {row['presence_score']:.2f}"

@@ -45,7 +45,8 @@ def write_rtstruct(path: str | os.PathLike[str], volume: DicomVolume, result: Se
         contours = Dataset()
         contours.ROIDisplayColor = rgb[one.prompt.label].tolist()
         contours.ReferencedROINumber = number
-        contours.ContourSequence = list(_contours(volume, masks == one.prompt.label))
+        if drawn := list(_contours(volume, masks == one.prompt.label)):  # the standard wants one or more
+            contours.ContourSequence = drawn
         structures.ROIContourSequence.append(contours)
         observation = Dataset()
         observation.ObservationNumber = observation.ReferencedROINumber = number

@@ -3,7 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from ..data.volumes import Volume
 from ..errors import InputError, SwitchError
 from ..text.prompts import Prompt
 from .ahead import load_ahead
-from .asked import ask
+from .asked import ask, warn_if_not_hounsfield
 from .cases import Case, Inputs, find_cases
 from .cleaning import in_slice
 from .clock import Clock
@@ -25,9 +26,10 @@ from .inferer import VolumeInferer
 from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
+from .segmentation import PromptResult
 from .staging import check_writable, clear, scratch_array, staged, writing_to
 from .texts import Texts
-from .writers import write_case
+from .writers import outputs_of, write_case
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
@@ -154,6 +156,8 @@ class CaseRunner:
                     bar.update()
         finally:
             unwritten = self._write_report(outcomes)
+        counts = (outcomes.count(status) for status in ("done", "skipped", "failed"))
+        logger.info("%d cases: %d done, %d skipped, %d failed.", len(cases), *counts)
         outcomes.raise_if_failed()
         if unwritten is not None:
             raise unwritten
@@ -190,7 +194,7 @@ class CaseRunner:
 
     def _load(self, case: Case, run: _Run) -> _Loaded:
         clock = Clock()
-        with clock("read"):
+        with clock("read"), _reading(case):
             sha256 = run.sha256(case.source)
             if self.skip_existing and _is_done(case, value_sha256([sha256, request_of(case, run.request)])):
                 return _Loaded(None, sha256, clock.seconds)
@@ -204,6 +208,7 @@ class CaseRunner:
             return
         volume, inferer = loaded.volume, self.inferer
         check_possible(self.outputs, volume)
+        warn_if_not_hounsfield(volume, inferer.framing.window)
         with staged(case) as folder:
             wanted = any(kind in FROM_PROBABILITIES for kind in self.outputs)
             shape = (len(case.prompts), *volume.slices.shape)
@@ -218,6 +223,7 @@ class CaseRunner:
                 probabilities=probabilities,
                 progress=self.progress,
             )
+            _warn_of_overlaps(case, segmentation.results)
             segmentation.seconds.update(run.texts.take_seconds(), **loaded.seconds)
             request = request_of(case, run.request)
             report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=request)
@@ -237,12 +243,38 @@ class CaseRunner:
         logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
 
 
+@contextmanager
+def _reading(case: Case) -> Iterator[None]:
+    """Say of an OSError that the input cannot be read: a broken link, no permission, a share that is gone."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{case.source}: cannot be read ({error.strerror or error}), expected an image; check its path "
+            "and permissions."
+        ) from error
+
+
+def _warn_of_overlaps(case: Case, results: Sequence[PromptResult]) -> None:
+    """Two prompts that mean one organ leave one of them next to nothing in a label map."""
+    for result in results:
+        if result.overlap_voxels > result.voxels:
+            logger.warning(
+                "%s: other prompts got %d of the %d voxels of '%s', since a label map gives each to the most "
+                "probable one; ask for it alone, or for masks (outputs).",
+                case.source,
+                result.overlap_voxels,
+                result.overlap_voxels + result.voxels,
+                result.prompt.name,
+            )
+
+
 def _is_done(case: Case, fingerprint: str) -> bool:
-    """A report, which is written last, with this fingerprint, and all outputs that it names."""
+    """A report, which is written last, with this fingerprint, and all outputs that it names in full."""
     try:
         report = json.loads(case.output(".json").read_text("utf-8"))
-        outputs = [case.stem.parent / name for names in report["outputs"].values() for name in names]
-        return report["fingerprint"] == fingerprint and all(path.is_file() for path in outputs)
+        sizes = {name: (case.stem.parent / name).stat().st_size for name in outputs_of(report)}
+        return report["fingerprint"] == fingerprint and report["output_bytes"] == sizes
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False  # no report, or none of ours: the case is done again
 

@@ -5,13 +5,16 @@ The process is the bundle's: its folder is on the path, and this file is its own
 """
 
 import json
+import os
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from monai.bundle import ConfigWorkflow
 
 from ..errors import InputError
@@ -59,11 +62,32 @@ def _sentence(
 
 
 def run_config(config: str, overrides: dict[str, Any]) -> None:
-    """Initialise, run and finalise a bundle's inference config with some ids replaced."""
+    """Initialise, run and finalise a bundle's inference config with some ids replaced.
+
+    Raises:
+        InputError: a device that this machine lacks, or what the bundle's components raise.
+    """
+    check_device(overrides.get("device"))
     workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
+
+
+def check_device(name: str | None) -> None:
+    """Refuse a device that torch cannot use here; None = the config's own choice.
+
+    Raises:
+        InputError: names it and torch's reason.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device: found {name!r}, which cannot be used here ({reason}), expected cpu or a device of this "
+            "machine; choose another or leave it out."
+        ) from error
 
 
 def input_error_of(error: BaseException | None) -> InputError | None:
@@ -73,5 +97,17 @@ def input_error_of(error: BaseException | None) -> InputError | None:
     return error
 
 
+def end_with_launcher() -> None:
+    """End this process, as SIGTERM does, when the one that started it is gone (its end of stdin closes)."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_launcher()
     sys.exit(main(sys.argv[1:]))

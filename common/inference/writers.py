@@ -1,6 +1,7 @@
 """What a case leaves behind: its files and the report that lists them."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from .clock import Clock
 from .outputs import Finished, write_outputs
 from .staging import publish
+
+logger = logging.getLogger(__name__)
 
 
 def write_case(
@@ -22,7 +25,7 @@ def write_case(
         folder: a hidden one beside the outputs, see `staging`.
 
     Returns:
-        The report with the files' names by kind and the seconds that writing took.
+        The report with the files' names by kind, their sizes and the seconds that writing took.
 
     Raises:
         OSError: no space or permission.
@@ -33,9 +36,35 @@ def write_case(
         with clock(f"write {kind}"):
             names[kind] = write_outputs(kind, finished, folder)
     seconds = {**report["seconds"], **{part: round(value, 4) for part, value in clock.seconds.items()}}
-    full = {**report, "outputs": names, "seconds": seconds}
-    summary = finished.case.output(".json").name
-    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8")
     files = [name for of_kind in names.values() for name in of_kind]
+    sizes = {name: (folder / name).stat().st_size for name in files}
+    full = {**report, "outputs": names, "output_bytes": sizes, "seconds": seconds}
+    summary = finished.case.output(".json").name
+    _say_what_stays(finished.case.output(".json"), files)
+    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8")
     publish(folder, [*files, summary], to=finished.case.stem.parent)
     return full
+
+
+def outputs_of(report: dict[str, Any]) -> list[str]:
+    """Names of the files that a report lists.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is none of ours.
+    """
+    return [name for of_kind in report["outputs"].values() for name in of_kind]
+
+
+def _say_what_stays(report: Path, files: Sequence[str]) -> None:
+    """Files of an earlier run with other outputs or prompts may be wanted: they are named, not removed."""
+    try:
+        earlier = outputs_of(json.loads(report.read_text("utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+    stays = [name for name in earlier if name not in files and (report.parent / name).is_file()]
+    if stays:
+        logger.warning(
+            "%s: files of an earlier run stay beside the new ones (%s); remove them if they are not wanted.",
+            report.parent,
+            ", ".join(stays),
+        )

@@ -61,6 +61,10 @@ def sides(text: str) -> frozenset[Side]:
     return frozenset(found)
 
 
+def _without_side(name: str) -> str:
+    return name.removeprefix("left ").removeprefix("right ")
+
+
 def mentions_side(text: str) -> bool:
     """Whether `text` means a place of one side, so that its image must not be flipped from left to right.
 
@@ -199,6 +203,11 @@ class Vocabulary:
     def suggest(self, text: str) -> str | None:
         """The canonical name nearest to `text` in spelling, never of the other side, or None."""
         return next(iter(self._nearest(text)), None)
+
+    def suggestions(self, text: str) -> list[str]:
+        """`suggest`, and the same organ of the other side where it is as near ("kidney" names none)."""
+        near = self._nearest(text)
+        return [name for name in near if _without_side(name) == _without_side(near[0])]
 
     def group(self, name: str) -> list[Organ]:
         """The organs of a group, in its order.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from common.data.datalist import SECTIONS
+from common.errors import InputError
 from common.inference import lists, outputs
 from tools import infer
 
@@ -301,16 +302,21 @@ def test_a_checkpoint_reaches_the_config_from_where_the_command_runs(tmp_path, m
 
 def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
     file = tmp_path / "prompts.json"
-    file.write_text('[{"prompt": "the liver", "name": "liver", "label": 7, "colour": [255, 0, 0]}, "spleen"]')
+    file.write_text('[{"prompt": "the liver", "name": "whole", "label": 7, "colour": [255, 0, 0]}, "heart"]')
     entries = infer.choose_prompts(["$x", "pancras", "Gallbladder"], file, "abdomen")
-    assert entries[0] == {"prompt": "the liver", "name": "liver", "label": 7, "colour": [255, 0, 0]}
-    assert entries[1] == {"prompt": "spleen", "name": "spleen", "label": 1}
+    assert entries[0] == {"prompt": "the liver", "name": "whole", "label": 7, "colour": [255, 0, 0]}
+    assert entries[1] == {"prompt": "heart", "name": "heart", "label": 1}
     assert [entry["prompt"] for entry in entries[-3:]] == ["$x", "pancras", "Gallbladder"]
     notes = capsys.readouterr().err.splitlines()
     assert notes == [
+        "note: 'the liver' is not a name in the vocabulary and is used as it is; did you mean 'liver'?",
         "note: '$x' is not a name in the vocabulary and is used as it is.",
-        "note: 'pancras' is not a name in the vocabulary; did you mean 'pancreas'?",
+        "note: 'pancras' is not a name in the vocabulary and is used as it is; did you mean 'pancreas'?",
+        "note: 'gallbladder' and 'Gallbladder' both mean the gallbladder; a label map gives each voxel to "
+        "one of them.",
     ]
+    with pytest.raises(InputError, match="prompts: found the name 'liver' again"):
+        infer.choose_prompts(["liver"], None, "abdomen")
 
 
 @pytest.mark.parametrize("option", ["--help", "--list-prompts"])
@@ -348,6 +354,37 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_half(bundle, cases, tmp_p
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
+    assert not list(out.iterdir())
+
+
+def runs(process: str) -> bool:
+    """Whether a process is there and is not one that only waits for its parent to hear of its end."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_the_engine_ends_when_the_command_is_killed(bundle, cases, tmp_path):
+    slow = NETWORK.replace(
+        "        return image\n", "        import time\n        time.sleep(600)\n        return image\n"
+    )
+    (bundle / "scripts/net.py").write_text(slow)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tools.infer", "--bundle", str(bundle), "--input", str(cases[0])]
+    command += ["--output", str(out), "--prompt", "0.5", "--quiet"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
+        while not list(out.glob(".partial-*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        engine = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        process.kill()
+    for _ in range(600):
+        if not runs(engine):
+            break
+        time.sleep(0.1)
+    assert not runs(engine)
     assert not list(out.iterdir())
 
 

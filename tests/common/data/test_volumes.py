@@ -391,3 +391,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, ct, monkeypatch):
         write_labels(path, np.zeros(volume.slices.shape, np.uint8), like=volume)
     assert path.read_bytes() == before
     assert sorted(item.name for item in tmp_path.iterdir()) == ["ct.nii.gz", "out.nii.gz"]
+
+
+def test_affines_that_disagree_are_said_and_the_sform_is_used(tmp_path, caplog):
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4))
+    image.set_sform(np.eye(4), 1)
+    for shift, said in ((0.5, False), (30.0, True)):
+        moved = np.eye(4)
+        moved[0, 3] = shift
+        image.set_qform(moved, 1)
+        nib.save(image, tmp_path / "a.nii")
+        caplog.clear()
+        volume = read_volume(tmp_path / "a.nii")
+        np.testing.assert_array_equal(volume.grid.affine, np.eye(4))
+        assert ("a.nii: sform and qform are 30.0 mm apart; the sform is used" in caplog.text) is said

@@ -177,14 +177,16 @@ def test_the_preview_shows_the_asked_slice(make_volume):
 def test_a_case_without_the_slice_is_reported_and_the_others_are_done(run, images, make_nifti, tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "p.png")
     make_nifti(images["a"][..., :2], name="short.nii.gz")
-    entries = ("a.nii.gz", "short.nii.gz", "p.png", {"image": "b.nii.gz", "slice": 4})
+    asks_itself = {"image": "p.png", "slice": 3}  # the slice of the run is meant for volumes
+    entries = ("a.nii.gz", "short.nii.gz", "p.png", asks_itself, {"image": "b.nii.gz", "slice": 4})
     with pytest.raises(CasesFailedError) as caught:
         run(listed(tmp_path, *entries), prompts=[SHARED], slice_index=3, pictures=True)
     assert str(caught.value) == (
-        f"2 of 4 cases failed: {tmp_path}/short.nii.gz: found slice 3 asked of 2 slices, expected 0 (the "
+        f"2 of 5 cases failed: {tmp_path}/short.nii.gz: found slice 3 asked of 2 slices, expected 0 (the "
         f"most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 asked of a picture, "
         "expected none; leave slice out."
     )
+    assert (tmp_path / "out/p_seg.png").is_file()
     for name, index in (("a_seg", 3), ("b-4_seg", 4)):
         mask = mask_of(tmp_path / f"out/{name}.nii.gz")
         np.testing.assert_array_equal(mask[..., index], images[name[0]][..., index] > 49.5)

@@ -304,9 +304,9 @@ def test_users_see_when_the_compiler_is_at_work(network, make_volume, random_hu,
             inferer(volume, network, prompts("5 at 49.5"))
     said = [record.message for record in caplog.records if record.message.startswith("compile: ")]
     begins = "compile: torch.compile is at work, which may take minutes; nothing else moves meanwhile."
-    ends = "compile: done after 0 s; a batch of another size may ask for it once more."
+    ends = "compile: torch.compile worked for 0 s; a batch of another size may ask for it once more."
     assert len(said) >= 4
-    assert [re.sub(r"after \d+ s", "after 0 s", text) for text in said] == [begins, ends] * (len(said) // 2)
+    assert [re.sub(r"for \d+ s", "for 0 s", text) for text in said] == [begins, ends] * (len(said) // 2)
     caplog.clear()
     inferer(volume, network, prompts("5 at 49.5"))
     assert "compile: " not in caplog.text

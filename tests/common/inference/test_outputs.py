@@ -182,7 +182,8 @@ def test_a_dicom_seg_without_any_foreground_can_be_read(run, scan):
     assert segmentation.number_of_segments == 3
     assert not segmentation.pixel_array.any()
     assert all(
-        not roi.ContourSequence for roi in pydicom.dcmread(out / "scan_seg_rtstruct.dcm").ROIContourSequence
+        not roi.get("ContourSequence", [])
+        for roi in pydicom.dcmread(out / "scan_seg_rtstruct.dcm").ROIContourSequence
     )
 
 
@@ -198,7 +199,7 @@ def test_rtstruct_contours_enclose_the_masks_pixels_and_no_others(kind, run, sca
     headers = {header.SOPInstanceUID: header for header in map(pydicom.dcmread, folder.iterdir())}
     for roi, belongs in zip(structures.ROIContourSequence, inside, strict=True):
         filled = {uid: np.zeros((8, 8), bool) for uid in headers}
-        for contour in roi.ContourSequence:
+        for contour in roi.get("ContourSequence", []):
             uid = contour.ContourImageSequence[0].ReferencedSOPInstanceUID
             filled[uid] ^= fill(headers[uid], np.reshape(contour.ContourData, (-1, 3)).astype(float))
         for uid, values in by_instance(folder).items():
@@ -244,6 +245,14 @@ def test_a_multi_frame_image_gives_a_seg_and_contours_of_its_frames(
     np.testing.assert_array_equal(filled, slices > 139.5)
 
 
+def test_a_region_that_was_not_found_has_no_contours(run, scan, random_hu):
+    """The standard has one item or more in a sequence of contours, or no sequence."""
+    folder = scan("axial", 2 * (random_hu(3, 8, 8) // 2))
+    structures = pydicom.dcmread(run(folder, outputs=["rtstruct"]) / "scan_seg_rtstruct.dcm")
+    assert [roi.ROIName for roi in structures.StructureSetROISequence] == ["bright / spots", "grey", "none"]
+    assert ["ContourSequence" in roi for roi in structures.ROIContourSequence] == [True, True, False]
+
+
 def test_rtstruct_is_a_structure_set_of_the_same_study(run, scan, random_hu):
     folder = scan("axial", 2 * (random_hu(3, 8, 8) // 2))
     structures = pydicom.dcmread(run(folder, outputs=["rtstruct"]) / "scan_seg_rtstruct.dcm")
@@ -256,7 +265,11 @@ def test_rtstruct_is_a_structure_set_of_the_same_study(run, scan, random_hu):
     assert series.SeriesInstanceUID == header.SeriesInstanceUID
     referenced = {image.ReferencedSOPInstanceUID for image in series.ContourImageSequence}
     assert referenced == set(by_instance(folder))
-    kinds = {c.ContourGeometricType for roi in structures.ROIContourSequence for c in roi.ContourSequence}
+    kinds = {
+        c.ContourGeometricType
+        for roi in structures.ROIContourSequence
+        for c in roi.get("ContourSequence", [])
+    }
     assert kinds <= {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 
 

@@ -17,7 +17,7 @@ import torch
 import common
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
-from common.inference.worker import input_error_of
+from common.inference.worker import check_device, input_error_of
 from common.text.prompts import Prompt
 
 TEXTS = ["9 at 99.5", "3 at 19.5"]  # logits are equal at 139.5 HU
@@ -195,7 +195,7 @@ def test_whole_outputs_of_the_same_request_are_skipped(run, network, make_nifti,
 
 
 @pytest.mark.parametrize(
-    "change", ["input", "prompts", "settings", "weights", "no mask", "no report", "old report"]
+    "change", ["input", "prompts", "settings", "weights", "no mask", "half a mask", "no report", "old report"]
 )
 def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu, tmp_path):
     network.register_buffer("weight", torch.zeros(1))
@@ -212,6 +212,8 @@ def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu
         network.weight += 1
     elif change == "no mask":
         (out / "case_seg.nii.gz").unlink()
+    elif change == "half a mask":
+        (out / "case_seg.nii.gz").write_bytes((out / "case_seg.nii.gz").read_bytes()[:40])
     elif change == "no report":
         (out / "case_seg.json").unlink()
     elif change == "old report":
@@ -220,6 +222,59 @@ def test_anything_else_is_done_again(change, run, network, make_nifti, random_hu
     after = state(out)
     assert after.keys() == before.keys()
     assert all(after[path] > before[path] for path in before)
+
+
+def test_files_of_an_earlier_run_that_stay_are_named(run, make_nifti, random_hu, tmp_path, caplog):
+    source = make_nifti(random_hu(8, 8, 2))
+    run(source, outputs=["labels", "masks"])
+    caplog.clear()
+    run(source, outputs=["labels"], prompts=TEXTS[:1])
+    assert "files of an earlier run stay beside the new ones (case_mask_1_9_at_99_5.nii.gz, " in caplog.text
+    caplog.clear()
+    run(source, outputs=["labels"], prompts=TEXTS[:1])
+    assert "earlier run" not in caplog.text
+
+
+def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_hu, caplog):
+    stored = random_hu(8, 8, 2)
+    run(make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5"])
+    lost = (stored > 99.5).sum()
+    assert f"other prompts got {lost} of the {lost} voxels of '8 at 99.5', since a label map" in caplog.text
+    caplog.clear()
+    run(make_nifti(stored), prompts=["9 at 99.5", "-9 at 0.5"])
+    assert "other prompts" not in caplog.text
+
+
+def test_images_without_negative_values_are_said_to_be_no_ct(run, make_nifti, random_hu, caplog):
+    run(make_nifti(abs(random_hu(8, 8, 2))))
+    assert re.search(r"case\.nii\.gz: found no value below \d+, expected CT in Hounsfield units", caplog.text)
+    caplog.clear()
+    run(make_nifti(random_hu(8, 8, 2)))
+    assert "Hounsfield" not in caplog.text
+
+
+def test_an_input_that_cannot_be_read_is_one_sentence(run, make_nifti, random_hu, tmp_path, caplog):
+    make_nifti(random_hu(8, 8, 1), name="in/a.nii.gz")
+    (tmp_path / "in/b.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(
+            CasesFailedError,
+            match=r"cases failed: .*in/b\.nii\.gz: cannot be read \(No such file or directory\), exp",
+        ),
+    ):
+        run(tmp_path / "in")
+    assert "Traceback" not in caplog.text
+    assert "2 cases: 1 done, 0 skipped, 1 failed." in caplog.text
+
+
+def test_a_device_that_is_not_there_is_one_sentence():
+    with pytest.raises(
+        InputError, match=r"^device: found 'cuda:99', which cannot be used here \(.*\), expected cpu"
+    ):
+        check_device("cuda:99")
+    check_device("cpu")
+    check_device(None)
 
 
 def test_another_series_of_the_same_folder_is_done_again(run, make_dicom, random_hu, tmp_path):

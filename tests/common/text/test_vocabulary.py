@@ -364,6 +364,13 @@ def test_suggest(text: str, name: str | None) -> None:
     assert VOCABULARY.suggest(text) == name
 
 
+def test_suggestions_name_both_sides_where_the_text_names_none() -> None:
+    assert sorted(VOCABULARY.suggestions("kidney")) == ["left kidney", "right kidney"]
+    assert VOCABULARY.suggestions("L kidny") == ["left kidney"]
+    assert VOCABULARY.suggestions("livr") == ["liver"]
+    assert VOCABULARY.suggestions("carburettor") == []
+
+
 def test_suggestions_never_change_the_side() -> None:
     for organ in SIDED:
         for spelling in organ.spellings:
