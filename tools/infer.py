@@ -121,7 +121,13 @@ def _launch(options: argparse.Namespace) -> int:
             raise InputError(f"--{name}: missing, expected a path; add it (--help shows all options).")
     config = inference_config(options.bundle)
     listed = any(path.name.lower().endswith(LISTS) for path in options.input)
-    prompts = choose_prompts(options.prompt, options.prompts_file, options.organs, needed=not listed)
+    prompts = choose_prompts(
+        options.prompt,
+        options.prompts_file,
+        options.organs,
+        needed=not listed,
+        of_organs=asks_for_organs(options.bundle),
+    )
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
         prompts_file = Path(name) / "prompts.json"
         prompts_file.write_text(json.dumps(prompts), "utf-8")
@@ -180,16 +186,27 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_prompts(
-    texts: list[str], file: Path | None, group: str | None, *, needed: bool = True
+    texts: list[str],
+    file: Path | None,
+    group: str | None,
+    *,
+    needed: bool = True,
+    of_organs: bool = True,
 ) -> list[dict[str, Any]]:
     """Entries for a prompts file, from all three sources; notes on stderr about unknown names.
 
     Args:
         needed: whether there has to be one.
+        of_organs: see `asks_for_organs`; without, the vocabulary has nothing to say.
 
     Raises:
-        InputError: no prompt, an unusable one, or an unknown group.
+        InputError: no prompt, an unusable one, an unknown group, or a group where no organs are asked for.
     """
+    if group is not None and not of_organs:
+        raise InputError(
+            f"--organs: found {group!r}, but this bundle is not asked for organs; say what to segment with "
+            "--prompt."
+        )
     entries: list[dict[str, Any]] = []
     if file is not None:
         entries += [_entry(asdict(prompt)) for prompt in read_prompts_file(file)]
@@ -205,9 +222,20 @@ def choose_prompts(
         raise InputError("--prompt: found no prompt, expected at least one; say what to segment.")
     if entries:
         number_prompts([("prompts", entry) for entry in entries])  # refuses one that is there twice
-    for note in _notes(free, [str(entry["prompt"]) for entry in entries], vocabulary):
-        print(f"note: {note}", file=sys.stderr)
+    if of_organs:
+        for note in _notes(free, [str(entry["prompt"]) for entry in entries], vocabulary):
+            print(f"note: {note}", file=sys.stderr)
     return entries
+
+
+def asks_for_organs(bundle: Path) -> bool:
+    """Whether the prompt in the bundle's metadata is in the vocabulary; True where it says none."""
+    metadata = bundle / "configs" / "metadata.json"
+    try:
+        prompt = json.loads(metadata.read_text("utf-8"))["network_data_format"]["inputs"]["prompt"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
+    return Vocabulary.load().find(str(prompt)) is not None
 
 
 def _notes(free: list[str], asked: list[str], vocabulary: Vocabulary) -> Iterator[str]:

@@ -319,6 +319,17 @@ def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
         infer.choose_prompts(["liver"], None, "abdomen")
 
 
+def test_the_vocabulary_has_nothing_to_say_of_lesions(capsys):
+    assert infer.asks_for_organs(REPOSITORY / "bundles/medvlm_organ")
+    assert not infer.asks_for_organs(REPOSITORY / "bundles/lsms_lesion")
+    infer.choose_prompts(["the largest lesion"], None, None, of_organs=False)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(
+        InputError, match="--organs: found 'abdomen', but this bundle is not asked for organs"
+    ):
+        infer.choose_prompts([], None, "abdomen", of_organs=False)
+
+
 @pytest.mark.parametrize("option", ["--help", "--list-prompts"])
 def test_help_and_the_list_of_prompts_load_nothing_heavy(option):
     script = (
