@@ -285,7 +285,7 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 1, 999))
     with pytest.raises(
-        InputError, match=r"full\.zip: found 0\.0 GB in it, expected at most the 0\.0 GB that"
+        InputError, match=r"full\.zip: found 0\.0 GB in it, expected at most the 0\.0 GB free"
     ):
         read_image(tmp_path / "full.zip")
     monkeypatch.undo()
