@@ -102,8 +102,14 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
-    """Rows without their empty cells."""
+    """Rows without their empty cells.
+
+    Raises:
+        ValueError: cells are separated by semicolons, as spreadsheets of many countries write them.
+    """
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if any(";" in name for name in rows.fieldnames or ()):
+        raise ValueError("found semicolons between its columns, expected commas")
     return [{name: cell for name, cell in row.items() if cell} for row in rows]
 
 
