@@ -185,7 +185,11 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
             "image,prompt\nin/a.nii.gz,large, round\n",
             "item 1: found more cells than columns, exp",
         ),
-        ("list.csv", "image;prompt\na.nii;x\n", 'item 1: found no path, expected text or a field "image"'),
+        (
+            "list.csv",
+            "image;prompt\na.nii;x\n",
+            r"list\.csv: .* \(found semicolons between its columns, expected commas\); correct it",
+        ),
         (
             "list.csv",
             "image,promt\nin/a.nii.gz,x\n",
