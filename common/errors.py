@@ -1,4 +1,4 @@
-"""The error that a user sees."""
+"""The errors that a user sees."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,11 @@ class InputError(ValueError):
     The message is one sentence that names the file or field, what was found, what was expected and
     what to do. Command lines print it without a traceback and exit with a non-zero code.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error of another library says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class SwitchError(InputError):

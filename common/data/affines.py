@@ -8,8 +8,7 @@ import numpy as np
 from ..errors import InputError
 
 SKEW_DEGREES = 0.1  # smaller angles between the slices' normal and the stack are rounding
-
-FORMS_MM = 1.0
+FORMS_MM = 1.0  # less between the places of a corner by sform and by qform is rounding
 
 _log = logging.getLogger(__name__)
 

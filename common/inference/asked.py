@@ -118,7 +118,7 @@ def warn_if_not_hounsfield(volume: Volume, window: tuple[float, float] | None) -
 
     Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have none.
     """
-    if window is not None and volume.in_mm and volume.value_range is None and volume.slices.min() >= 0:
+    if window is not None and volume.in_mm and volume.slices.min() >= 0:
         logger.warning(
             "%s: found no value below %g, expected CT in Hounsfield units (air -1000, fat -100); masks of "
             "anything else are not to be trusted.",

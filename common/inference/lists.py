@@ -27,13 +27,8 @@ from ..text.prompts import Prompt, number_prompts
 
 ENDINGS = (".csv", ".json")
 FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
-READ_PAST = (
-    "label",
-    "patient",
-    "targets",
-    "absent",
-    "attributes",
-)  # of datalists: nothing that inference needs
+# Of datalists: nothing that inference needs.
+READ_PAST = ("label", "patient", "targets", "absent", "attributes")
 
 MOST_DIGITS = 9  # of a number in a cell
 

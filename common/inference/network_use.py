@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.callback import callback_handler
 from torch._dynamo.exc import TorchDynamoException
 
-from ..errors import SwitchError
+from ..errors import SwitchError, reason_of
 
 if TYPE_CHECKING:
     from ..networks.base import TextFeatures, TextSegmenter
@@ -81,10 +81,9 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
             with _said_when_compiling():
                 return compiled(*arguments)
         except TorchDynamoException as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SwitchError(
-                f"compile: torch.compile failed ({reason}), expected a working C++ compiler or Triton; "
-                "switch it off."
+                f"compile: torch.compile failed ({reason_of(error)}), expected a working C++ compiler or "
+                "Triton; switch it off."
             ) from error
 
     return run

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from .run_report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
@@ -83,10 +83,9 @@ def check_device(name: str | None) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"device: found {name!r}, which cannot be used here ({reason}), expected cpu or a device of this "
-            "machine; choose another or leave it out."
+            f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
+            "device of this machine; choose another or leave it out."
         ) from error
 
 

@@ -1,6 +1,8 @@
 """The command line, on a bundle made for the test whose network is a threshold."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -347,10 +349,11 @@ def test_help_and_the_list_of_prompts_load_nothing_heavy(option):
         assert "liver" in vocabulary["groups"]["abdomen"]
 
 
-def test_an_interrupted_run_says_so_and_leaves_nothing_half(bundle, cases, tmp_path):
-    """SIGTERM to the command alone, while the engine is at work on the first of many slices."""
+@pytest.fixture
+def at_work(bundle, cases, tmp_path):
+    """The command as a process, its engine at work on the first of many slices, and the output folder."""
     slow = NETWORK.replace(
-        "        return image\n", "        import time\n        time.sleep(60)\n        return image\n"
+        "        return image\n", "        import time\n        time.sleep(600)\n        return image\n"
     )
     (bundle / "scripts/net.py").write_text(slow)
     out = tmp_path / "out"
@@ -360,42 +363,32 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_half(bundle, cases, tmp_p
         while not list(out.glob(".partial-*")):
             assert process.poll() is None
             time.sleep(0.05)
-        process.terminate()
-        _, said = process.communicate(timeout=300)
+        yield process, out
+
+
+def test_an_interrupted_run_says_so_and_leaves_nothing_half(at_work):
+    """SIGTERM to the command alone."""
+    process, out = at_work
+    process.terminate()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
     assert not list(out.iterdir())
 
 
-def runs(process: str) -> bool:
-    """Whether a process is there and is not one that only waits for its parent to hear of its end."""
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the engine is found by way of /proc")
+def test_the_engine_ends_when_the_command_is_killed(at_work):
+    """stderr, which the engine shares, ends with the last of the two."""
+    process, out = at_work
+    engine = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+    process.kill()
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
-def test_the_engine_ends_when_the_command_is_killed(bundle, cases, tmp_path):
-    slow = NETWORK.replace(
-        "        return image\n", "        import time\n        time.sleep(600)\n        return image\n"
-    )
-    (bundle / "scripts/net.py").write_text(slow)
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "tools.infer", "--bundle", str(bundle), "--input", str(cases[0])]
-    command += ["--output", str(out), "--prompt", "0.5", "--quiet"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
-        while not list(out.glob(".partial-*")):
-            assert process.poll() is None
-            time.sleep(0.05)
-        engine = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
-        process.kill()
-    for _ in range(600):
-        if not runs(engine):
-            break
-        time.sleep(0.1)
-    assert not runs(engine)
+        _, said = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.kill(int(engine), signal.SIGKILL)  # or it would sleep on after the test
+        raise
+    assert said.splitlines()[-1] == "interrupted"
     assert not list(out.iterdir())
 
 
