@@ -1,6 +1,7 @@
 """Losses of the bundles' trainings."""
 
 from .competition import PromptCompetition
+from .mask_choice import MaskChoice
 from .weighted_sum import WeightedSum
 
-__all__ = ["PromptCompetition", "WeightedSum"]
+__all__ = ["MaskChoice", "PromptCompetition", "WeightedSum"]
