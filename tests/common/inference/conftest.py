@@ -1,5 +1,6 @@
 """A network whose answer is known: logit = gain * (image - threshold), both read from the prompt."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from common.data.slices import window
 from common.data.volumes import Volume, read_volume
+from common.inference import CaseRunner, VolumeInferer
+from tests.common.inference.runs import TEXTS
 
 
 class Text(NamedTuple):
@@ -99,3 +102,16 @@ def random_hu() -> Callable[..., np.ndarray]:
         return np.random.default_rng(seed).integers(-100, 200, shape)
 
     return make
+
+
+@pytest.fixture
+def run(network, tmp_path):
+    """Run on inputs and return the cases' reports; keyword arguments replace the runner's."""
+
+    def start(inputs, **changes):
+        options = {"network": network, "inferer": VolumeInferer(), "prompts": TEXTS, "progress": False}
+        output_dir = changes.pop("output_dir", tmp_path / "out")
+        outcomes = CaseRunner(inputs, output_dir, **(options | changes)).run().outcomes
+        return [json.loads(Path(outcome.report).read_text("utf-8")) for outcome in outcomes]
+
+    return start
