@@ -44,7 +44,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         progress: show a bar while reading.
 
     Raises:
-        InputError: no item, a framing that crops, or see `PictureReader`.
+        InputError: no item, a framing that crops, no prompt a picture, or see `PictureReader`.
     """
 
     def __init__(
@@ -62,6 +62,10 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         if not data:
             raise InputError("train#dataset: found no training item; list at least one under 'training'.")
         _check_whole(framing)
+        if prompts_per_picture < 1:
+            raise InputError(
+                f"prompts_per_picture: found {prompts_per_picture}, expected 1 or more; correct it."
+            )
         self.data = list(data)
         self.length = len(self.data) if length is None else length
         self.prompts_per_picture = prompts_per_picture
@@ -75,10 +79,10 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         for index, item in enumerate(tqdm(self.data, "reading pictures", unit="item", disable=not progress)):
             picture = read(item)
             frame = framing.frame(picture.image, size)
-            if _picture(item) not in self._images:
-                self._images[_picture(item)] = _field(picture, framing, frame).half()
+            if _picture_key(item) not in self._images:
+                self._images[_picture_key(item)] = _field(picture, framing, frame).half()
             self._masks.append(_mask_in_field(torch.from_numpy(picture.mask(item)), frame))
-            self._same.setdefault(_picture(item), []).append(index)
+            self._same.setdefault(_picture_key(item), []).append(index)
             self._spacings.append(picture.image.spacing_mm[1:])
 
     def __len__(self) -> int:
@@ -92,14 +96,14 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
-        same = self._same[_picture(self.data[anchor])]
+        same = self._same[_picture_key(self.data[anchor])]
         others = [other for other in same if other != anchor]
         chosen = [anchor, *rng.permutation(others).astype(int)[: self.prompts_per_picture - 1].tolist()]
         while len(chosen) < self.prompts_per_picture:
             chosen.append(same[rng.integers(len(same))])
         item = self.data[anchor]
         sample = {
-            "image": self._images[_picture(item)].float(),
+            "image": self._images[_picture_key(item)].float(),
             "label": torch.cat([self._masks[number].float() for number in chosen]),
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [TARGET] * len(chosen),
@@ -177,7 +181,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
     def beside(self, item: ReferringItem) -> list[Tensor]:
         """(H, W) bool of each other lesion that the data has in the item's picture, as `label` is turned."""
         lesion = (item.label, item.lesion)
-        same = (other for other in self.data if _picture(other) == _picture(item))
+        same = (other for other in self.data if _picture_key(other) == _picture_key(item))
         return [self._mask(other) for other in same if (other.label, other.lesion) != lesion]
 
     def _mask(self, item: ReferringItem) -> Tensor:
@@ -241,7 +245,7 @@ def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Te
     return framing.field(planes, frame, picture.image.value_range)[0]
 
 
-def _picture(item: ReferringItem) -> tuple[Any, ...]:
+def _picture_key(item: ReferringItem) -> tuple[Any, ...]:
     return item.image, item.slice_index
 
 

@@ -20,7 +20,7 @@ def _reduce(before: int, after: int) -> nn.Sequential:
 
 
 class FullScaleDecoder(nn.Module):
-    """Maps of several stages -> logits on the grid of the first one given as `size`.
+    """Maps of several stages -> logits on the grid `size`.
 
     Designs compared in the paper's Table 3:
         "hamburger": concatenate, Hamburger (the chosen one).

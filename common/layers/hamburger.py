@@ -1,10 +1,10 @@
 """The Hamburger: global context as a low-rank non-negative factorisation (Geng et al. 2021; SegNeXt)."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .precision import full_precision
 
 STEPS_IN_TRAINING, STEPS_IN_EVALUATION = 6, 7  # upstream's; gradients flow through all of them
 TINY = 1e-6
@@ -38,8 +38,8 @@ class Hamburger(nn.Module):
     """ReLU(x + GN(Conv(NMF(ReLU(Conv(x)))))), (B, D, H, W) -> same shape.
 
     Training draws the first bases anew each time, as upstream does. Evaluation takes the same ones for
-    every map, so that a mask repeats bit for bit and does not depend on what else is in the batch. The
-    factorisation runs in float32 under autocast too: its quotients leave float16's range.
+    every map, so that a mask repeats bit for bit and, but for rounding, does not depend on what else is in
+    the batch. The factorisation runs in float32 under autocast too: its quotients leave float16's range.
 
     Args:
         channels: D, a multiple of 32.
@@ -60,7 +60,7 @@ class Hamburger(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         positive = F.relu(self.lower(x)).flatten(2)
-        with _full_precision(x.device.type):
+        with full_precision(x.device.type):
             context = self._factorise(positive.float())
         context = context.to(positive.dtype).unflatten(2, x.shape[-2:])
         return F.relu(x + self.norm(self.upper(context)))
@@ -71,10 +71,3 @@ class Hamburger(nn.Module):
             bases = torch.rand(len(x), *bases.shape[1:], device=x.device)
         steps = STEPS_IN_TRAINING if self.training else STEPS_IN_EVALUATION
         return nmf(x, F.normalize(bases, dim=1), steps=steps)
-
-
-def _full_precision(device: str) -> AbstractContextManager[object]:
-    """No autocast; the meta device, on which operations are counted, has none to switch off."""
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..layers.precision import full_precision
+
 
 class MaskChoice(nn.Module):
     """Cross-entropy of a softmax over an image's masks, of each prompt's mean logit on them.
@@ -29,6 +31,12 @@ class MaskChoice(nn.Module):
         """
         shape = (-1, self.prompts_per_image, logits[0].numel())
         scores, masks = logits.reshape(shape).float(), (target.reshape(shape) > 0.5).float()
+        with full_precision(logits.device.type):  # areas are compared: half precision rounds them
+            return self._choose(scores, masks)
+
+    @staticmethod
+    def _choose(scores: Tensor, masks: Tensor) -> Tensor:
+        """Of (B, K, pixels) each."""
         pixels = masks.sum(dim=-1)  # (B, K)
         on_masks = scores @ (masks / pixels.clamp(min=1)[..., None]).mT  # (B, prompts, masks)
         shared = masks @ masks.mT

@@ -27,7 +27,7 @@ class WeightedSum(nn.Module):
         self.weights = dict.fromkeys(parts, 1.0) | dict(weights or {})
         if unknown := self.weights.keys() - parts.keys():
             raise InputError(
-                f"loss#weights: found {', '.join(sorted(unknown))}, expected some of {', '.join(parts)}; "
+                f"loss_weights: found {', '.join(sorted(unknown))}, expected some of {', '.join(parts)}; "
                 "correct or remove it."
             )
         self.values = {}

@@ -7,7 +7,7 @@ for, so that measuring two arrays does not wait for torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .aggregate import describe, pooled_overlap, summarise
+from .aggregate import describe, pooled_overlap, summarise, with_interval
 from .cases import measure_case
 from .segmentation import measure_channels, measure_labels, measure_mask, slice_counts
 from .tables import write_rows, write_summary
@@ -33,6 +33,7 @@ __all__ = [
     "pooled_overlap",
     "slice_counts",
     "summarise",
+    "with_interval",
     "write_rows",
     "write_summary",
 ]

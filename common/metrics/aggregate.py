@@ -6,7 +6,7 @@ are known as mIoU or gIoU, and oIoU or cIoU).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ def describe(
         groups: whose each value is, such as the patient. Values of one patient are alike, and an interval
             that took them for strangers would be too narrow: so whole groups are drawn, and each draw's mean
             is over all of their values (a cluster bootstrap). None: each value is a group of its own.
+
+    Returns:
+        `n`, `left_out`, `penalty`, `mean`, `median` and `ci95`: mean and median None without a value, and the
+        interval also where all values or groups are the same: a bootstrap would say that nothing else can be.
     """
     given = np.array(list(values), dtype=np.float64)
     of = np.arange(len(given)) if groups is None else np.unique(list(groups), return_inverse=True)[1]
@@ -40,12 +44,23 @@ def describe(
     result: dict[str, Any] = {"n": len(used), "left_out": len(given) - len(used), "penalty": penalty}
     if len(used) == 0:
         return result | {"mean": None, "median": None, "ci95": None}
+    result |= {"mean": float(used.mean()), "median": float(np.median(used))}
+    if (used == used[0]).all() or (of == of[0]).all():
+        return result | {"ci95": None}
     sizes = np.unique(of, return_counts=True)[1]
     sums = np.bincount(np.unique(of, return_inverse=True)[1], weights=used)
     draws = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
     low, high = np.percentile(means, (2.5, 97.5)).tolist()
-    return result | {"mean": float(used.mean()), "median": float(np.median(used)), "ci95": [low, high]}
+    return result | {"ci95": [low, high]}
+
+
+def with_interval(stats: Mapping[str, Any] | None, *, sign: str = "", digits: int = 3) -> str:
+    """What `describe` found, for a table: "0.812 (0.790 to 0.831)", "1.000" without interval, or "-"."""
+    if stats is None or stats["mean"] is None:
+        return "-"
+    mean, *ends = (f"{value:{sign}.{digits}f}" for value in (stats["mean"], *(stats["ci95"] or ())))
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def pooled_overlap(rows: Sequence[Row]) -> dict[str, float]:

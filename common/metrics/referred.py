@@ -1,6 +1,6 @@
 """Which lesion a mask took, and how well: what an evaluation with sentences says beside overlap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -52,7 +52,15 @@ def _right(pred: Tensor, ref: Tensor, others: list[Tensor]) -> float:
     """1 where the mask is on the lesion `ref` and not on one of `others`, else 0; NaN without others."""
     if not others:
         return float("nan")
-    return float(int((pred & ref).sum()) > max(int((pred & other).sum()) for other in others))
+    return float(takes(int((pred & ref).sum()), [int((pred & other).sum()) for other in others]))
+
+
+def takes(overlap: int, others: Sequence[int]) -> bool:
+    """Whether a mask takes the lesion that it shares `overlap` pixels with, and none of the `others`.
+
+    A mask that lies on two lesions takes the one of which it has more pixels.
+    """
+    return overlap > max(others, default=0)
 
 
 def _iou(pred: Tensor, ref: Tensor) -> float:

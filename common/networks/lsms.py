@@ -142,7 +142,7 @@ class LSMS(TextSegmenter):
         check_choice("norm_order", norm_order, NORM_ORDERS)
         check_choice("scale", scale, SCALES)
         check_kernels(kernels)
-        check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels))
+        check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels), rank)
         self.text_encoder = text_encoder
         self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
         last = max(decoder_stages)

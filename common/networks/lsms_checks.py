@@ -29,8 +29,10 @@ def check_kernels(kernels: Sequence[int]) -> None:
         )
 
 
-def check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int]) -> None:
-    """A known design, stages that there are and are all needed, channels that its norms can group."""
+def check_decoder(
+    design: str, stages: Sequence[int], align_stage: int, widths: Sequence[int], rank: int
+) -> None:
+    """A known design, stages that there are and are all needed, channels that its norms can group, a rank."""
     check_choice("decoder", design, DESIGNS)
     known = set(range(1, STAGES + 1))
     if not stages or len(set(stages)) != len(stages) or not set(stages) <= known:
@@ -46,4 +48,8 @@ def check_decoder(design: str, stages: Sequence[int], align_stage: int, widths: 
         raise InputError(
             f"ham_channels, align_channels: found {widths[0]} and {widths[1]}, expected multiples of 32 (the "
             "groups of their norms); change them."
+        )
+    if rank < 1:
+        raise InputError(
+            f"rank: found {rank}, expected 1 or more columns of the Hamburger's bases; change it."
         )

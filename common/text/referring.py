@@ -126,7 +126,8 @@ def facts_of(lesion: Lesion, others: Sequence[Lesion]) -> tuple[Fact, ...]:
     found = {
         name: str(getattr(lesion, name)) for name in (*CHOICES, "lobe") if getattr(lesion, name) is not None
     }
-    found["diameter"] = str(round(lesion.diameter_mm))
+    if round(lesion.diameter_mm):  # "the 0 mm lesion" says nothing
+        found["diameter"] = str(round(lesion.diameter_mm))
     facts = [Fact(name, value) for name, value in found.items()]
     facts += [Fact(name, value) for name, value in _superlatives(lesion, others)]
     return tuple(sorted(facts, key=lambda fact: REPORT_ORDER.index(fact.attribute)))
@@ -163,8 +164,14 @@ def single_out(
             weight 0 is never said. Those that are not named weigh 1; None weighs all alike.
 
     Raises:
-        InputError: no facts tell this lesion from all the others.
+        InputError: no facts tell this lesion from all the others, or a weight that cannot be.
     """
+    for name, weight in (weights or {}).items():
+        if name not in REPORT_ORDER or weight < 0:
+            raise InputError(
+                f"weights: found {name!r}: {weight}, expected 0 or more for one of "
+                f"{', '.join(REPORT_ORDER)}; correct it."
+            )
     chosen: list[Fact] = []
     left = list(others)
     for fact in _preferred(facts_of(lesion, others), rng, weights):
@@ -213,7 +220,8 @@ def describe(
             says all that is known, as radiologists do; "half" and "quarter" are reports cut to 1/2 and 1/4
             of their facts, which need not single it out.
         rng: of all choices.
-        wording: "training", or "held_out" for words and patterns that "training" never uses.
+        wording: "training", or "held_out" for phrases and patterns that "training" never uses
+            (a single word of one may well stand in another).
         weights: of attributes, see `single_out`.
 
     Raises:

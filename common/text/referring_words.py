@@ -1,11 +1,12 @@
 """The words of `referring`: facts become phrases, phrases become sentences.
 
 The words stand in `referring_words.json`. Every fact has several phrasings, and sentences have several
-patterns; some of both are held out from training, so that a benchmark can ask in words that a network has
+patterns; some of both are held out from training, so that a benchmark can ask in phrases that a network has
 not met. A phrasing stands before the noun, instead of it ("noun"), behind it after "with", or behind it.
 
 Places compare a lesion with the others of its picture, so their words must too: the leftmost of two may well
-lie in the right half, where "on the left of the picture" is false of it.
+lie in the right half, where "on the left" is false of it. "The left lesion" compares, as in "the left one of
+the two".
 """
 
 import json

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from common.metrics.aggregate import metric_columns
+from common.metrics.aggregate import metric_columns, with_interval
 from common.metrics.segmentation import Row
 
 from .overlays import FALSE, MISSED, RIGHT, Overlay
@@ -102,8 +102,7 @@ def _cell(stats: dict[str, Any]) -> str:
     left_out = f" <span class='bad'>{stats['left_out']} left out</span>" if stats["left_out"] else ""
     if stats["mean"] is None:
         return f"<td>–{left_out}"
-    low, high = stats["ci95"]
-    return f"<td>{stats['mean']:.3f} <small>[{low:.3f}, {high:.3f}]</small>, {stats['median']:.3f}{left_out}"
+    return f"<td>{with_interval(stats)}, {stats['median']:.3f}{left_out}"
 
 
 def _main_metrics(rows: Sequence[Row]) -> list[str]:

@@ -150,7 +150,8 @@ def write_datalist(
     """Write `datalist.json` with what `items` gives for each section's name and patient's number.
 
     Raises:
-        InputError: `seed` is negative or `folder` cannot be written to.
+        InputError: `seed` is negative, a section of some patients has no item, or `folder` cannot be written
+            to.
 
     Returns:
         The datalist's path.
@@ -166,6 +167,11 @@ def write_datalist(
             found += items(part, case)
             case += 1
             progress(case, total)
+        if count and not found:
+            raise InputError(
+                f"--attributes: found such as single out no lesion of any picture for {part} ({count} "
+                "patients), expected some that do; name more of them, or more --cases."
+            )
         datalist[part] = found
     with atomic_path(folder / "datalist.json") as path:
         path.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")

@@ -1,12 +1,13 @@
 """What the items of referring phantoms say of their lesions."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
+import numpy as np
 from numpy.random import Generator
 
 from common.errors import InputError
 from common.text.noise import add_typos
-from common.text.referring import REPORT_ORDER, Lesion, Level, describe
+from common.text.referring import REPORT_ORDER, Lesion, Level, describe, single_out
 
 Say = Callable[[Lesion, list[Lesion], Generator], list[str]]  # of a lesion among others
 
@@ -32,17 +33,24 @@ def training_sentences(attributes: Collection[str]) -> Say:
     levels = [level for level in TRAINING if level != "report" or all(weights.values())]
 
     def say(lesion: Lesion, others: list[Lesion], rng: Generator) -> list[str]:
-        try:
-            texts = [
-                describe(lesion, others, level=level, rng=rng, weights=weights)
-                for level in levels
-                for _ in range(TRAINING[level])
-            ]
-        except InputError:  # these attributes do not tell it from the others
+        if not _told_apart(lesion, others, weights):
             return []
+        texts = [
+            describe(lesion, others, level=level, rng=rng, weights=weights)
+            for level in levels
+            for _ in range(TRAINING[level])
+        ]
         texts = [
             add_typos(text, rng, rate=TYPO_RATE) if rng.random() < TYPO_SHARE else text for text in texts
         ]
         return list(dict.fromkeys(texts))
 
     return say
+
+
+def _told_apart(lesion: Lesion, others: list[Lesion], weights: Mapping[str, float]) -> bool:
+    try:
+        single_out(lesion, others, np.random.default_rng(0), weights=weights)
+    except InputError:
+        return False
+    return True

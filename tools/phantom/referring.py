@@ -34,7 +34,7 @@ from .shapes import Point
 
 PICTURES_A_PATIENT = 4
 SLICES, MIDDLE = 3, 1
-COUNT_SHARES = {2: 0.4, 3: 0.35, 4: 0.25}  # lesions in a picture
+COUNT_SHARES = {2: 0.4, 3: 0.35, 4: 0.25}  # lesions; pictures without room for them are drawn anew
 LIVER_MM = (40.0, 12.0)  # x and y of the liver's middle in the template
 LEVELS_MM = (2.0, 82.0)  # z in the template between which the liver is large
 FIELD_MM = 240.0  # side of the picture: all of the liver, the spine, a part of the stomach and kidneys
@@ -101,7 +101,7 @@ def write_set(
         progress: is told how many patients of how many are done.
 
     Raises:
-        InputError: an unknown attribute, `seed` is negative or `folder` cannot be written to.
+        InputError: an unknown attribute, or see `write_datalist`.
     """
     if unknown := sorted(set(attributes) - set(ATTRIBUTES)):
         raise InputError(

@@ -17,7 +17,7 @@ from common.data.volumes import read_labels
 from common.files import atomic_path
 from common.inference import CaseRunner, VolumeInferer
 from common.losses import PromptCompetition, WeightedSum
-from common.metrics import describe, measure_case, summarise
+from common.metrics import describe, measure_case, summarise, with_interval
 from common.metrics.segmentation import Row
 from common.networks import MedVLM
 from common.networks.base import TextSegmenter
@@ -31,6 +31,7 @@ from .training import Training, augmentation, dice_and_bce, machine, train_in_tu
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4
 METRICS = {"dsc": "Dice", "surfel_hd95_mm": "HD95 mm", "surfel_assd_mm": "ASSD mm"}
+DIGITS = {"dsc": 3, "surfel_hd95_mm": 1, "surfel_assd_mm": 1}
 UNET = "UNet (image only)"
 
 
@@ -207,19 +208,15 @@ def print_tables(report: Mapping[str, Any]) -> None:
         training = list(report["training"][name].values())
         steps, speed = (np.mean([seed[key] for seed in training]) for key in ("steps", "slices_per_s"))
         by_seed = ", ".join(f"{value:.3f}" for value in row["dsc_by_seed"])
-        cells = [_cell(row[metric]) for metric in METRICS]
+        cells = [with_interval(row[metric], digits=DIGITS[metric]) for metric in METRICS]
         print(f"| {name} | {' | '.join(cells)} | {row['missed']} | {by_seed} | {steps:.0f} | {speed:.0f} |")
     print("\n| organ (Dice) | " + " | ".join(networks) + " |\n|---|" + "---|" * len(networks))
     for organ in networks[UNET]["organs"]:
         print(f"| {organ} | " + " | ".join(f"{row['organs'][organ]:.3f}" for row in networks.values()) + " |")
     print("\n| difference | " + " | ".join(METRICS.values()) + " |\n|---|" + "---|" * len(METRICS))
     for name, row in report["differences"].items():
-        print(f"| {name} | " + " | ".join(_cell(row[metric], sign="+") for metric in METRICS) + " |")
-
-
-def _cell(value: Mapping[str, Any], sign: str = "") -> str:
-    if value["mean"] is None:
-        return "-"
-    digits = ".3f" if abs(value["mean"]) < 1 else ".1f"
-    low, high = value["ci95"]
-    return f"{value['mean']:{sign}{digits}} ({low:{sign}{digits}} to {high:{sign}{digits}})"
+        print(
+            f"| {name} | "
+            + " | ".join(with_interval(row[metric], sign="+", digits=DIGITS[metric]) for metric in METRICS)
+            + " |"
+        )

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from common.metrics import describe
+from common.metrics import describe, with_interval
+from common.metrics.referred import takes
 from common.text.referring import Fact
 
 SENTENCE, SWAPPED = "sentence", "sentence, swapped"
@@ -69,9 +70,7 @@ def _over_patients(values: Sequence[Sequence[float]], patients: Sequence[str]) -
 def taken(pixels: np.ndarray) -> list[bool]:
     """Whether each mask overlaps its own lesion, and that one most; `pixels` (N, N, 3) as in `score`."""
     both = pixels[..., 2]
-    return [
-        bool(row[index] > 0 and row[index] > max(np.delete(row, index))) for index, row in enumerate(both)
-    ]
+    return [takes(int(row[index]), np.delete(row, index).tolist()) for index, row in enumerate(both)]
 
 
 def own_dice(pixels: np.ndarray) -> list[float]:
@@ -92,7 +91,7 @@ def print_tables(report: Mapping[str, Any]) -> None:
         "| Dice of the referred lesion |\n|---|---|---|---|"
     )
     for name, found in report["ways"].items():
-        cells = [_with_interval(found[key]) for key in ("right", "pictures", "dice")]
+        cells = [with_interval(found[key]) for key in ("right", "pictures", "dice")]
         print(f"| {name} | " + " | ".join(cells) + " |")
     pairs = report["ways"][SWAPPED]["right"]["n"]
     print(
@@ -101,11 +100,4 @@ def print_tables(report: Mapping[str, Any]) -> None:
     )
     print("\n| sentences that rest on | right lesion | sentences |\n|---|---|---|")
     for name, found in report["right_by_attribute"].items():
-        print(f"| {name} | {_with_interval(found)} | {found['n']} |")
-
-
-def _with_interval(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "-"
-    low, high = found["ci95"]
-    return f"{found['mean']:.3f} ({low:.3f} to {high:.3f})"
+        print(f"| {name} | {with_interval(found)} | {found['n']} |")

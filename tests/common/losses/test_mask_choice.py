@@ -81,3 +81,15 @@ def test_it_sees_that_one_lesion_is_liked_whatever_is_said() -> None:
     assert which.item() == pytest.approx(math.log1p(math.exp(-4)), rel=1e-4)
     choice = MaskChoice(2)(rows(logits), rows(masks))
     assert choice.item() == pytest.approx((math.log1p(math.exp(-14)) + math.log1p(math.exp(6))) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_areas_are_compared_in_full_precision_under_autocast(dtype: torch.dtype) -> None:
+    """2501 and 1001 pixels are no half precision numbers; a mask that seems no copy of itself costs inf."""
+    masks = torch.zeros(1, 2, 64, 64).flatten(2)
+    masks[0, 0, :2501], masks[0, 1, 2501:3502] = 1, 1
+    logits = torch.randn(1, 2, 64 * 64, generator=torch.Generator().manual_seed(0))
+    means = means_on(logits[0], masks[0])
+    with torch.autocast("cpu", dtype=dtype):
+        loss = MaskChoice(2)(rows(logits.view(1, 2, 64, 64)), rows(masks.view(1, 2, 64, 64)))
+    torch.testing.assert_close(loss, F.cross_entropy(means, torch.tensor([0, 1])))

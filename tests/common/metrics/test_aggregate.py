@@ -9,7 +9,15 @@ import pytest
 from scipy.stats import bootstrap
 
 from common.errors import InputError
-from common.metrics import describe, measure_case, pooled_overlap, summarise, write_rows, write_summary
+from common.metrics import (
+    describe,
+    measure_case,
+    pooled_overlap,
+    summarise,
+    with_interval,
+    write_rows,
+    write_summary,
+)
 
 INF, NAN = float("inf"), float("nan")
 
@@ -108,6 +116,23 @@ def test_a_patient_without_a_value_is_not_drawn() -> None:
     found = describe([0.0, 0.0, 1.0, NAN, INF], groups=["a", "a", "b", "c", "c"])
     assert (found["n"], found["left_out"], found["mean"]) == (3, 1, pytest.approx(1 / 3))
     assert found["ci95"] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("values", "groups"), [([1.0] * 23, None), ([0.0], None), ([0.0, 1.0], ["a", "a"])])
+def test_values_or_patients_that_do_not_differ_have_no_interval(
+    values: list[float], groups: list[str] | None
+) -> None:
+    """23 of 23 leave shares down to 0.85 possible (Clopper-Pearson); all resamples say 1."""
+    found = describe(values, groups=groups)
+    assert found["ci95"] is None
+    assert with_interval(found) == f"{np.mean(values):.3f}"
+
+
+def test_tables_show_means_with_intervals() -> None:
+    stats = {"mean": 12.26, "ci95": [-1.0, 13.5]}
+    assert with_interval(stats) == "12.260 (-1.000 to 13.500)"
+    assert with_interval(stats, sign="+", digits=1) == "+12.3 (-1.0 to +13.5)"
+    assert with_interval(describe([])) == with_interval(None) == "-"
 
 
 def test_rows_that_say_whose_they_are_are_drawn_by_patient() -> None:

@@ -371,6 +371,7 @@ def test_options_of_table_3_cost_their_weights() -> None:
             r"align_stage: found 3, expected a stage from 1 to 2, the last of decoder_stages \[1, 2\]",
         ),
         ({"ham_channels": 48}, "ham_channels, align_channels: found 48 and 32, expected multiples of 32"),
+        ({"rank": 0}, "rank: found 0, expected 1 or more columns"),
         ({"norm_order": "none"}, "norm_order: found 'none', expected one of post, pre"),
         ({"scale": "words"}, "scale: found 'words', expected one of text, channels"),
     ],

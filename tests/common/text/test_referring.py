@@ -75,8 +75,8 @@ ANATOMY = r"( \w+)? lobe"
 SUPERLATIVES = {
     "largest": r"largest|biggest|greatest|larger than|bigger than|bulkiest|most extensive",
     "smallest": r"smallest|tiniest|littlest|smaller than|tinier than|least extensive|most minute",
-    "leftmost": rf"leftmost|left-hand|\bleft of|(to|on) the left|the left(?!{ANATOMY})|far left",
-    "rightmost": rf"rightmost|right-hand|\bright of|(to|on) the right|the right(?!{ANATOMY})|far right",
+    "leftmost": rf"leftmost|left-hand|\bleft of|to the left|the left(?!{ANATOMY})(?! side)",
+    "rightmost": rf"rightmost|right-hand|\bright of|to the right|the right(?!{ANATOMY})(?! side)",
     "uppermost": (
         r"uppermost|\btop|anterior|above|(in|the) front"
         r"|\bupper\b|frontmost|\bhighest|\bhigher than|furthest up"
@@ -90,8 +90,8 @@ SUPERLATIVES = {
 FIELD_MM = 240.0  # side of the pictures here
 OF_THE_PICTURE = r"( side| half| part)? (of|in) the (picture|image|slice|scan)"
 HALVES = {
-    "left": rf"left(-hand)?{OF_THE_PICTURE}",
-    "right": rf"right(-hand)?{OF_THE_PICTURE}",
+    "left": rf"left(-hand)?{OF_THE_PICTURE}|on the left(?!{ANATOMY})|\bfar left",
+    "right": rf"right(-hand)?{OF_THE_PICTURE}|on the right(?!{ANATOMY})|\bfar right",
     "upper": rf"\bat the top|\b(top|upper|anterior){OF_THE_PICTURE}",
     "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_PICTURE}",
 }
@@ -150,6 +150,9 @@ def halves(lesion: Lesion) -> tuple[str, str]:
         ("the leftmost lesion", [0]),
         ("the lesion on the left of the picture", []),  # both lie in its right half
         ("the lesion on the right of the image", [0, 1]),
+        ("the lesion on the left", []),
+        ("the far right lesion", [0, 1]),
+        ("the left lesion", [0]),
         ("the largest spot in the right half of the picture", [0]),
         ("the lesion furthest up", [1]),
         ("the lesion at the top", []),  # both lie in the lower half
@@ -262,6 +265,18 @@ def test_an_attribute_of_weight_nothing_is_never_said() -> None:
         single_out(lesion, [replace(other, shape="oval")], rng, weights={"kind": 0})
 
 
+@pytest.mark.parametrize(("name", "weight"), [("shapes", 4.0), ("shape", -1.0)])
+def test_weights_that_cannot_be_are_refused(name: str, weight: float) -> None:
+    message = f"weights: found '{name}': {weight}, expected 0 or more for one of segment, "
+    with pytest.raises(InputError, match=message):
+        single_out(Lesion(1, 2, 3), [], np.random.default_rng(0), weights={name: weight})
+
+
+def test_a_lesion_below_half_a_millimetre_is_not_called_one_of_0_mm() -> None:
+    assert facts_of(Lesion(1, 2, 0.4), []) == ()
+    assert facts_of(Lesion(1, 2, 0.6), []) == (Fact("diameter", "1"),)
+
+
 @given(lesions=PICTURES, seed=SEEDS)
 def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
     twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)
@@ -302,7 +317,7 @@ def test_the_same_seed_gives_the_same_sentence(level: str, lesions: list[Lesion]
     assert one == other
 
 
-def test_held_out_words_of_a_fact_never_occur_in_training() -> None:
+def test_held_out_phrases_of_a_fact_never_occur_in_training() -> None:
     """Whole phrases: a single word such as attenuation may well be in both."""
     lesion = Lesion(30, 40, 32, "II", "metastasis", "hypodense", "rim", "blurred", "oval")
     other = Lesion(90, 80, 14, "VIII", "cyst", "hyperdense", "none", "sharp", "round")

@@ -35,7 +35,7 @@ def test_parts_sum_to_monais_loss_and_can_be_read() -> None:
     assert loss.values["bce"] == nn.functional.binary_cross_entropy_with_logits(logits, target)
     weighted = WeightedSum(parts, {"bce": 0.25})(logits, target)
     assert weighted.item() == pytest.approx(float(loss.values["dice"] + 0.25 * loss.values["bce"]), rel=1e-6)
-    with pytest.raises(InputError, match="loss#weights: found ce, expected some of dice, bce; correct"):
+    with pytest.raises(InputError, match="loss_weights: found ce, expected some of dice, bce; correct"):
         WeightedSum(parts, {"ce": 1.0})
 
 

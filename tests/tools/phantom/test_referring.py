@@ -165,6 +165,16 @@ def test_attributes_that_mean_nothing_here(
     assert not (tmp_path / "set").exists()
 
 
+def test_attributes_that_single_nothing_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All borders of the first patient of this seed are alike."""
+    flags = ["--lesions", "--cases", "1", "--seed", "1", "--attributes", "border"]
+    assert main(["--out", str(tmp_path), "--validation", "0", "--test", "0", *flags]) == 2
+    assert "--attributes: found such as single out no lesion of any picture for training (1 patients)" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "datalist.json").exists()
+
+
 def test_longest_diameter_of_known_shapes() -> None:
     y, x = np.mgrid[:61, :61] - 30.3
     for diameter, turn in ((16.0, 0.3), (24.0, 1.1), (40.0, 2.0)):
