@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,23 +15,18 @@ from common.checkpoints import save_trained
 from common.data.organ_slices import collate_slices
 from common.data.referring import ReferringItem, load_referring
 from common.data.referring_samples import TARGET, ReferringCases, ReferringPictures, in_own_grid
+from common.errors import InputError
 from common.files import atomic_path
-from common.metrics import describe
-from common.metrics.overlap import Counts
 from common.networks import LSMS
 from common.networks.base import TextSegmenter
 from tools.prepare.qata import prepare
 
 from .image_only import ImageOnlyUNet
+from .qata_scores import SHUFFLED, SWAPPED, UNET, WITH, WITHOUT, compare, print_tables
 from .training import Training, augmentation, machine, train_in_turns
 
 BATCH = 8
 SIDES = {"compact": 128, "paper_t": 480}  # at 192 pixels, compact's own, minutes would be too few steps
-RESAMPLES = 2000
-WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
-SWAPPED = "LSMS, another picture's sentence at the test"
-# First minus second: what is said of the paper's claim.
-DIFFERENCES = ((WITH, WITHOUT), (WITH, SHUFFLED), (WITH, UNET), (WITHOUT, UNET), (WITH, SWAPPED))
 
 
 class Arm(NamedTuple):
@@ -44,8 +40,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     """Train all networks for each seed, segment the test pictures, print tables and write `results.json`.
 
     Returns:
-        What `results.json` holds: for each network `describe` of Dice and IoU per picture (over seeds and
-        pictures), their pooled values, and the paired differences.
+        What `results.json` holds, among it what `compare` gives.
     """
     prepare(source, work / "data")
     datalist = work / "data" / "datalist.json"
@@ -68,7 +63,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
             "seeds": [seed for seed in seeds if str(seed) in facts[WITH]],
             "pictures": {"training": len(training), "test": len(test)},
             "training": facts,
-            **compare(counts),
+            **compare(counts, [item.patient for item in test]),
         }
         with atomic_path(work / "results.json") as path:
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -109,12 +104,29 @@ def build(
 
 
 def shuffled(items: Sequence[ReferringItem], seed: int) -> list[ReferringItem]:
-    """The same pictures with one another's sentences; how often each sentence occurs stays the same."""
-    order = np.random.default_rng(seed).permutation(len(items))
-    return [
-        dataclasses.replace(item, prompts=items[other].prompts)
-        for item, other in zip(items, order, strict=True)
-    ]
+    """The same pictures with one another's sentences, none with its own or with the same words.
+
+    How often each sentence occurs stays the same. What a permutation leaves with its own words changes places
+    with one of those for which both are new.
+
+    Raises:
+        InputError: more than half of the items have one sentence, so that some would keep it.
+    """
+    words = [item.prompts for item in items]
+    most = max(Counter(words).values())
+    if 2 * most > len(items):
+        raise InputError(
+            f"shuffled: found {most} of {len(items)} items with one sentence, expected half or fewer: they "
+            "cannot all get another one; use data with more sentences."
+        )
+    rng = np.random.default_rng(seed)
+    given = [words[index] for index in rng.permutation(len(items))]
+    for place, own in enumerate(words):
+        if given[place] == own:
+            fit = [j for j, theirs in enumerate(words) if theirs != own != given[j]]
+            other = int(rng.choice(fit))
+            given[place], given[other] = given[other], given[place]
+    return [dataclasses.replace(item, prompts=texts) for item, texts in zip(items, given, strict=True)]
 
 
 @torch.no_grad()
@@ -131,78 +143,6 @@ def segment(network: TextSegmenter, items: Sequence[ReferringItem], *, words: st
         mask = in_own_grid(logits, truth.shape)[0, 0].cpu()
         counts.append([int(part.sum()) for part in (mask & truth, mask & ~truth, truth & ~mask)])
     return np.array(counts)
-
-
-def compare(counts: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Scores of each network and differences between them, from pixel counts (seeds, pictures, 3).
-
-    A picture's score is its mean over the seeds; 95 % intervals are bootstraps over pictures. Pooled scores
-    take all pictures as one, and resample pictures as well.
-    """
-    values = {name: overlaps(of_seeds) for name, of_seeds in counts.items()}
-    pairs = [(a, b) for a, b in DIFFERENCES if a in counts and b in counts]
-    return {
-        "networks": {
-            name: {
-                "dice": describe(dice.mean(axis=0)),
-                "iou": describe(iou.mean(axis=0)),
-                "dice_by_seed": dice.mean(axis=1).tolist(),
-                "pooled_dice": pooled(counts[name], 0),
-                "pooled_iou": pooled(counts[name], 1),
-            }
-            for name, (dice, iou) in values.items()
-        },
-        "differences": {
-            f"{a} - {b}": {
-                "dice": describe((values[a][0] - values[b][0]).mean(axis=0)),
-                "iou": describe((values[a][1] - values[b][1]).mean(axis=0)),
-                "dice_by_seed": (values[a][0] - values[b][0]).mean(axis=1).tolist(),
-            }
-            for a, b in pairs
-        },
-    }
-
-
-def overlaps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dice and IoU of counts (..., 3), each (...); a miss is 0."""
-    rows = [Counts(*map(int, row)).overlap() for row in counts.reshape(-1, 3)]
-    dice, iou = (np.array([row[name] for row in rows]).reshape(counts.shape[:-1]) for name in ("dsc", "iou"))
-    return dice, iou
-
-
-def pooled(counts: np.ndarray, score: int) -> dict[str, Any]:
-    """Dice (0) or IoU (1) of all (seeds, pictures, 3) as one, mean over seeds, with its interval."""
-    pictures = counts.shape[1]
-    draws = np.random.default_rng(0).integers(0, pictures, (RESAMPLES, pictures))
-    resampled = counts[:, draws].sum(axis=2)  # (seeds, resamples, 3)
-    low, high = np.percentile(overlaps(resampled)[score].mean(axis=0), (2.5, 97.5)).tolist()
-    return {"mean": float(overlaps(counts.sum(axis=1))[score].mean()), "ci95": [low, high]}
-
-
-def print_tables(report: Mapping[str, Any]) -> None:
-    """Scores, differences and speed as Markdown tables."""
-    print("| | Dice per picture | IoU per picture | pooled Dice | pooled IoU | Dice by seed |")
-    print("|---|---|---|---|---|---|")
-    for name, row in report["networks"].items():
-        cells = [_with_interval(row[key]) for key in ("dice", "iou", "pooled_dice", "pooled_iou")]
-        print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "")]) + " |")
-    print("\n| difference | Dice per picture | IoU per picture | Dice by seed |\n|---|---|---|---|")
-    for name, row in report["differences"].items():
-        cells = [_with_interval(row[key], sign="+") for key in ("dice", "iou")]
-        print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "+")]) + " |")
-    print("\n| | steps | pictures/s in training |\n|---|---|---|")
-    for name, seeds in report["training"].items():
-        steps, speed = (np.mean([row[key] for row in seeds.values()]) for key in ("steps", "slices_per_s"))
-        print(f"| {name} | {steps:.0f} | {speed:.0f} |")
-
-
-def _with_interval(value: Mapping[str, Any], sign: str = "") -> str:
-    low, high = value["ci95"]
-    return f"{value['mean']:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
-
-
-def _by_seed(values: Sequence[float], sign: str) -> str:
-    return ", ".join(f"{value:{sign}.3f}" for value in values)
 
 
 def _append(counts: dict[str, np.ndarray], name: str, of_seed: np.ndarray) -> None:

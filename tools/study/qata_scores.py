@@ -1,0 +1,119 @@
+"""What is said of the networks of the study `qata`, and how sure it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from common.metrics import with_interval
+
+RESAMPLES = 2000
+WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
+SWAPPED = "LSMS, another picture's sentence at the test"
+# First minus second: what is said of the paper's claim.
+DIFFERENCES = ((WITH, WITHOUT), (WITH, SHUFFLED), (WITH, UNET), (WITHOUT, UNET), (WITH, SWAPPED))
+
+
+def compare(counts: Mapping[str, np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
+    """Scores of each network and differences between them, see `over_seeds_and_patients`.
+
+    Args:
+        counts: for each network (seeds, pictures, 3) pixels, see `segment`.
+        patients: for each picture whose it is.
+    """
+    pairs = [(a, b) for a, b in DIFFERENCES if a in counts and b in counts]
+    return {
+        "networks": {
+            name: {
+                **{key: over_seeds_and_patients(score, [found], patients) for key, score in SCORES.items()},
+                "dice_by_seed": dice(found).mean(axis=1).tolist(),
+            }
+            for name, found in counts.items()
+        },
+        "differences": {
+            f"{a} - {b}": {
+                **{
+                    key: over_seeds_and_patients(SCORES[key], [counts[a], counts[b]], patients)
+                    for key in ("dice", "iou")
+                },
+                "dice_by_seed": (dice(counts[a]) - dice(counts[b])).mean(axis=1).tolist(),
+            }
+            for a, b in pairs
+        },
+    }
+
+
+def over_seeds_and_patients(
+    score: Callable[[np.ndarray], np.ndarray], counts: Sequence[np.ndarray], patients: Sequence[str]
+) -> dict[str, Any]:
+    """A score of one network's counts, or the first's minus the second's, with its 95 % interval.
+
+    What is said of a way to train holds for other seeds and other patients: so both are drawn anew, each seed
+    with all of its pictures and each patient with all of theirs (a bootstrap of crossed factors, which for
+    few seeds is rather too narrow than too wide).
+
+    Args:
+        score: (seeds, pictures, 3) pixel counts -> (seeds,) or (seeds, pictures) values, of which the mean
+            is the score.
+        counts: one network's (seeds, pictures, 3), or two of the same seeds and pictures.
+        patients: for each picture whose it is.
+    """
+    seeds, of = len(counts[0]), np.unique(list(patients), return_inverse=True)[1]
+    pictures = [np.flatnonzero(of == patient) for patient in range(of.max() + 1)]
+
+    def value(some_seeds: np.ndarray, some_pictures: np.ndarray) -> float:
+        means = [score(each[some_seeds][:, some_pictures]).mean() for each in counts]
+        return float(means[0] - means[1] if len(means) == 2 else means[0])
+
+    rng = np.random.default_rng(0)
+    draws = [
+        value(
+            rng.integers(0, seeds, seeds),
+            np.concatenate([pictures[patient] for patient in rng.integers(0, len(pictures), len(pictures))]),
+        )
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
+    return {"mean": value(np.arange(seeds), np.arange(len(of))), "ci95": [low, high]}
+
+
+def dice(counts: np.ndarray) -> np.ndarray:
+    """Of counts (..., 3): (...); a miss is 0. No reference is empty, see `ReferringPicture.mask`."""
+    both, extra, missed = np.moveaxis(counts, -1, 0)
+    return 2 * both / (2 * both + extra + missed)
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """As `dice`."""
+    both, extra, missed = np.moveaxis(counts, -1, 0)
+    return both / (both + extra + missed)
+
+
+# Per picture, and pooled: all pictures as one.
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "dice": dice,
+    "iou": iou,
+    "pooled_dice": lambda counts: dice(counts.sum(axis=1)),
+    "pooled_iou": lambda counts: iou(counts.sum(axis=1)),
+}
+
+
+def print_tables(report: Mapping[str, Any]) -> None:
+    """Scores, differences and speed as Markdown tables."""
+    print("| | Dice per picture | IoU per picture | pooled Dice | pooled IoU | Dice by seed |")
+    print("|---|---|---|---|---|---|")
+    for name, row in report["networks"].items():
+        cells = [with_interval(row[key]) for key in ("dice", "iou", "pooled_dice", "pooled_iou")]
+        print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "")]) + " |")
+    print("\n| difference | Dice per picture | IoU per picture | Dice by seed |\n|---|---|---|---|")
+    for name, row in report["differences"].items():
+        cells = [with_interval(row[key], sign="+") for key in ("dice", "iou")]
+        print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "+")]) + " |")
+    print("\n| | steps | pictures/s in training |\n|---|---|---|")
+    for name, seeds in report["training"].items():
+        steps, speed = (np.mean([row[key] for row in seeds.values()]) for key in ("steps", "slices_per_s"))
+        print(f"| {name} | {steps:.0f} | {speed:.0f} |")
+
+
+def _by_seed(values: Sequence[float], sign: str) -> str:
+    return ", ".join(f"{value:{sign}.3f}" for value in values)
