@@ -30,8 +30,7 @@ from .referring_scores import SENTENCE, print_tables, score
 
 WORKER = Path(__file__).with_name("referring_worker.py")
 TYPO_RATE = 0.3  # of the words of four letters or more; every misspelt sentence has one slip at least
-EMPTIED = "the lesion"
-NO_TEXT = None
+NOTHING_SAID = "the lesion"
 
 # Ways to ask. Sentences and their paraphrases rest on the same facts; only the words differ.
 LEVELS: dict[str, Level] = {
@@ -41,7 +40,7 @@ LEVELS: dict[str, Level] = {
     "1/2 of the report": "half",
     "1/4 of the report": "quarter",
 }
-PARAPHRASED, MISSPELT, EMPTY, NONE = (
+PARAPHRASED, MISSPELT, EMPTIED, WORDLESS = (
     "sentence, paraphrased",
     "sentence, misspelt",
     "sentence, emptied",
@@ -50,7 +49,7 @@ PARAPHRASED, MISSPELT, EMPTY, NONE = (
 
 
 @dataclass(frozen=True)
-class Picture:
+class AskedPicture:
     """The lesions of one picture.
 
     Attributes:
@@ -105,7 +104,7 @@ def run(
     return report
 
 
-def load_pictures(datalist: Path, section: str) -> list[Picture]:
+def load_pictures(datalist: Path, section: str) -> list[AskedPicture]:
     """The pictures of a section with two lesions or more.
 
     Raises:
@@ -128,11 +127,12 @@ def load_pictures(datalist: Path, section: str) -> list[Picture]:
             "which only words mean one lesion; write them with python -m tools.phantom --lesions."
         )
     return [
-        Picture(tuple(item for item, _ in group), tuple(lesion for _, lesion in group)) for group in several
+        AskedPicture(tuple(item for item, _ in group), tuple(lesion for _, lesion in group))
+        for group in several
     ]
 
 
-def ask(picture: Picture, number: int, seed: int) -> dict[str, list[str | None]]:
+def ask(picture: AskedPicture, number: int, seed: int) -> dict[str, list[str | None]]:
     """What to say for each lesion of a picture, in each way."""
     indices = range(len(picture.lesions))
 
@@ -150,8 +150,8 @@ def ask(picture: Picture, number: int, seed: int) -> dict[str, list[str | None]]
         misspell(str(text), np.random.default_rng((seed, number, index, 1)))
         for index, text in enumerate(asked[SENTENCE])
     ]
-    asked[EMPTY] = [EMPTIED for _ in indices]
-    asked[NONE] = [NO_TEXT for _ in indices]
+    asked[EMPTIED] = [NOTHING_SAID for _ in indices]
+    asked[WORDLESS] = [None for _ in indices]
     return asked
 
 
@@ -162,7 +162,7 @@ def misspell(text: str, rng: np.random.Generator) -> str:
     return slipped
 
 
-def _facts(picture: Picture, number: int, seed: int) -> list[tuple[Fact, ...]]:
+def _facts(picture: AskedPicture, number: int, seed: int) -> list[tuple[Fact, ...]]:
     """The facts that the sentences of `ask` rest on."""
     return [
         single_out(lesion, picture.others(index), np.random.default_rng((seed, number, index)))
@@ -172,7 +172,7 @@ def _facts(picture: Picture, number: int, seed: int) -> list[tuple[Fact, ...]]:
 
 def _answer(
     bundle: Path,
-    pictures: Sequence[Picture],
+    pictures: Sequence[AskedPicture],
     questions: Sequence[Mapping[str, list[str | None]]],
     *,
     device: str | None,

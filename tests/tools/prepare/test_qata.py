@@ -88,20 +88,20 @@ def test_a_subject_in_both_parts_is_reported_and_leaves_the_training(
 
 
 def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
-    """Where a sentence names one lung alone, the mask lies in that half of the picture in 9 of 10."""
+    """Where a sentence names one lung alone, the mask lies in that half of the picture."""
     if not REAL.is_dir():
         pytest.skip(
             f"REAL DATA ABSENT: QaTa-COV19 expected in {REAL}; the sides of its sentences are not checked"
         )
     prepare(REAL, tmp_path)
-    items = load_referring(tmp_path / "datalist.json", "test") + load_referring(
-        tmp_path / "datalist.json", "validation"
+    sections = (
+        load_referring(tmp_path / "datalist.json", name) for name in ("training", "validation", "test")
     )
+    items = [item for section in sections for item in section]
     read, agree = PictureReader(), []
     for item in items:
         sides = [side for side in ("left", "right") if f"{side} lung" in item.prompts[0]]
         if len(sides) == 1:
             left, right = np.array_split(read(item).mask(item), 2, axis=1)
             agree.append((left.sum() > right.sum()) == (sides == ["left"]))
-    assert len(agree) > 30
-    assert np.mean(agree) > 0.9
+    assert (len(agree), round(float(np.mean(agree)), 2)) == (272, 0.96)  # as the preparer says

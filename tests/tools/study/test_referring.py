@@ -23,7 +23,7 @@ LESIONS = (
     Lesion(90, 64, 12, "VIII", "haemangioma", "hyperdense", "homogeneous", "sharp", "lobulated"),
     Lesion(130, 120, 20, "VI", None, "hypodense", "none", "sharp", "oval"),
 )
-PICTURE = referring.Picture((), LESIONS)
+PICTURE = referring.AskedPicture((), LESIONS)
 NETWORK = '''
 """A network whose masks are known: what is brighter than 0.7, or without a word what is darker than 0.3."""
 import torch
@@ -99,8 +99,8 @@ def test_every_way_asks_for_every_lesion() -> None:
     assert asked == referring.ask(PICTURE, 3, seed=0)
     assert asked != referring.ask(PICTURE, 4, seed=0)
     assert all(len(texts) == 3 for texts in asked.values())
-    assert asked[referring.EMPTY] == ["the lesion"] * 3
-    assert asked[referring.NONE] == [None] * 3
+    assert asked[referring.EMPTIED] == ["the lesion"] * 3
+    assert asked[referring.WORDLESS] == [None] * 3
     for name in ("sentence", referring.PARAPHRASED, referring.MISSPELT, "report"):
         assert len(set(asked[name])) == 3
     for text, slipped in zip(asked["sentence"], asked[referring.MISSPELT], strict=True):
@@ -149,12 +149,14 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
             2 * np.sum(bright & (labels == i.lesion)) / (np.sum(bright) + np.sum(labels == i.lesion))
             for i in picture.items
         ]
-    for name in ("sentence", "report", referring.PARAPHRASED, referring.EMPTY):
+    for name in ("sentence", "report", referring.PARAPHRASED, referring.EMPTIED):
         assert found["ways"][name]["dice"]["mean"] == pytest.approx(np.mean(dice))
     # One mask for all words takes one lesion of a picture at most, and follows no swap.
     assert found["ways"]["sentence"]["right"]["mean"] <= len(pictures) / found["lesions"]
     assert found["ways"][SWAPPED]["right"]["mean"] == 0
-    assert found["ways"][referring.NONE]["dice"]["mean"] != found["ways"][referring.EMPTY]["dice"]["mean"]
+    assert (
+        found["ways"][referring.WORDLESS]["dice"]["mean"] != found["ways"][referring.EMPTIED]["dice"]["mean"]
+    )
     table = capfd.readouterr().out
     assert f"{found['lesions']} lesions in {len(pictures)} pictures of 1 patients (test)" in table
     assert "| sentence, swapped | 0.000 | - | - |" in table
@@ -188,7 +190,7 @@ def test_each_lesion_may_have_a_label_map_of_its_own(tmp_path: Path) -> None:
         bundle, tmp_path, section="test", seed=0, device=None, checkpoint=None, output=output
     )
     # With words all that is bright is found, so one of two; without, all that is dark: the other.
-    for name in ("sentence", referring.NONE):
+    for name in ("sentence", referring.WORDLESS):
         assert found["ways"][name]["right"]["mean"] == 0.5
     assert found["patients"] == 1
 
