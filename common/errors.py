@@ -16,3 +16,10 @@ def reason_of(error: BaseException) -> str:
 
 class SwitchError(InputError):
     """A switch of a run that cannot work here, whatever the case: trying the next one is no use."""
+
+
+def input_error_of(error: BaseException | None) -> InputError | None:
+    """The InputError behind an error: MONAI raises its own from what a component's constructor raises."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error

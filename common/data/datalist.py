@@ -12,6 +12,7 @@ image, such as the prostate in a scan of the head: their words then mean an empt
 and need not be named.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ from typing import Any, TypeVar
 from ..errors import InputError
 
 SECTIONS = ("training", "validation", "test")
+FIELDS = ("image", "label", "patient", "case", "targets", "absent")  # of items
+LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ def read_section(
     """
     sections = {name: _parse(path, content, name, parse) for name in SECTIONS if name in content}
     if section not in sections:
-        found = ", ".join(sections) or "none"
+        found = ", ".join(name for name, value in content.items() if isinstance(value, list)) or "none"
         raise InputError(
-            f'{path}: the section "{section}" is missing (sections found: {found}); '
+            f'{path}: the section "{section}" is missing (lists found: {found}); '
             f"use one of {', '.join(SECTIONS)}, or add it."
         )
     check_patients(sections, path)
@@ -228,14 +231,25 @@ def _parse(
     return list(cases.values())
 
 
-def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) -> Case:
-    """Make a case of an item of the datalist at `path`; `names` are those of its labels.
+def parse_item(
+    path: Path, place: str, item: Any, *, names: Sequence[str] = (), fields: Sequence[str] = FIELDS
+) -> Case:
+    """Make a case of an item of the datalist at `path`.
+
+    Args:
+        path, place: for messages.
+        item: of the datalist.
+        names: of its labels.
+        fields: that items of this kind may have. Others are left to whom they are for, unless their names
+            look like slips.
 
     Raises:
-        InputError: a field is missing or malformed; the message says `place`.
+        InputError: a field is missing, misspelt or malformed; the message says `place`.
     """
     if isinstance(item, str):
         item = {"image": item}
+    if isinstance(item, dict):
+        _check_slips(path, place, item, fields)
     image = item.get("image") if isinstance(item, dict) else None
     if not isinstance(image, str) or not image:
         raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
@@ -253,6 +267,17 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
         targets=() if label is None else _targets(path, place, item.get("targets", list(names)), names),
         absent=_absent(path, place, item.get("absent", [])),
     )
+
+
+def _check_slips(path: Path, place: str, item: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """A misspelt "lesion" would mean all lesions, and a misspelt "patient" a patient of its own."""
+    absent = [name for name in fields if name not in item]
+    for found in (name for name in item if name not in fields):
+        if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
+            raise InputError(
+                f'{path}: {place} has the field "{found}" and no "{near[0]}", expected one of '
+                f"{', '.join(fields)}; did you mean {near[0]}? Correct it, or name it otherwise."
+            )
 
 
 def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tuple[str, ...]:

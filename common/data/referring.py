@@ -23,9 +23,12 @@ from typing import Any
 
 from ..errors import InputError
 from ..text.prompts import check_prompt
+from .datalist import FIELDS as FIELDS_OF_CASES
 from .datalist import Case, label_names, load_json, parse_item, read_section
 from .pictures import ENDINGS as PICTURE_ENDINGS
 from .readers import NIFTI_ENDINGS, ending_of
+
+FIELDS = (*FIELDS_OF_CASES, "lesion", "slice", "prompts")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def parse_lesion(path: Path, place: str, item: Any, *, names: Sequence[str] = ()
     """
     fields = item if isinstance(item, dict) else {}
     numbers = [str(number) for number in _numbers(path, place, fields) if number is not None]
-    case = parse_item(path, place, item, names=names)
+    case = parse_item(path, place, item, names=names, fields=FIELDS)
     return case if "case" in fields else replace(case, case="-".join([case.case, *numbers]))
 
 

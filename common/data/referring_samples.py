@@ -136,7 +136,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
     of the picture, `prompt` (a list of one), `target`, `case`, `slice_index` and `spacing_mm`.
 
     Raises:
-        InputError: no item, a framing that crops, other `sentences`, or (on reading one) see `PictureReader`.
+        InputError: no item, a framing that crops, other `sentences`, or see `PictureReader`; all are read.
     """
 
     def __init__(
@@ -162,6 +162,8 @@ class ReferringCases(Dataset[dict[str, Any]]):
         self.size = size
         self.framing = framing
         self._read = PictureReader()
+        for item in self.data:  # else a training would end at its first validation
+            self._read(item).mask(item)
 
     def __len__(self) -> int:
         return len(self._asked)

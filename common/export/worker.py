@@ -9,7 +9,8 @@ from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
-from ..inference.worker import DONE, FAILED, input_error_of
+from ..errors import input_error_of
+from ..inference.worker import DONE, FAILED
 from .graphs import export_graphs
 
 

@@ -82,7 +82,7 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
     if section is not None and not of_datalist:
         raise InputError(
             f"{path}: found a list without sections, expected a datalist for the section {section!r}; leave "
-            "section out."
+            "section out, and ask lists and datalists in runs of their own."
         )
     if of_datalist:
         section = _section(path, content, section)
@@ -127,7 +127,9 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
     fields = {"image": item} if isinstance(item, str) else item
     image = fields.get("image") if isinstance(fields, dict) else None
     if not isinstance(image, str) or not image.strip():
-        raise InputError(f'{where}: found no path, expected text or a field "image"; correct it.')
+        named = isinstance(fields, dict) and fields
+        found = f"the fields {', '.join(map(str, fields))}" if named else "no path"
+        raise InputError(f'{where}: found {found}, expected text or a field "image" with a path; correct it.')
     if image.strip().lower().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
     _check_fields(fields, where)
@@ -152,8 +154,8 @@ def _check_fields(fields: dict[Any, Any], where: str) -> None:
     for name in fields:
         if name not in FIELDS + READ_PAST:
             raise InputError(
-                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(FIELDS)} (and read past "
-                f"are {', '.join(READ_PAST)}); correct or remove it."
+                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(FIELDS)} (known, and "
+                f"not read here: {', '.join(READ_PAST)}); correct or remove it."
             )
 
 
@@ -187,7 +189,8 @@ def _asked(fields: dict[str, Any], where: str) -> list[tuple[str, object]]:
     if "prompt" in fields or not isinstance(several, list) or not several:
         found = "both prompt and prompts" if "prompt" in fields else f"{reprlib.repr(several)} as prompts"
         raise InputError(
-            f"{where}: found {found}, expected one prompt (a text) or prompts (a list of them); correct it."
+            f"{where}: found {found}, expected prompt (a text; of a CSV too) or prompts (a list of them); "
+            "correct it."
         )
     return [(f"{where}, prompt {number}", prompt) for number, prompt in enumerate(several, start=1)]
 

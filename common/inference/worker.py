@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError, reason_of
+from ..errors import InputError, input_error_of, reason_of
 from .run_report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
@@ -87,13 +87,6 @@ def check_device(name: str | None) -> None:
             f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
             "device of this machine; choose another or leave it out."
         ) from error
-
-
-def input_error_of(error: BaseException | None) -> InputError | None:
-    """The InputError behind an error: MONAI raises its own from what a component's constructor raises."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__
-    return error
 
 
 def end_with_launcher() -> None:

@@ -1,5 +1,6 @@
 """What an evaluating engine hangs its results onto: tables of every case, label and slice."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..inference.segmentation import Segmentation
 
 Item = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,16 @@ class CaseReport:
             return
         write_rows(self.output_dir / "volumes.csv", volumes)
         write_rows(self.output_dir / "slices.csv", slices)
+        of_volumes = summarise(volumes, penalty_mm=self.penalty_mm)
         summary = {
             "boundaries": self.boundaries,
             "tolerances_mm": self.tolerances_mm,
-            "volumes": summarise(volumes, penalty_mm=self.penalty_mm),
+            "volumes": of_volumes,
             "slices": summarise(slices),
         }
         write_summary(self.output_dir / "summary.json", summary)
+        means = of_volumes["mean_over_labels"].items()
+        _log.info("%s: %s", self.output_dir, ", ".join(f"{name} {value:.3f}" for name, value in means))
 
 
 def _of_all_processes(rows: list[Row]) -> list[Row]:

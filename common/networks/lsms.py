@@ -19,7 +19,14 @@ from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
 from .base import FrozenEncoder, TextFeatures, TextSegmenter
-from .lsms_checks import check_choice, check_decoder, check_kernels, check_stages
+from .lsms_checks import (
+    check_choice,
+    check_decoder,
+    check_image_size,
+    check_kernels,
+    check_stages,
+    check_switches,
+)
 
 if TYPE_CHECKING:
     from ..data.slices import Framing
@@ -142,6 +149,8 @@ class LSMS(TextSegmenter):
         check_choice("norm_order", norm_order, NORM_ORDERS)
         check_choice("scale", scale, SCALES)
         check_kernels(kernels)
+        check_switches(pixel_map=pixel_map, projected=projected, coordinates=coordinates)
+        check_image_size(image_size, SMALLEST_SIDE)
         check_decoder(decoder, decoder_stages, align_stage, (ham_channels, align_channels), rank)
         self.text_encoder = text_encoder
         self.decoder_stages, self.align_stage = tuple(decoder_stages), align_stage
@@ -201,6 +210,7 @@ class LSMS(TextSegmenter):
             InputError: no such preset, a language model that cannot be found or loaded, or see `LSMS`.
         """
         check_choice("preset", preset, tuple(PRESETS))
+        check_switches(language=language, train_text=train_text)
         settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         base = (settings.pop("text_model"), settings.pop("text_revision", None))
         if text_model is not None:

@@ -14,6 +14,13 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
         raise InputError(f"{name}: found '{value}', expected one of {', '.join(allowed)}; choose one.")
 
 
+def check_switches(**values: object) -> None:
+    """True or False; a text such as "none" would count as true."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name}: found {value!r}, expected True or False; correct it.")
+
+
 def check_stages(**settings: Sequence[int]) -> None:
     """One positive number a stage."""
     for name, values in settings.items():
@@ -53,3 +60,9 @@ def check_decoder(
         raise InputError(
             f"rank: found {rank}, expected 1 or more columns of the Hamburger's bases; change it."
         )
+
+
+def check_image_size(side: int, least: int) -> None:
+    """A field of which the last stage keeps more than a pixel."""
+    if side < least:
+        raise InputError(f"image_size: found {side}, expected {least} pixels or more; enlarge it.")

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 
 from .. import __version__
+from ..command_line import config_being_parsed
 from ..data.datalist import SECTIONS, label_names, load_json, parse_item
 from ..data.referring import parse_lesion
 from ..files import write_synced
@@ -45,7 +44,7 @@ class RunRecord:
         self.output_dir = Path(output_dir)
         self.datalist = Path(datalist)
         self.seed = seed
-        self.config = _config_being_parsed()
+        self.config = config_being_parsed()
 
     def attach(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
@@ -114,22 +113,6 @@ def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
             case = parse(datalist, f"{section}[{index}]", item, names=names)
             patients[case.case] = case.patient
         yield section, patients
-
-
-def _config_being_parsed() -> dict[str, Any] | None:
-    """The content of the parser that is building the caller; None when it is built by plain code.
-
-    A MONAI config has no way to refer to itself as a whole, so it is read off the parser that waits further
-    up the stack.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            content: dict[str, Any] = parser.get()
-            return content
-        frame = frame.f_back
-    return None
 
 
 def _write(path: Path, content: Any) -> None:

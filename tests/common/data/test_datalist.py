@@ -97,7 +97,7 @@ def test_missing_file_and_other_content(tmp_path):
 def test_missing_section(folder):
     path = write(folder, training=[item("a")], test=[])
     assert error_of(load_datalist, path, "validation") == (
-        f'{path}: the section "validation" is missing (sections found: training, test); '
+        f'{path}: the section "validation" is missing (lists found: training, test); '
         "use one of training, validation, test, or add it."
     )
     path = write(folder, training={"image": "a"})

@@ -88,6 +88,8 @@ def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], ma
         ({"prompts": "left"}, r'training\[0\] has "left" as "prompts", expected a list of sentences'),
         ({"prompts": ["left\x07"]}, r"training\[0\], prompts: found the control character U\+0007"),
         ({"lesion": 0}, r'training\[0\] has 0 as "lesion", expected a whole number from 1 up'),
+        ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* did you mean lesion\?'),
+        ({"Slices": 1}, r'the field "Slices" and no "slice", .* or name it otherwise'),
         ({"slice": 2}, r'training\[0\] is a picture with "slice", expected none; correct it'),
         ({"image": "image.nii.gz"}, r'training\[0\] is a volume without "slice", expected "slice": NUMBER'),
         ({"image": "image.bmp"}, r"image\.bmp, expected a picture \(\.png, \.jpg, \.jpeg\) or a NIfTI file"),

@@ -172,7 +172,11 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         ("list.json", "{", r"list\.json: cannot be read as a list of inputs \("),
         ("list.json", "{}", r"list\.json: found no list of inputs, expected at least one"),
         ("list.csv", "image\n", r"list\.csv: found no list of inputs, expected at least one"),
-        ("list.csv", "path\na.nii\n", r'list\.csv, item 1: found no path, expected text or a field "image"'),
+        (
+            "list.csv",
+            "path\na.nii\n",
+            r'list\.csv, item 1: found the fields path, expected text or a field "image"',
+        ),
         ("list.json", '["in/a.nii.gz", 3]', r"list\.json, item 2: found no path"),
         (
             "list.json",
@@ -203,7 +207,7 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         (
             "list.csv",
             "image,prompts\nin/a.nii.gz,x\n",
-            r"item 1: found 'x' as prompts, expected one prompt \(",
+            r"item 1: found 'x' as prompts, expected prompt \(",
         ),
         (
             "list.json",
@@ -216,11 +220,15 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
             r"item 1, slice: found '9+\.\.\.9+', expected a whole number",
         ),
         ("list.json", '[{"image": "c.mha", "slice": true}]', "item 1, slice: found True, expected a whole"),
-        ("list.json", '[{"image": "c.mha", "prompts": []}]', r"item 1: found \[\] as prompts, expected one"),
+        (
+            "list.json",
+            '[{"image": "c.mha", "prompts": []}]',
+            r"found \[\] as prompts, expected prompt",
+        ),
         (
             "list.json",
             '[{"image": "c.mha", "prompt": "x", "prompts": ["y"]}]',
-            r"list\.json, item 1: found both prompt and prompts, expected one prompt \(a text\) or prompts",
+            r"list\.json, item 1: found both prompt and prompts, expected prompt \(a text; of a CSV",
         ),
         (
             "list.json",

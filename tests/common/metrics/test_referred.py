@@ -92,5 +92,5 @@ def test_shares_above_an_iou_and_their_means(rows: list[dict[str, str]], tmp_pat
     shares = {name: metrics[name]["mean"] for name in ("pr@0.5", "pr@0.7", "pr@0.9")}
     assert shares == pytest.approx({"pr@0.5": 5 / 8, "pr@0.7": 4 / 8, "pr@0.9": 3 / 8})
     assert metrics["right_lesion"]["mean"] == pytest.approx(4 / 6)
-    assert metrics["right_lesion"]["ci95"] == pytest.approx([4 / 6, 4 / 6])  # all of one patient
+    assert metrics["right_lesion"]["ci95"] is None  # all of one patient
     assert metrics["pr@0.7"]["ci95"] == pytest.approx([0.0, 4 / 6])  # patients p: 4 of 6, q: 0 of 2
