@@ -202,7 +202,7 @@ def test_paper_json_is_the_published_recipe() -> None:
     assert (schedule["_target_"].rsplit(".", 1)[1], schedule["power"]) == ("PolynomialLR", 0.9)
     assert parser["train"]["preprocessing"]["transforms"] == []
     weighing = parser["loss"]["parts"].keys() - {
-        name for name, weight in parser["loss"]["weights"].items() if weight == 0
+        name for name, weight in parser["loss_weights"].items() if weight == 0
     }
     assert (weighing, parser["prompts_per_picture"]) == ({"dice", "bce"}, 1)
 
