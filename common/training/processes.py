@@ -1,7 +1,9 @@
 """Training in several processes: one a GPU, started by torchrun."""
 
+import atexit
 import logging
 import os
+import sys
 from datetime import timedelta
 
 import ignite.distributed as idist
@@ -39,6 +41,7 @@ def start_processes(*, timeout_minutes: float) -> None:
 
 def end_processes() -> None:
     """Leave the process group, and have ignite forget it: a later training of this process is alone again."""
+    atexit.unregister(_leave_at_once)
     idist.finalize()
     if distributed.is_initialized():
         distributed.destroy_process_group()
@@ -63,7 +66,15 @@ class LostNeighbour:
             f"then start the same command again: training goes on from the newest state."
         )
         _log.error(message)
+        atexit.register(_leave_at_once)
         raise InputError(message) from error
+
+
+def _leave_at_once() -> None:
+    """End without the interpreter's tidying up, in which a thread of gloo that still waits can abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _is_communication(error: BaseException) -> bool:

@@ -405,3 +405,17 @@ def test_evaluation_is_in_the_files_own_pixels(tmp_path: Path, png: dict[str, An
     done = MaskInOwnGridd()({**case, "pred": logits})
     torch.testing.assert_close(done["pred"], case["label"])
     np.testing.assert_array_equal(np.diag(done["label"].affine.numpy()), [1, 1, 1, 1])
+
+
+def test_a_picture_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[str, Any]) -> None:
+    listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
+    with pytest.raises(InputError, match="prompts_per_picture: found 0, expected 1 or more"):
+        ReferringPictures(listed, size=32, prompts_per_picture=0)
+
+
+def test_items_to_validate_on_are_read_before_the_training_starts(
+    tmp_path: Path, png: dict[str, Any]
+) -> None:
+    listed = items(tmp_path, png | {"lesion": 5, "prompts": ["x"]})
+    with pytest.raises(InputError, match=r"the lesion 5 .* is not there \(lesions found: 3, 7\)"):
+        ReferringCases(listed, size=32)

@@ -372,6 +372,8 @@ def test_options_of_table_3_cost_their_weights() -> None:
         ),
         ({"ham_channels": 48}, "ham_channels, align_channels: found 48 and 32, expected multiples of 32"),
         ({"rank": 0}, "rank: found 0, expected 1 or more columns"),
+        ({"pixel_map": "none"}, "pixel_map: found 'none', expected True or False"),
+        ({"image_size": 32}, "image_size: found 32, expected 33 pixels or more"),
         ({"norm_order": "none"}, "norm_order: found 'none', expected one of post, pre"),
         ({"scale": "words"}, "scale: found 'words', expected one of text, channels"),
     ],

@@ -74,7 +74,7 @@ def test_a_missed_organ_has_a_dice_of_0_and_no_distance(rows: dict[str, Any]) ->
 
 
 def test_differences_are_paired(rows: dict[str, Any]) -> None:
-    """Patients differ by 0.1 from each other, but each by exactly 0.1 from itself: a bootstrap has nothing to say."""
+    """Patients differ by 0.1 from each other, but each by exactly 0.1 from itself: there is no interval."""
     differences = openkbp.compare(rows)["differences"]
     assert list(differences) == [f"{NAMES} - {UNET}"]
     dice = differences[f"{NAMES} - {UNET}"]["dsc"]
