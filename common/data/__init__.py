@@ -4,7 +4,7 @@ The names below are what the bundles' configs point at.
 """
 
 from .datalist import load_datalist, load_label_names
-from .flips import RandLeftRightFlipd
+from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .referring import load_referring
 from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
@@ -18,6 +18,7 @@ __all__ = [
     "MaskInOwnGridd",
     "OrganSlices",
     "RandLeftRightFlipd",
+    "RandQuarterTurnd",
     "ReferringCases",
     "ReferringPictures",
     "VolumeCases",

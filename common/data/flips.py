@@ -1,11 +1,11 @@
-"""Mirroring left and right, where the words allow it."""
+"""Turning and mirroring, where the words allow it."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import RandomizableTransform
+from monai.transforms import Randomizable, RandomizableTransform, Transform
 
 from ..text.vocabulary import mentions_side
 
@@ -37,3 +37,23 @@ class RandLeftRightFlipd(RandomizableTransform):
     ) -> "RandLeftRightFlipd":
         super().set_random_state(seed, state)
         return self
+
+
+class RandQuarterTurnd(Randomizable, Transform):
+    """Turn `image` and `label` by 0 to 3 quarters and mirror them half the time, if a sample is `rotatable`.
+
+    All eight ways are as likely. Fields are square, so their size stays.
+    """
+
+    def randomize(self, data: Any = None) -> None:
+        self._quarters, self._mirrored = int(self.R.randint(4)), bool(self.R.randint(2))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        sample = dict(data)
+        self.randomize()
+        if not sample["rotatable"]:
+            return sample
+        for key in ("image", "label"):
+            turned = torch.rot90(torch.as_tensor(sample[key]), self._quarters, dims=(-2, -1))
+            sample[key] = turned.flip(-1) if self._mirrored else turned
+        return sample

@@ -27,25 +27,25 @@ class ReferringPicture:
     labels: np.ndarray
 
     def mask(self, item: ReferringItem) -> np.ndarray:
-        """(H, W) bool, the lesion that the item means: at least one pixel.
+        """(H, W) bool, the lesions that the item means: at least one pixel of each.
 
         Raises:
-            InputError: the label map has no such lesion here, or none at all.
+            InputError: the label map lacks one of them here, or has none at all.
         """
-        mask = self.labels > 0 if item.lesion is None else self.labels == item.lesion
         place = "" if item.slice_index is None else f" in slice {item.slice_index}"
-        if item.lesion is None and not mask.any():
+        there = np.unique(self.labels[self.labels > 0])
+        if not item.lesions and not len(there):
             raise InputError(
                 f'{item.label}: the label map of the case "{item.case}" is empty{place}, expected what its '
                 "sentences refer to; correct the label map or the slice, or leave the item out."
             )
-        if not mask.any():
-            found = ", ".join(map(str, np.unique(self.labels[self.labels > 0]))) or "none"
+        if missing := [lesion for lesion in item.lesions if lesion not in there]:
+            found = ", ".join(map(str, there)) or "none"
             raise InputError(
-                f'{item.label}: the lesion {item.lesion} of the case "{item.case}" is not there{place} '
+                f'{item.label}: the lesion {missing[0]} of the case "{item.case}" is not there{place} '
                 f"(lesions found: {found}); correct the item's lesion or slice."
             )
-        return mask
+        return np.isin(self.labels, item.lesions) if item.lesions else self.labels > 0
 
 
 class PictureReader:

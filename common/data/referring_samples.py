@@ -1,6 +1,7 @@
 """Samples of referring data: a picture, sentences and the masks of the lesions that they mean."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,8 +28,9 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     """Endless draws of (picture, sentences); draw i is a function of (seed, i) alone.
 
     As many draws in a row as there are items take each item once, in a new order. With `prompts_per_picture`
-    above 1, other lesions of the same picture are asked for beside the drawn one, so that only the words
-    tell the masks apart; where it has no others, it is asked for again, in other words if there are any.
+    above 1, other lesions of the same picture are asked for beside the drawn ones, so that only the words
+    tell the masks apart; where there are no others, it is asked again, in other words if there are any.
+    Items that are `rotatable` are asked for together, so that the picture may be turned.
 
     Args:
         data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
@@ -71,9 +73,9 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         self.prompts_per_picture = prompts_per_picture
         self.transform = transform
         self.seed = seed
-        self._same: dict[tuple[Any, ...], list[int]] = {}  # items of each picture
+        self._together: dict[tuple[Any, ...], list[int]] = {}  # items of each picture, rotatable or not
         self._images: dict[tuple[Any, ...], Tensor] = {}  # (C, S, S) float16
-        self._masks: list[Tensor] = []  # (1, S, S) bool, one an item
+        self._masks: dict[tuple[Any, ...], Tensor] = {}  # (1, S, S) bool, of each lesion
         self._spacings: list[tuple[float, float]] = []
         read = PictureReader()
         for index, item in enumerate(tqdm(self.data, "reading pictures", unit="item", disable=not progress)):
@@ -81,8 +83,10 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             frame = framing.frame(picture.image, size)
             if _picture_key(item) not in self._images:
                 self._images[_picture_key(item)] = _field(picture, framing, frame).half()
-            self._masks.append(_mask_in_field(torch.from_numpy(picture.mask(item)), frame))
-            self._same.setdefault(_picture_key(item), []).append(index)
+            for key, alone in _lesions(item):
+                if key not in self._masks:
+                    self._masks[key] = _mask_in_field(torch.from_numpy(picture.mask(alone)), frame)
+            self._together.setdefault(_together_key(item), []).append(index)
             self._spacings.append(picture.image.spacing_mm[1:])
 
     def __len__(self) -> int:
@@ -91,22 +95,21 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
-        And where it comes from: `case` of the drawn item, `slice_index` (0 for a picture) and `spacing_mm` of
-        rows and columns (1 for a picture, whose lengths are in pixels).
+        And whether it is `rotatable`, and where it comes from: `case` of the drawn item, `slice_index` (0 for
+        a picture) and `spacing_mm` of rows and columns (1 for a picture, whose lengths are in pixels).
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
-        same = self._same[_picture_key(self.data[anchor])]
-        others = [other for other in same if other != anchor]
-        chosen = [anchor, *rng.permutation(others).astype(int)[: self.prompts_per_picture - 1].tolist()]
+        chosen = self._apart(anchor, rng)
         while len(chosen) < self.prompts_per_picture:
-            chosen.append(same[rng.integers(len(same))])
+            chosen.append(chosen[rng.integers(len(chosen))])
         item = self.data[anchor]
         sample = {
             "image": self._images[_picture_key(item)].float(),
-            "label": torch.cat([self._masks[number].float() for number in chosen]),
+            "label": torch.cat([self._mask(self.data[number]) for number in chosen]),
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [TARGET] * len(chosen),
+            "rotatable": item.rotatable,
             **_origin(item, self._spacings[anchor]),
         }
         if self.transform is None:
@@ -114,6 +117,20 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         self.transform.set_random_state(seed=int(rng.integers(2**31)))
         transformed = self.transform(sample)
         return transformed if bool(transformed["label"].flatten(1).any(dim=1).all()) else sample
+
+    def _mask(self, item: ReferringItem) -> Tensor:
+        """(1, S, S) float32, 1 where any of its lesions is."""
+        return torch.stack([self._masks[key] for key, _ in _lesions(item)]).any(dim=0).float()
+
+    def _apart(self, anchor: int, rng: np.random.Generator) -> list[int]:
+        """The drawn item and others of its picture, of which no two mean the same lesion."""
+        chosen = [anchor]
+        for other in rng.permutation(self._together[_together_key(self.data[anchor])]).tolist():
+            if len(chosen) == self.prompts_per_picture:
+                break
+            if not any(self.data[other].shares_a_lesion(self.data[number]) for number in chosen):
+                chosen.append(other)
+        return chosen
 
     def _anchor(self, index: int) -> int:
         """The item of a draw: one after the other of a permutation for each round through all items."""
@@ -181,10 +198,12 @@ class ReferringCases(Dataset[dict[str, Any]]):
         }
 
     def beside(self, item: ReferringItem) -> list[Tensor]:
-        """(H, W) bool of each other lesion that the data has in the item's picture, as `label` is turned."""
-        lesion = (item.label, item.lesion)
+        """(H, W) bool of what each item means in this one's picture that shares no lesion with it.
+
+        Turned as `label` is.
+        """
         same = (other for other in self.data if _picture_key(other) == _picture_key(item))
-        return [self._mask(other) for other in same if (other.label, other.lesion) != lesion]
+        return [self._mask(other) for other in same if not other.shares_a_lesion(item)]
 
     def _mask(self, item: ReferringItem) -> Tensor:
         """(H, W) bool."""
@@ -249,6 +268,16 @@ def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Te
 
 def _picture_key(item: ReferringItem) -> tuple[Any, ...]:
     return item.image, item.slice_index
+
+
+def _lesions(item: ReferringItem) -> list[tuple[tuple[Any, ...], ReferringItem]]:
+    """Each lesion of an item: a key, the same for all items of a picture, and an item that means it alone."""
+    each: list[tuple[int, ...]] = [(lesion,) for lesion in item.lesions] or [()]
+    return [((item.label, item.slice_index, lesion), replace(item, lesions=lesion)) for lesion in each]
+
+
+def _together_key(item: ReferringItem) -> tuple[Any, ...]:
+    return *_picture_key(item), item.rotatable
 
 
 def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:

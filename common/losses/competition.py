@@ -38,14 +38,11 @@ class PromptCompetition(nn.Module):
         if self.background:
             scores = torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
             masks = torch.cat([~masks.any(dim=1, keepdim=True), masks], dim=1)
-        some = masks.any(dim=1)  # (B, H, W)
-        of_all, of_right = (
-            values.movedim(1, -1)[some].logsumexp(dim=-1)
-            for values in (scores, scores.masked_fill(~masks, -torch.inf))
-        )
+        # Choosing pixels by index would make the processor wait for a GPU: all are computed, and masked.
+        right = scores.masked_fill(~masks, torch.finfo(scores.dtype).min)
+        loss = scores.logsumexp(dim=1) - right.logsumexp(dim=1)  # (B, H, W)
         if self.background:
-            return (of_all - of_right).mean()
-        loss = scores.new_zeros(some.shape).masked_scatter(some, of_all - of_right)
+            return loss.mean()
         pixels = masks.sum(dim=(2, 3))  # (B, K)
-        means = (loss[:, None] * masks).sum(dim=(2, 3)) / pixels.clamp(min=1)
+        means = loss[:, None].where(masks, 0.0).sum(dim=(2, 3)) / pixels.clamp(min=1)
         return means.sum() / (pixels > 0).sum().clamp(min=1)

@@ -41,7 +41,8 @@ class MaskChoice(nn.Module):
         on_masks = scores @ (masks / pixels.clamp(min=1)[..., None]).mT  # (B, prompts, masks)
         shared = masks @ masks.mT
         copies = ((shared == pixels[:, None]) & (shared == pixels[..., None])).sum(dim=-1)  # (B, K)
-        choices = (on_masks - copies.log()[:, None]).masked_fill((pixels == 0)[:, None], -torch.inf)
         asked = pixels > 0
-        loss = choices[asked].logsumexp(dim=-1) - on_masks.diagonal(dim1=1, dim2=2)[asked]
-        return loss.sum() / asked.sum().clamp(min=1)
+        choices = on_masks - copies.clamp(min=1).log()[:, None]
+        choices = choices.masked_fill(~asked[:, None], torch.finfo(choices.dtype).min)
+        loss = choices.logsumexp(dim=-1) - on_masks.diagonal(dim1=1, dim2=2)
+        return loss.where(asked, 0.0).sum() / asked.sum().clamp(min=1)  # no index: no waiting for a GPU

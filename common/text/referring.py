@@ -1,8 +1,9 @@
-"""Referring expressions: from what is known of the lesions of a picture to sentences that mean one of them.
+"""Referring expressions: from what is known of the lesions of a picture to sentences that mean some of them.
 
 A lesion has attributes; a `Fact` is one statement about a lesion beside the others, such as (size, largest).
 `single_out` chooses few facts that together are true of one lesion alone (the incremental algorithm of
 Dale and Reiter, Cognitive Science 19, 1995); `describe` puts facts into words (`referring_words`).
+`groups` are the lesions that share a value, such as all round ones, and `describe_all` asks for them.
 
 Left and right. Lobes and segments are the patient's, as anatomy names them. Places (leftmost, uppermost)
 are those of the picture as it is shown, where `x_mm` grows to the right and `y_mm` downwards.
@@ -16,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..errors import InputError
-from .referring_words import Wording, report, sentence
+from .referring_words import Wording, report, sentence, sentence_about_all
 
 Level = Literal["short", "sentence", "report", "half", "quarter"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -191,6 +192,22 @@ def single_out(
     return tuple(chosen)
 
 
+def groups(lesions: Sequence[Lesion]) -> dict[Fact, tuple[int, ...]]:
+    """Places in `lesions` of all those that share a value of one attribute, and are clearly all of them.
+
+    Attributes are those of `CHOICES` and the lobe. A group may have one member, or all.
+    """
+    found: dict[Fact, tuple[int, ...]] = {}
+    for name in (*CHOICES, "lobe"):
+        for value in dict.fromkeys(getattr(lesion, name) for lesion in lesions):
+            fact = Fact(name, str(value))
+            members = tuple(i for i, lesion in enumerate(lesions) if getattr(lesion, name) == value)
+            rest = [lesion for i, lesion in enumerate(lesions) if i not in members]
+            if value is not None and all(rules_out(fact, other) for other in rest):
+                found[fact] = members
+    return found
+
+
 def report_facts(lesion: Lesion, others: Sequence[Lesion], *, share: float = 1.0) -> tuple[Fact, ...]:
     """The facts of a report, or the first `share` of them (rounded up), at least one.
 
@@ -234,6 +251,20 @@ def describe(
         return report([(fact.attribute, fact.value) for fact in facts], rng, wording)
     chosen = single_out(lesion, others, rng, weights=weights)
     return sentence([(fact.attribute, fact.value) for fact in chosen], rng, wording, bare=level == "short")
+
+
+def describe_all(
+    fact: Fact, *, rng: np.random.Generator, bare: bool, several: bool, wording: Wording = "training"
+) -> str:
+    """One request for all lesions of a picture of which `fact` holds, such as "Show all round lesions."
+
+    Args:
+        fact: one of `groups`.
+        rng, wording: see `describe`.
+        bare: the noun phrase alone.
+        several: there are two or more of them, so that "the round lesions" is true as well.
+    """
+    return sentence_about_all((fact.attribute, fact.value), rng, wording, bare=bare, several=several)
 
 
 def _superlatives(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[tuple[str, str]]:

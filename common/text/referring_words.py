@@ -47,6 +47,23 @@ def _words() -> dict[str, Any]:
 def sentence(facts: Sequence[Said], rng: np.random.Generator, wording: Wording, *, bare: bool) -> str:
     """A request for the lesion of which `facts` hold, or the `bare` phrase, such as "the largest cyst"."""
     phrase = "the " + _noun_phrase(facts, rng, wording)
+    patterns = [*_words()["sentences"][wording], *_words()["sentences_about_one"][wording]]
+    return phrase if bare else _pick(patterns, rng).format(phrase=phrase)
+
+
+def sentence_about_all(
+    fact: Said, rng: np.random.Generator, wording: Wording, *, bare: bool, several: bool
+) -> str:
+    """A request for all lesions of which `fact` holds, or the `bare` phrase, such as "all round lesions".
+
+    Args:
+        several: they are known to be two or more, so that "the round lesions" is true of them.
+    """
+    patterns = [*_words()["all"][wording], *(_words()["several"][wording] if several else [])]
+    pattern = _pick(patterns, rng)
+    plural = "{plural}" in pattern
+    noun_phrase = _noun_phrase([fact], rng, wording, new=True, plural=plural)  # "all ones" is no English
+    phrase = pattern.format(**{"plural" if plural else "singular": noun_phrase})
     return phrase if bare else _pick(_words()["sentences"][wording], rng).format(phrase=phrase)
 
 
@@ -64,12 +81,18 @@ def report(facts: Sequence[Said], rng: np.random.Generator, wording: Wording) ->
 
 
 def _noun_phrase(
-    facts: Sequence[Said], rng: np.random.Generator, wording: Wording, *, new: bool = False
+    facts: Sequence[Said],
+    rng: np.random.Generator,
+    wording: Wording,
+    *,
+    new: bool = False,
+    plural: bool = False,
 ) -> str:
     """Without an article: "largest hypodense lesion with blurred margins in segment IV".
 
     Args:
         new: the lesion is spoken of for the first time, where no "one" can stand for it.
+        plural: of the noun.
     """
     general = [*_words()["nouns"][wording], *([] if new else _words()["pronouns"][wording])]
     chosen: list[_Phrase] = []
@@ -78,14 +101,25 @@ def _noun_phrase(
         fitting = [phrase for phrase in phrases if _has_room(phrase, chosen)]
         chosen.append(_pick(fitting or phrases, rng))
     nouns = [phrase.words for phrase in chosen if phrase.place == "noun"]
+    noun = nouns[0] if nouns else _pick(general, rng)
     features = " and ".join(phrase.words for phrase in chosen if phrase.place == "with")
     parts = [
         *_in_order(chosen, "before", BEFORE),
-        *(nouns or [_pick(general, rng)]),
+        plural_of(noun) if plural else noun,
         *([f"with {features}"] if features else []),
         *_in_order(chosen, "behind", BEHIND),
     ]
     return " ".join(parts)
+
+
+def plural_of(noun: str) -> str:
+    """Of an English noun: "abscess of the liver" -> "abscesses of the liver"."""
+    head, *rest = noun.split(" of ", 1)
+    for ending, many in (("sis", "ses"), ("ss", "sses"), ("us", "i"), ("ty", "ties"), ("", "s")):
+        if head.endswith(ending):
+            head = head.removesuffix(ending) + many
+            break
+    return " of ".join([head, *rest])
 
 
 def _phrasings(attribute: str, value: str, wording: Wording) -> list[_Phrase]:

@@ -27,13 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--lesions",
         action="store_true",
-        help="instead of whole abdomens, slices with two to four liver lesions and sentences that mean one",
+        help="instead of whole abdomens, slices with two to four liver lesions and sentences about them",
     )
     parser.add_argument(
-        "--attributes",
-        nargs="+",
-        metavar="NAME",
-        help="of lesions, on which training sentences rest alone, such as shape and border (default: all)",
+        "--workers", type=int, default=1, help="processes; the bytes are the same with any number (default 1)"
     )
     options = parser.parse_args(arguments)
     try:
@@ -54,16 +51,10 @@ def _write(options: argparse.Namespace) -> Path:
         print(f"\rphantom {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     size = dataset.SIZES[options.size]
-    if options.lesions:
-        attributes = options.attributes or referring.ATTRIBUTES
-        return referring.write_set(
-            options.out, split=split, seed=options.seed, size=size, attributes=attributes, progress=show
-        )
-    if options.attributes:
-        raise InputError(
-            "--attributes: found without --lesions, expected with it; whole abdomens have no lesions."
-        )
-    return dataset.write_set(options.out, split=split, seed=options.seed, size=size, progress=show)
+    write_set = referring.write_set if options.lesions else dataset.write_set
+    return write_set(
+        options.out, split=split, seed=options.seed, size=size, workers=options.workers, progress=show
+    )
 
 
 if __name__ == "__main__":

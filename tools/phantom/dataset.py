@@ -1,8 +1,11 @@
 """Writing a set of phantoms as NIfTI files with a datalist."""
 
 import json
-from collections.abc import Callable, Mapping
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -124,18 +127,22 @@ def write_set(
     split: Split,
     seed: int,
     size: Size,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write phantoms for all of `split` and `datalist.json` into `folder`; returns the datalist's path.
 
     Raises:
-        InputError: `seed` is negative or `folder` cannot be written to.
+        InputError: see `write_datalist`.
     """
+    items = partial(_items, folder, seed, size)
+    return write_datalist(
+        folder, items, labels=LABELS, split=split, seed=seed, workers=workers, progress=progress
+    )
 
-    def items(_: str, case: int) -> list[dict[str, object]]:
-        return [write_case(folder, seed=seed, case=case, size=size)]
 
-    return write_datalist(folder, items, labels=LABELS, split=split, seed=seed, progress=progress)
+def _items(folder: Path, seed: int, size: Size, _: str, case: int) -> list[dict[str, object]]:
+    return [write_case(folder, seed=seed, case=case, size=size)]
 
 
 def write_datalist(
@@ -145,34 +152,44 @@ def write_datalist(
     labels: Mapping[str, int],
     split: Split,
     seed: int,
+    workers: int,
     progress: Callable[[int, int], None],
 ) -> Path:
     """Write `datalist.json` with what `items` gives for each section's name and patient's number.
 
+    Args:
+        workers: processes that share the patients; with more than one, `items` has to be picklable.
+        progress: is told how many patients of how many are done.
+
     Raises:
-        InputError: `seed` is negative, a section of some patients has no item, or `folder` cannot be written
-            to.
+        InputError: `seed` is negative, no worker, or `folder` cannot be written to.
 
     Returns:
         The datalist's path.
     """
     if seed < 0:
         raise InputError(f"--seed: found {seed}, expected 0 or more; give another number.")
+    if workers < 1:
+        raise InputError(f"--workers: found {workers}, expected 1 or more; give another number.")
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
-    total, case = sum(parts.values()), 0
-    datalist: dict[str, object] = {"labels": {str(value): name for name, value in labels.items()}}
-    for part, count in parts.items():
-        found: list[dict[str, object]] = []
-        for _ in range(count):
-            found += items(part, case)
-            case += 1
-            progress(case, total)
-        if count and not found:
-            raise InputError(
-                f"--attributes: found such as single out no lesion of any picture for {part} ({count} "
-                "patients), expected some that do; name more of them, or more --cases."
-            )
-        datalist[part] = found
+    sections = [part for part, count in parts.items() for _ in range(count)]
+    found: dict[str, list[dict[str, object]]] = {part: [] for part in parts}
+    for case, of_case in enumerate(_in_turn(items, sections, workers)):
+        found[sections[case]] += of_case
+        progress(case + 1, len(sections))
+    datalist = {"labels": {str(value): name for name, value in labels.items()}, **found}
     with atomic_path(folder / "datalist.json") as path:
         path.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
     return folder / "datalist.json"
+
+
+def _in_turn(
+    items: Callable[[str, int], list[dict[str, object]]], sections: Sequence[str], workers: int
+) -> Iterator[list[dict[str, object]]]:
+    """The items of each patient, in the order of their numbers."""
+    if workers == 1:
+        yield from map(items, sections, range(len(sections)))
+        return
+    spawn = multiprocessing.get_context("spawn")  # a copy of a process that has threads may hang
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        yield from pool.map(items, sections, range(len(sections)))

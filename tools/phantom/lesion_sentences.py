@@ -1,54 +1,109 @@
-"""What the items of referring phantoms say of their lesions."""
+"""What the items of referring phantoms say of the lesions of their pictures."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
 from common.errors import InputError
 from common.text.noise import add_typos
-from common.text.referring import REPORT_ORDER, Lesion, Level, describe, single_out
+from common.text.referring import Lesion, Level, describe, describe_all, groups, single_out
 
-Say = Callable[[Lesion, list[Lesion], Generator], list[str]]  # of a lesion among others
 
-ATTRIBUTES = REPORT_ORDER
-TRAINING: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}  # sentences of each training item
+class Said(NamedTuple):
+    """Sentences that mean the same lesions of a picture.
+
+    Attributes:
+        lesions: places among those of the picture.
+        texts: at least one.
+        rotatable: whether they stay true where the picture is turned.
+    """
+
+    lesions: tuple[int, ...]
+    texts: list[str]
+    rotatable: bool = False
+
+
+Say = Callable[[Sequence[Lesion], Generator], list[Said]]  # of the lesions of a picture
+
+PLACED = ("place", "segment", "lobe")  # not true any more where the picture is turned
+# Sentences of each training item; `LOOKS`: of those that say nothing of `PLACED`, as reports do.
+TRAINING: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}
+LOOKS: dict[Level, int] = {"short": 4, "sentence": 4}
 # What networks learn last is said more often in training (the bundle's README has what they learnt).
 HARD_TO_SEE = {"shape": 4.0, "border": 4.0, "enhancement": 2.0, "size": 2.0}
 TYPO_RATE, TYPO_SHARE = 0.15, 0.2  # of the words of a misspelt sentence, and of training sentences
 
 
-def test_sentences(lesion: Lesion, others: list[Lesion], rng: Generator) -> list[str]:
-    """One sentence of each level, with every attribute alike."""
-    return [describe(lesion, others, level=level, rng=rng) for level in TRAINING]
+def test_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
+    """Of each lesion one sentence of each level, with every attribute alike."""
+    return [
+        Said((index,), [describe(lesion, others, level=level, rng=rng) for level in TRAINING])
+        for index, lesion, others in _each(lesions)
+    ]
 
 
-def training_sentences(attributes: Collection[str]) -> Say:
+def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
     """Several sentences of each level, some misspelt, as `HARD_TO_SEE` weighs their attributes.
 
-    Where `attributes` are not all of `ATTRIBUTES`, sentences rest on these alone: there are no reports, and
-    nothing is said of a lesion that they do not single out.
+    Of each lesion; of each whose looks alone single it out, without `PLACED`; and of groups: all lesions of
+    each shape, of each value of another thing to see, and of each segment or lobe.
     """
-    weights = {name: HARD_TO_SEE.get(name, 1.0) if name in attributes else 0.0 for name in ATTRIBUTES}
-    levels = [level for level in TRAINING if level != "report" or all(weights.values())]
-
-    def say(lesion: Lesion, others: list[Lesion], rng: Generator) -> list[str]:
-        if not _told_apart(lesion, others, weights):
-            return []
-        texts = [
-            describe(lesion, others, level=level, rng=rng, weights=weights)
-            for level in levels
-            for _ in range(TRAINING[level])
-        ]
-        texts = [
-            add_typos(text, rng, rate=TYPO_RATE) if rng.random() < TYPO_SHARE else text for text in texts
-        ]
-        return list(dict.fromkeys(texts))
-
-    return say
+    alone = [
+        Said((index,), _several(lesion, others, rng, HARD_TO_SEE, TRAINING))
+        for index, lesion, others in _each(lesions)
+    ]
+    looks = {**HARD_TO_SEE, **dict.fromkeys(PLACED, 0.0)}
+    by_looks = [
+        Said((index,), _several(lesion, others, rng, looks, LOOKS), rotatable=True)
+        for index, lesion, others in _each(lesions)
+        if _told_apart(lesion, others, looks)
+    ]
+    seen, placed = rng.choice(["kind", "density", "enhancement", "border"]), rng.choice(["segment", "lobe"])
+    return [*alone, *by_looks, *_of_groups(lesions, rng, ("shape", str(seen), str(placed)))]
 
 
-def _told_apart(lesion: Lesion, others: list[Lesion], weights: Mapping[str, float]) -> bool:
+def _each(lesions: Sequence[Lesion]) -> Iterator[tuple[int, Lesion, list[Lesion]]]:
+    """Place, lesion and the others."""
+    for index, lesion in enumerate(lesions):
+        yield index, lesion, [other for other in lesions if other is not lesion]
+
+
+def _of_groups(lesions: Sequence[Lesion], rng: Generator, attributes: Collection[str]) -> Iterator[Said]:
+    for fact, members in groups(lesions).items():
+        if fact.attribute in attributes:
+            texts = [
+                describe_all(fact, rng=rng, bare=level == "short", several=len(members) > 1)
+                for level, count in LOOKS.items()
+                for _ in range(count)
+            ]
+            yield Said(members, _misspelt(texts, rng), rotatable=fact.attribute not in PLACED)
+
+
+def _several(
+    lesion: Lesion,
+    others: Sequence[Lesion],
+    rng: Generator,
+    weights: Mapping[str, float],
+    levels: Mapping[Level, int],
+) -> list[str]:
+    """As many sentences of each level as `levels` says, some misspelt, each once."""
+    texts = [
+        describe(lesion, others, level=level, rng=rng, weights=weights)
+        for level, count in levels.items()
+        for _ in range(count)
+    ]
+    return _misspelt(texts, rng)
+
+
+def _misspelt(texts: Sequence[str], rng: Generator) -> list[str]:
+    """The texts with slips in some of them, each once."""
+    slipped = (add_typos(text, rng, rate=TYPO_RATE) if rng.random() < TYPO_SHARE else text for text in texts)
+    return list(dict.fromkeys(slipped))
+
+
+def _told_apart(lesion: Lesion, others: Sequence[Lesion], weights: Mapping[str, float]) -> bool:
     try:
         single_out(lesion, others, np.random.default_rng(0), weights=weights)
     except InputError:

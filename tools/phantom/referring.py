@@ -1,11 +1,12 @@
-"""Referring data: CT phantoms with two to four liver lesions in a slice, and sentences that mean one of them.
+"""Referring data: CT phantoms with two to four liver lesions in a slice, and sentences that mean some.
 
 Each picture is the middle slice of a scan of three. What its sentences say is true of the voxels: density,
 border, shape and enhancement as rendered, diameter, place and segment as measured in that slice.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .anatomy import draw_scene
 from .dataset import Size, Split, absent_organs, draw_grid, write_datalist
 from .draw import Draw
 from .grid import VoxelGrid, orientation_code
-from .lesion_sentences import ATTRIBUTES, Say, test_sentences, training_sentences
+from .lesion_sentences import Said, Say, test_sentences, training_sentences
 from .lesions import Appearance, draw_appearance, lesion_structure, reach_mm
 from .render import render
 from .scene import LABELS, Scene, Structure
@@ -89,41 +90,37 @@ def write_set(
     split: Split,
     seed: int,
     size: Size,
-    attributes: Collection[str] = ATTRIBUTES,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pictures of all patients of `split` and `datalist.json`; returns the datalist's path.
 
     Args:
         folder, split, seed, size: see `write_pictures`.
-        attributes: on which training sentences may rest. With fewer than all of them there are no reports,
-            and the list leaves out lesions that they do not single out and pictures with one lesion left.
-        progress: is told how many patients of how many are done.
+        workers, progress: see `write_datalist`.
 
     Raises:
-        InputError: an unknown attribute, or see `write_datalist`.
+        InputError: see `write_datalist`.
     """
-    if unknown := sorted(set(attributes) - set(ATTRIBUTES)):
-        raise InputError(
-            f"--attributes: found {', '.join(unknown)}, expected some of {', '.join(ATTRIBUTES)}; correct it."
-        )
+    items = partial(_items, folder, seed, size)
+    return write_datalist(
+        folder, items, labels={"lesion": 1}, split=split, seed=seed, workers=workers, progress=progress
+    )
 
-    def items(section: str, case: int) -> list[dict[str, object]]:
-        say = training_sentences(attributes) if section == "training" else test_sentences
-        pictures = write_pictures(folder, seed=seed, case=case, size=size, say=say)
-        return [item for of_picture in pictures if len(of_picture) > 1 for item in of_picture]
 
-    return write_datalist(folder, items, labels={"lesion": 1}, split=split, seed=seed, progress=progress)
+def _items(folder: Path, seed: int, size: Size, section: str, case: int) -> list[dict[str, object]]:
+    say = training_sentences if section == "training" else test_sentences
+    return list(write_pictures(folder, seed=seed, case=case, size=size, say=say))
 
 
 def write_pictures(
     folder: Path, *, seed: int, case: int, size: Size, say: Say
-) -> Iterator[list[dict[str, object]]]:
-    """Write the pictures of patient `case`; yields the datalist's items of each, one a lesion.
+) -> Iterator[dict[str, object]]:
+    """Write the pictures of patient `case`; yields the datalist's items, one for all that means the same.
 
     The files are `images/phantom_NNN-K.nii.gz` (int16, HU) and `labels/phantom_NNN-K.nii.gz` (uint8). A
     patient depends on `seed`, `case`, `size` and `say` alone; the anatomy is that of the same patient of
-    `dataset`. Lesions of which `say` says nothing have no item.
+    `dataset`. An item that means one lesion has its attributes.
     """
     rng = np.random.default_rng((seed, case))
     scene = draw_scene(rng, absent=absent_organs(seed, case))
@@ -136,25 +133,21 @@ def write_pictures(
         for file, voxels in zip(files, arrays, strict=True):
             with atomic_path(folder / file) as path:
                 nibabel.save(picture.grid.to_nifti(voxels, code), path)
-        items: list[dict[str, object]] = []
-        for label, lesion in enumerate(picture.lesions, start=1):
-            others = [other for other in picture.lesions if other is not lesion]
-            if texts := say(lesion, others, rng):
-                items.append(
-                    {
-                        "image": files[0],
-                        "slice": MIDDLE,
-                        "label": files[1],
-                        "lesion": label,
-                        "prompts": texts,
-                        "attributes": {
-                            key: value for key, value in asdict(lesion).items() if value is not None
-                        },
-                        "patient": f"phantom_{case:03d}",
-                        "case": f"{name}-{label}",
-                    }
-                )
-        yield items
+        place = {"image": files[0], "slice": MIDDLE, "label": files[1], "patient": f"phantom_{case:03d}"}
+        for count, said in enumerate(say(picture.lesions, rng), start=1):
+            yield {**place, **_item(picture.lesions, said), "case": f"{name}-{count}"}
+
+
+def _item(lesions: list[Lesion], said: Said) -> dict[str, object]:
+    """What an item says of a picture's lesions, whose numbers are their places, from 1."""
+    labels = [index + 1 for index in said.lesions]
+    one = asdict(lesions[said.lesions[0]]) if len(labels) == 1 else {}
+    return {
+        "lesion": labels if len(labels) > 1 else labels[0],
+        "prompts": said.texts,
+        **({"rotatable": True} if said.rotatable else {}),
+        **({"attributes": {key: value for key, value in one.items() if value is not None}} if one else {}),
+    }
 
 
 def _scan(rng: Generator, scene: Scene, size: Size) -> VoxelGrid:

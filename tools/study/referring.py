@@ -219,7 +219,7 @@ def _answer(
 def _place(item: ReferringItem) -> dict[str, Any]:
     """Where a lesion is, for the worker."""
     files = {"image": str(item.image.absolute()), "label": str(Path(item.label or "").absolute())}
-    return {**files, "case": item.case, "lesion": item.lesion, "slice_index": item.slice_index}
+    return {**files, "case": item.case, "lesions": item.lesions, "slice_index": item.slice_index}
 
 
 def _split(question: Mapping[str, list[Any]], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,12 +1,13 @@
-"""Left and right stay what the words say."""
+"""Left and right, above and below stay what the words say."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose
 
-from common.data.flips import RandLeftRightFlipd
+from common.data.flips import RandLeftRightFlipd, RandQuarterTurnd
 
 
 def sample(prompt: list[str], target: list[str]) -> dict[str, Any]:
@@ -61,3 +62,50 @@ def test_a_seed_decides_and_the_sample_stays_as_it_was() -> None:
     assert runs[0] == runs[1]
     assert set(runs[0]) == {True, False}
     assert torch.equal(given["image"], before)
+
+
+def square(rotatable: bool) -> dict[str, Any]:
+    """Pixels that all differ, and masks that are functions of them."""
+    image = torch.arange(2 * 25.0).reshape(2, 5, 5)
+    label = torch.stack([(image[0] % (k + 2) == 0).float() for k in range(3)])
+    return {"image": image, "label": label, "prompt": ["the oval cyst"], "rotatable": rotatable}
+
+
+def ways(image: np.ndarray) -> list[np.ndarray]:
+    """The eight of a square: as it is, a quarter, half and three quarters round, and all in a mirror."""
+    turned = [np.rot90(image, quarters, axes=(1, 2)) for quarters in range(4)]
+    return turned + [way.transpose(0, 2, 1) for way in turned]
+
+
+def test_all_eight_ways_are_reached_as_often_with_image_and_label_alike() -> None:
+    turn = RandQuarterTurnd()
+    turn.set_random_state(seed=2)
+    given = square(rotatable=True)
+    images, labels = ways(given["image"].numpy()), ways(given["label"].numpy())
+    counts = np.zeros(8, int)
+    for _ in range(4000):
+        got = turn(given)
+        (way,) = [way for way in range(8) if np.array_equal(got["image"].numpy(), images[way])]
+        np.testing.assert_array_equal(got["label"].numpy(), labels[way])
+        counts[way] += 1
+    assert counts == pytest.approx(np.full(8, 500), abs=5 * np.sqrt(4000 * 1 / 8 * 7 / 8))
+
+
+def test_what_speaks_of_a_place_is_never_turned() -> None:
+    turn, given = RandQuarterTurnd(), square(rotatable=False)
+    for _ in range(100):
+        got = turn(given)
+        for key in ("image", "label"):
+            assert torch.equal(got[key], square(rotatable=False)[key])
+        assert (got["prompt"], got["rotatable"]) == (given["prompt"], False)
+
+
+def test_turns_follow_the_seed_and_the_sample_stays_as_it_was() -> None:
+    given, runs = square(rotatable=True), []
+    for seed in (3, 3, 4):
+        turn = Compose([RandQuarterTurnd()])
+        turn.set_random_state(seed=seed)
+        runs.append([turn(given)["image"].numpy().tobytes() for _ in range(30)])
+    assert runs[0] == runs[1] != runs[2]
+    for key in ("image", "label"):
+        assert torch.equal(given[key], square(rotatable=True)[key])

@@ -2,67 +2,21 @@
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from monai.transforms import RandAffined
-from nibabel import orientations
 from PIL import Image
 
-from common.data import EpochSampler, Framing, ReferringCases, ReferringPictures, collate_slices
-from common.data.referring import ReferringItem, load_referring
+from common.data import Framing, ReferringCases, ReferringPictures
+from common.data.referring import load_referring
 from common.data.referring_pictures import PictureReader
-from common.data.referring_samples import MaskInOwnGridd, in_own_grid
 from common.data.volumes import read_volume
 from common.errors import InputError
-from common.inference import VolumeInferer
-from common.networks.base import TextFeatures
-from common.text.prompts import Prompt
+from tests.common.data.referring_files import LEFT_LESION, RIGHT_LESION, SHAPES_AND_SIZES, items
 
 SIDE = 32
-LEFT_LESION, RIGHT_LESION = 1, 2  # of the patient
-SLICE = 1  # the slice of the volume that has lesions
-
-
-@pytest.fixture
-def png(tmp_path: Path) -> dict[str, Any]:
-    """A picture of 20 x 40 pixels with lesions of value 3 (left of the picture) and 7 (right)."""
-    labels = np.zeros((20, 40), np.uint8)
-    labels[4:8, 4:10], labels[10:16, 28:36] = 3, 7
-    grey = np.where(labels == 3, 100, np.where(labels == 7, 200, 50)).astype(np.uint8)
-    for name, pixels in (("image", grey), ("label", labels)):
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    return {"image": "image.png", "label": "label.png", "patient": "p"}
-
-
-@pytest.fixture
-def make_volume(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
-    """A volume stored in some axis order, with a bright lesion on the patient's left and a dark one right."""
-
-    def make(axes: str) -> dict[str, Any]:
-        labels = np.zeros((16, 12, 3), np.uint8)  # RAS: x runs from left to right
-        labels[2:5, 4:8, SLICE], labels[11:14, 4:8, SLICE] = LEFT_LESION, RIGHT_LESION  # small x: left
-        hu = np.where(labels == LEFT_LESION, 200, np.where(labels == RIGHT_LESION, -100, 40)).astype(np.int16)
-        for name, voxels in (("image", hu), ("label", labels)):
-            image = nib.Nifti1Image(voxels, np.diag([2.0, 1.5, 5.0, 1.0]))
-            turn = orientations.ornt_transform(
-                orientations.io_orientation(image.affine), orientations.axcodes2ornt(tuple(axes))
-            )
-            nib.save(image.as_reoriented(turn), tmp_path / f"{name}.nii.gz")
-        return {"image": "image.nii.gz", "label": "label.nii.gz", "slice": SLICE, "patient": "v"}
-
-    return make
-
-
-def items(folder: Path, *entries: dict[str, Any]) -> list[ReferringItem]:
-    path = folder / "datalist.json"
-    path.write_text(json.dumps({"training": list(entries)}))
-    return load_referring(path, "training")
 
 
 def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], make_volume: Any) -> None:
@@ -74,11 +28,88 @@ def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], ma
         make_volume("LPS") | {"prompts": ["left lesion"], "lesion": 1},
     )
     assert [item.case for item in found] == ["image-3", "image-7", "all", "image-1-1"]
-    assert [item.lesion for item in found] == [3, 7, None, 1]
+    assert [item.lesions for item in found] == [(3,), (7,), (), (1,)]
     assert [item.slice_index for item in found] == [None, None, 1, 1]
     assert found[0].prompts == ("the small one",)
     read = PictureReader()
     assert [int(read(item).mask(item).sum()) for item in found] == [24, 48, 24, 12]
+
+
+def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], make_volume: Any) -> None:
+    labels = np.array(Image.open(tmp_path / "label.png"))
+    labels[18, 0] = 255
+    Image.fromarray(labels).save(tmp_path / "label.png")
+    found = items(
+        tmp_path,
+        png | {"lesion": [7, 3], "prompts": ["all bright ones"], "rotatable": True},
+        png | {"lesion": [3], "prompts": ["one of a list"], "rotatable": False},
+        png | {"prompts": ["everything"], "case": "all"},
+        make_volume("LPS") | {"lesion": [LEFT_LESION, RIGHT_LESION], "prompts": ["both"]},
+    )
+    assert [item.case for item in found] == ["image-3-7", "image-3", "all", "image-1-1-2"]
+    assert [item.lesions for item in found] == [(3, 7), (3,), (), (1, 2)]
+    assert [item.rotatable for item in found] == [True, False, False, False]
+    read = PictureReader()
+    assert [int(read(item).mask(item).sum()) for item in found] == [24 + 48, 24, 24 + 48 + 1, 24]
+    np.testing.assert_array_equal(read(found[0]).mask(found[0]), (labels == 3) | (labels == 7))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        (3, 3, True),
+        (3, 7, False),
+        ([3, 7], 7, True),
+        ([3, 7], [7, 9], True),
+        ([3, 7], [5, 9], False),
+        (None, 5, True),  # all of the label map, whatever it holds
+        (None, [3, 7], True),
+        (None, None, True),
+    ],
+)
+def test_items_share_a_lesion_or_not(
+    tmp_path: Path, png: dict[str, Any], one: Any, other: Any, shared: bool
+) -> None:
+    (tmp_path / "other.png").write_bytes((tmp_path / "label.png").read_bytes())
+    meant = [{"lesion": one}, {"lesion": other}, {"lesion": other, "label": "other.png"}]
+    first, second, elsewhere = items(
+        tmp_path, *[png | entry | {"prompts": ["x"], "case": str(n)} for n, entry in enumerate(meant)]
+    )
+    assert first.shares_a_lesion(second) == second.shares_a_lesion(first) == shared
+    assert first.shares_a_lesion(first)
+    assert not first.shares_a_lesion(elsewhere)  # another label map has lesions of its own
+
+
+NO_LESION = "expected a whole number from 1 up or a list of different ones; correct it"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("lesion", [], rf'\[\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, 7, 3], rf'\[3, 7, 3\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, 0], rf'\[3, 0\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, -7], rf'\[3, -7\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, True], rf'\[3, true\] as "lesion", {NO_LESION}'),
+        ("lesion", ["3"], rf'\["3"\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, 7.0], rf'\[3, 7\.0\] as "lesion", {NO_LESION}'),
+        ("lesion", [[3, 7]], rf'\[\[3, 7\]\] as "lesion", {NO_LESION}'),
+        ("lesion", [None], rf'\[null\] as "lesion", {NO_LESION}'),
+        ("lesion", 0, rf'0 as "lesion", {NO_LESION}'),
+        ("lesion", True, rf'true as "lesion", {NO_LESION}'),
+        ("lesion", "3", rf'"3" as "lesion", {NO_LESION}'),
+        ("lesion", {"3": 7}, rf'\{{"3": 7\}} as "lesion", {NO_LESION}'),
+        ("slice", [1], r'\[1\] as "slice", expected a whole number from 0 up; correct it'),
+        ("rotatable", "yes", r'"yes" as "rotatable", expected true or false; correct it'),
+        ("rotatable", 1, r'1 as "rotatable", expected true or false; correct it'),
+        ("rotatable", None, r'null as "rotatable", expected true or false; correct it'),
+    ],
+)
+def test_fields_that_mean_no_lesions_or_no_turn_are_refused(
+    tmp_path: Path, png: dict[str, Any], field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=rf"datalist\.json: training\[1\] has {message}\.$"):
+        items(tmp_path, png | {"prompts": ["x"]}, png | {"prompts": ["x"], field: value})
 
 
 @pytest.mark.parametrize(
@@ -87,7 +118,7 @@ def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], ma
         ({"prompts": []}, r'training\[0\] has \[\] as "prompts", expected a list of sentences'),
         ({"prompts": "left"}, r'training\[0\] has "left" as "prompts", expected a list of sentences'),
         ({"prompts": ["left\x07"]}, r"training\[0\], prompts: found the control character U\+0007"),
-        ({"lesion": 0}, r'training\[0\] has 0 as "lesion", expected a whole number from 1 up'),
+        ({"rotateable": True}, r'the field "rotateable" and no "rotatable", .* did you mean rotatable\?'),
         ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* did you mean lesion\?'),
         ({"Slices": 1}, r'the field "Slices" and no "slice", .* or name it otherwise'),
         ({"slice": 2}, r'training\[0\] is a picture with "slice", expected none; correct it'),
@@ -114,6 +145,7 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path, png: dict[str, Any])
     ("changes", "message"),
     [
         ({"lesion": 5}, r'lesion 5 of the case "image-5" is not there \(lesions found: 3, 7\)'),
+        ({"lesion": [7, 5, 3]}, r'lesion 5 of the case "image-3-5-7" is not there \(lesions found: 3, 7\)'),
         ({"label": "image.jpg"}, r"image\.jpg: a JPEG of the kind L is given as label map, expected a PNG"),
         ({"label": "other.png"}, r"label map has 5 x 5 pixels and the image .*image\.png has 20 x 40 \(rows"),
         ({"label": "text.png"}, r"text\.png: cannot be read as a label map \("),
@@ -218,9 +250,6 @@ def test_no_lesion_vanishes_in_the_field(tmp_path: Path) -> None:
             assert first // coarser <= found.min() <= found.max() <= (first + side - 1) // coarser
 
 
-SHAPES_AND_SIZES = [((64, 96), 32), ((64, 96), 128), ((100, 70), 48), ((50, 90), 64), ((128, 128), 50)]
-
-
 @pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
 def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
     """Pixel centres at a half: field pixel j shows column (j + 0.5) width / size - 0.5."""
@@ -257,165 +286,3 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
         outwards = np.sign(true - shape[axis] / 2)
         assert errors.mean() == pytest.approx(0, abs=0.06)
         assert (errors * outwards).mean() == pytest.approx(0, abs=0.06)
-
-
-@pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
-def test_a_mask_comes_back_to_where_the_field_shows_it(shape: tuple[int, int], size: int) -> None:
-    """Logits are a disc's signed distance, at the place of the file that each field pixel shows."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    (y, x), radius = (0.4 * shape[0], 0.6 * shape[1]), 0.2 * min(shape)
-    own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
-    logits = torch.from_numpy(radius - np.hypot(own[0] - y, own[1] - x))
-    back = in_own_grid(logits[None, None], shape)[0, 0].numpy()
-    disc = np.hypot(rows - y, columns - x) < radius
-    assert 2 * (back & disc).sum() / (back.sum() + disc.sum()) > 0.97
-    assert [rows[back].mean(), columns[back].mean()] == pytest.approx((y, x), abs=0.1)
-
-
-def test_an_augmentation_that_loses_a_lesion_is_left_out(tmp_path: Path, png: dict[str, Any]) -> None:
-    listed = items(
-        tmp_path, *[png | {"lesion": value, "prompts": ["x"], "case": str(value)} for value in (3, 7)]
-    )
-
-    def draws(shift: int) -> list[dict[str, Any]]:
-        moved = RandAffined(  # up and to the left by so many rows and columns
-            ["image", "label"],
-            prob=1.0,
-            translate_range=[(shift, shift)] * 2,
-            mode="nearest",
-            padding_mode="zeros",
-        )
-        dataset = ReferringPictures(listed, size=40, prompts_per_picture=2, transform=moved, progress=False)
-        return [dataset[index] for index in range(8)]
-
-    kept, both, one = draws(0), draws(4), draws(15)
-    for original, moved, lost in zip(kept, both, one, strict=True):
-        assert torch.equal(moved["label"][:, :-4, :-4], original["label"][:, 4:, 4:])
-        # The left lesion ends at column 10: by 15 it is gone, though the right one would not be.
-        assert torch.equal(lost["label"], original["label"])
-        assert torch.equal(lost["image"], original["image"])
-
-
-class Bright(torch.nn.Module):
-    """Logits that are positive where the field is brighter than 0.7, whatever the words."""
-
-    image_size = SIDE
-
-    def encode_text(self, prompts: list[str]) -> TextFeatures:
-        return TextFeatures(torch.zeros(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
-
-    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
-        return image
-
-    def decode(self, image_features: torch.Tensor, text: TextFeatures) -> torch.Tensor:
-        return image_features - 0.7
-
-
-@pytest.mark.parametrize("axes", ["RAS", "PIR"])
-def test_evaluation_and_inference_give_the_same_mask(tmp_path: Path, make_volume: Any, axes: str) -> None:
-    (item,) = items(tmp_path, make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"]})
-    case = ReferringCases([item], size=SIDE)[0]
-    evaluated = in_own_grid(Bright().decode(case["image"][None], None), case["label"].shape[-2:])[0, 0]
-    inferer = VolumeInferer(framing=Framing(crop="whole", mirrored=True))
-    found = inferer(read_volume(item.image), Bright(), [Prompt("left", "left", 1)]).labels[SLICE] == 1
-    np.testing.assert_array_equal(found, evaluated.numpy()[:, ::-1])  # the file's slices are not mirrored
-    np.testing.assert_array_equal(found, PictureReader()(item).mask(item))
-    assert found.any()
-
-
-@pytest.mark.parametrize("axes", ["RAS", "PIR"])
-def test_lesions_beside_are_turned_as_when_they_are_asked_for(
-    tmp_path: Path, make_volume: Any, axes: str
-) -> None:
-    volume = make_volume(axes)
-    listed = items(
-        tmp_path,
-        volume | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
-        volume | {"lesion": RIGHT_LESION, "prompts": ["right"], "case": "r"},
-        volume | {"lesion": RIGHT_LESION, "prompts": ["again"], "case": "r2"},
-    )
-    cases = ReferringCases(listed, size=SIDE)
-    masks = [cases[index]["label"][0] > 0 for index in range(3)]
-    for index, others in enumerate(([1, 2], [0], [0])):  # the same lesion is not beside itself
-        beside = cases.beside(listed[index])
-        assert len(beside) == len(others)
-        for found, other in zip(beside, others, strict=True):
-            torch.testing.assert_close(found, masks[other])
-
-
-def test_every_sentence_is_asked_on_request(tmp_path: Path, png: dict[str, Any]) -> None:
-    listed = items(
-        tmp_path,
-        png | {"lesion": 3, "prompts": ["a", "b", "a"], "case": "s"},
-        png | {"lesion": 7, "prompts": ["c"], "case": "l"},
-    )
-    cases = ReferringCases(listed, size=SIDE, sentences="all")
-    asked = [cases[index] for index in range(len(cases))]
-    assert [(case["case"], case["prompt"]) for case in asked] == [("s", ["a"]), ("s", ["b"]), ("l", ["c"])]
-    first = ReferringCases(listed, size=SIDE)
-    assert [first[index]["prompt"] for index in range(len(first))] == [["a"], ["c"]]
-    with pytest.raises(InputError, match="sentences: found 'last', expected first or all; correct it"):
-        ReferringCases(listed, size=SIDE, sentences="last")  # type: ignore[arg-type]
-
-
-def test_draws_are_a_function_of_seed_and_number(tmp_path: Path, png: dict[str, Any]) -> None:
-    entries = [
-        png | {"lesion": 3 + 4 * (n % 2), "prompts": [f"{n}a", f"{n}b"], "case": str(n)} for n in range(7)
-    ]
-    listed = items(tmp_path, *entries)
-    one, same = (ReferringPictures(listed, size=SIDE, seed=4, progress=False) for _ in range(2))
-    other = ReferringPictures(listed, size=SIDE, seed=5, progress=False)
-    backwards = [same[index] for index in reversed(range(21))][::-1]
-    draws = [one[index] for index in range(21)]
-    for first, second in zip(draws, backwards, strict=True):
-        assert (first["case"], first["prompt"]) == (second["case"], second["prompt"])
-    orders = [[draw["case"] for draw in draws[start : start + 7]] for start in (0, 7, 14)]
-    assert all(sorted(order) == list("0123456") for order in orders)  # each item once a round
-    assert orders[0] != orders[1]
-    assert [other[index]["case"] for index in range(7)] != orders[0]
-    assert {draw["prompt"][0][1] for draw in draws} == {"a", "b"}
-    assert list(EpochSampler(one)) == list(range(7))
-
-
-def test_prompts_of_a_picture_ask_for_its_different_lesions(tmp_path: Path, png: dict[str, Any]) -> None:
-    listed = items(
-        tmp_path,
-        png | {"lesion": 3, "prompts": ["small"], "case": "s"},
-        png | {"lesion": 7, "prompts": ["large"], "case": "l"},
-    )
-    dataset = ReferringPictures(listed, size=SIDE, prompts_per_picture=3, progress=False)
-    batch = collate_slices([dataset[0], dataset[1]])
-    assert batch["image"].shape == (2, 1, SIDE, SIDE)
-    assert batch["label"].shape == (6, 1, SIDE, SIDE)
-    for start in (0, 3):
-        assert set(batch["prompt"][start : start + 2]) == {"small", "large"}
-    areas = {"small": 24 * SIDE**2 / 800, "large": 48 * SIDE**2 / 800}  # stretched from 20 x 40 pixels
-    for prompt, mask in zip(batch["prompt"], batch["label"], strict=True):
-        assert mask.sum().item() == pytest.approx(areas[prompt], rel=0.2)
-
-
-def test_evaluation_is_in_the_files_own_pixels(tmp_path: Path, png: dict[str, Any]) -> None:
-    (item,) = items(tmp_path, png | {"lesion": 7, "prompts": ["large", "another sentence"]})
-    case = ReferringCases([item], size=80)[0]
-    assert case["prompt"] == ["large"]
-    assert case["label"].shape == (1, 20, 40)
-    assert case["label"].sum() == 48
-    logits = torch.full((1, 80, 80), -1.0)
-    logits[:, 40:64, 56:72] = 1.0  # the lesion in a field of 80 pixels: rows x 4, columns x 2
-    done = MaskInOwnGridd()({**case, "pred": logits})
-    torch.testing.assert_close(done["pred"], case["label"])
-    np.testing.assert_array_equal(np.diag(done["label"].affine.numpy()), [1, 1, 1, 1])
-
-
-def test_a_picture_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[str, Any]) -> None:
-    listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
-    with pytest.raises(InputError, match="prompts_per_picture: found 0, expected 1 or more"):
-        ReferringPictures(listed, size=32, prompts_per_picture=0)
-
-
-def test_items_to_validate_on_are_read_before_the_training_starts(
-    tmp_path: Path, png: dict[str, Any]
-) -> None:
-    listed = items(tmp_path, png | {"lesion": 5, "prompts": ["x"]})
-    with pytest.raises(InputError, match=r"the lesion 5 .* is not there \(lesions found: 3, 7\)"):
-        ReferringCases(listed, size=32)

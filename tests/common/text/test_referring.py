@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from common.errors import InputError
 from common.text import referring_words
 from common.text.noise import add_typos
 from common.text.referring import (
-    CHOICES,
     LEVELS,
     Fact,
     Lesion,
@@ -24,124 +22,9 @@ from common.text.referring import (
     rules_out,
     single_out,
 )
+from tests.common.text.reader import PICTURES, SEEDS, asks_for_all, fitting, told_apart
 
 WORDINGS = ("training", "held_out")
-ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV", "5": "V", "6": "VI", "7": "VII", "8": "VIII"}
-
-# Words in which a reader recognises an attribute, written down apart from those that sentences are made of.
-SIGNS = {
-    "kind": {
-        "cyst": r"cyst",
-        "abscess": r"abscess|infected collection",
-        "metastasis": r"metasta|secondary tumor",
-        "haemangioma": r"ha?emangioma",
-        "hepatocellular carcinoma": r"hepatocellular|hcc|primary liver carcinoma|hepatoma",
-    },
-    "density": {
-        "hypodense": r"hypo-?(dense|attenuating)|low([- ]density|[- ]attenuation)|\bdark|less dense than",
-        "hyperdense": (
-            r"hyper-?(dense|attenuating)|high([- ]density|[- ]attenuation)"
-            r"|\bbright(?!\s+rim)|\bdenser than"
-        ),
-    },
-    "enhancement": {
-        "none": (
-            r"(non-|not )enhancing|unenhancing|(no|without|absent) enhancement"
-            r"|does not enhance|(no|not taking up) contrast"
-        ),
-        "homogeneous": (
-            r"(homogeneously|evenly|uniformly|diffusely|solidly) enhancing"
-            r"|(homogeneous|even) enhancement|enhancement throughout|homogeneous contrast"
-        ),
-        "rim": (
-            r"(rim|ring)-enhancing|peripheral|rim enhancement"
-            r"|enhancing (rim|wall)|bright rim|along its edge"
-        ),
-    },
-    "border": {
-        "sharp": (
-            r"well-defined|clearly defined|\bsharp|crisp"
-            r"|circumscribed|\bdistinct|clear-cut|clear outline"
-        ),
-        "blurred": r"ill-defined|(poorly|vaguely) (defined|marginated)|blurred|indistinct|fuzzy|hazy|unsharp",
-    },
-    "shape": {
-        "round": r"\bround(?!ed bulges)|spherical|circular|ball-shaped|globular",
-        "oval": r"\bov(al|oid)|elongated|elliptical|egg-shaped|oblong",
-        "lobulated": r"\blob(ul|ed)|bumpy|knobbly|several lobes|bulges",
-    },
-}
-ANATOMY = r"( \w+)? lobe"
-SUPERLATIVES = {
-    "largest": r"largest|biggest|greatest|larger than|bigger than|bulkiest|most extensive",
-    "smallest": r"smallest|tiniest|littlest|smaller than|tinier than|least extensive|most minute",
-    "leftmost": rf"leftmost|left-hand|\bleft of|to the left|the left(?!{ANATOMY})(?! side)",
-    "rightmost": rf"rightmost|right-hand|\bright of|to the right|the right(?!{ANATOMY})(?! side)",
-    "uppermost": (
-        r"uppermost|\btop|anterior|above|(in|the) front"
-        r"|\bupper\b|frontmost|\bhighest|\bhigher than|furthest up"
-    ),
-    "lowest": (
-        r"\blowest|bottom|posterior|below|behind"
-        r"|\blower\b(?! attenuation)|rearmost|underneath|the back|furthest down"
-    ),
-}
-# Phrases that speak of the whole picture and compare with nothing: true in one half of it alone.
-FIELD_MM = 240.0  # side of the pictures here
-OF_THE_PICTURE = r"( side| half| part)? (of|in) the (picture|image|slice|scan)"
-HALVES = {
-    "left": rf"left(-hand)?{OF_THE_PICTURE}|on the left(?!{ANATOMY})|\bfar left",
-    "right": rf"right(-hand)?{OF_THE_PICTURE}|on the right(?!{ANATOMY})|\bfar right",
-    "upper": rf"\bat the top|\b(top|upper|anterior){OF_THE_PICTURE}",
-    "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_PICTURE}",
-}
-
-
-def fitting(text: str, lesions: list[Lesion]) -> list[int]:
-    """The evaluator: which of the lesions of a picture a sentence fits, read from its words alone."""
-    text = text.lower()
-    found = set(range(len(lesions)))
-    for attribute, signs in SIGNS.items():
-        for value, sign in signs.items():
-            if re.search(sign, text):
-                found &= {i for i, lesion in enumerate(lesions) if getattr(lesion, attribute) == value}
-    for number in re.findall(r"segment (\w+)", text):
-        if number.upper() in ROMAN.values() or number in ROMAN:
-            value = ROMAN.get(number, number.upper())
-            found &= {i for i, lesion in enumerate(lesions) if lesion.segment == value}
-    for side in re.findall(r"(left|right) (?:liver |hepatic )?lobe", text):
-        found &= {i for i, lesion in enumerate(lesions) if lesion.lobe == side}
-    for size, unit in re.findall(r"([\d.]+) (mm|cm|millimeter)", text):
-        stated = float(size) * (10 if unit == "cm" else 1)
-        found &= {i for i, lesion in enumerate(lesions) if abs(lesion.diameter_mm - stated) <= 0.5 + 1e-6}
-    return sorted(found & fitting_by_place_and_size(text, lesions))
-
-
-def fitting_by_place_and_size(text: str, lesions: list[Lesion]) -> set[int]:
-    found = set(range(len(lesions)))
-    for half, sign in HALVES.items():
-        if re.search(sign, text):
-            found &= {i for i, lesion in enumerate(lesions) if half in halves(lesion)}
-            text = re.sub(sign, "", text)  # its "left" compares nothing
-    for name, sign in SUPERLATIVES.items():
-        if re.search(sign, text):
-            best = {
-                "largest": lambda lesion: -lesion.diameter_mm,
-                "smallest": lambda lesion: lesion.diameter_mm,
-                "leftmost": lambda lesion: lesion.x_mm,
-                "rightmost": lambda lesion: -lesion.x_mm,
-                "uppermost": lambda lesion: lesion.y_mm,
-                "lowest": lambda lesion: -lesion.y_mm,
-            }[name]
-            found &= {min(range(len(lesions)), key=lambda i: best(lesions[i]))}
-    return found
-
-
-def halves(lesion: Lesion) -> tuple[str, str]:
-    return (
-        "left" if lesion.x_mm < FIELD_MM / 2 else "right",
-        "upper" if lesion.y_mm < FIELD_MM / 2 else "lower",
-    )
 
 
 @pytest.mark.parametrize(
@@ -164,24 +47,40 @@ def test_the_reader_knows_phrases_of_the_picture_from_comparisons(text: str, exp
     assert fitting(text, [Lesion(130, 220, 30), Lesion(200, 150, 20)]) == expected
 
 
-LESION = st.builds(
-    Lesion,
-    x_mm=st.floats(0, FIELD_MM).map(lambda x: round(x, 1)),
-    y_mm=st.floats(0, FIELD_MM).map(lambda y: round(y, 1)),
-    diameter_mm=st.floats(6, 60).map(lambda d: round(d, 1)),
-    **{name: st.sampled_from([None, *values]) for name, values in CHOICES.items()},
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the bright rim-enhancing lesion", [1]),
+        ("the lesion with a bright rim", [0, 1]),
+        ("all round lesions", [0, 2]),
+        ("every ovoid mass", [1]),
+        ("the lesion with rounded bulges", []),
+    ],
 )
-PICTURES = st.lists(LESION, min_size=2, max_size=4)
-SEEDS = st.integers(0, 2**32 - 1)
+def test_the_reader_knows_looks(text: str, expected: list[int]) -> None:
+    lesions = [
+        Lesion(50, 50, 20, density="hypodense", enhancement="rim", shape="round"),
+        Lesion(50, 50, 20, density="hyperdense", enhancement="rim", shape="oval"),
+        Lesion(50, 50, 20, density="hyperdense", enhancement="none", shape="round"),
+    ]
+    assert fitting(text, lesions) == expected
 
 
-def others(lesions: list[Lesion], index: int) -> list[Lesion]:
-    return lesions[:index] + lesions[index + 1 :]
-
-
-def told_apart(lesions: list[Lesion], index: int) -> bool:
-    facts = facts_of(lesions[index], others(lesions, index))
-    return all(any(rules_out(fact, other) for fact in facts) for other in others(lesions, index))
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Show all round lesions.", True),
+        ("every HCC", True),
+        ("the foci in segment II", True),
+        ("each abscess of the liver", True),
+        ("the lesion that is bigger than all the rest", False),
+        ("the lesion larger than any other", False),
+        ("the lesion with several lobes", False),
+        ("the mass with ill-defined margins", False),
+    ],
+)
+def test_the_reader_knows_all_from_one(text: str, expected: bool) -> None:
+    assert asks_for_all(text) == expected
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
@@ -194,6 +93,7 @@ def test_a_sentence_that_singles_out_fits_the_lesion_and_no_other_one(
     text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
     # A lesion of which something is not known is not ruled out by its absence, but it does not fit either.
     assert fitting(text, lesions) == [0], text
+    assert not asks_for_all(text), text
 
 
 @pytest.mark.parametrize("wording", WORDINGS)

@@ -120,6 +120,30 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_cases(folder,
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
 
+def test_workers_write_the_same_bytes_and_tell_of_each_patient(folder, tmp_path):
+    told = []
+
+    def progress(done, total):
+        told.append((done, total))
+
+    write_set(tmp_path, split=Split(8, 2, 2), seed=3, size=TINY, workers=2, progress=progress)
+    assert told == [(done, 12) for done in range(1, 13)]
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert len(files) == 25
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()) == files
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("workers", [0, -2])
+def test_no_worker_is_refused(tmp_path, workers):
+    with pytest.raises(
+        InputError, match=rf"^--workers: found {workers}, expected 1 or more; give another number\.$"
+    ):
+        write_set(tmp_path / "set", split=Split(1, 0, 0), seed=1, size=TINY, workers=workers)
+    assert not (tmp_path / "set").exists()
+
+
 def test_another_seed_gives_another_patient(folder, tmp_path):
     write_set(tmp_path, split=Split(1, 0, 0), seed=4, size=TINY)
     file = "images/phantom_000.nii.gz"
@@ -181,9 +205,10 @@ def test_a_negative_seed_is_refused(tmp_path):
         write_set(tmp_path, split=Split(1, 0, 0), seed=-1, size=TINY)
 
 
-def test_command_line_says_where_it_cannot_write_and_leaves_nothing(tmp_path, capsys):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_command_line_says_where_it_cannot_write_and_leaves_nothing(tmp_path, capsys, workers):
     (tmp_path / "file").write_text("in the way")
-    assert main(["--out", str(tmp_path / "file" / "set"), "--cases", "1"]) == 2
+    assert main(["--out", str(tmp_path / "file" / "set"), "--cases", "1", "--workers", workers]) == 2
     assert "cannot write there" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

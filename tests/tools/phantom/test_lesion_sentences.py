@@ -1,0 +1,114 @@
+"""What training sentences say: true of the lesions that are meant, also when the picture is turned."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from common.text.referring import CHOICES, LEFT_LOBE, RIGHT_LOBE, Lesion
+from tests.common.text.reader import FIELD_MM, SEEDS, asks_for_all, fitting, told_apart
+from tools.phantom import lesion_sentences
+from tools.phantom.lesion_sentences import Said
+
+LESION = st.builds(  # as phantoms have them: only what cannot be seen may be unknown
+    Lesion,
+    x_mm=st.floats(0, FIELD_MM).map(lambda x: round(x, 1)),
+    y_mm=st.floats(0, FIELD_MM).map(lambda y: round(y, 1)),
+    diameter_mm=st.floats(6, 60).map(lambda d: round(d, 1)),
+    **{
+        name: st.sampled_from([*([None] if name in ("kind", "enhancement") else []), *values])
+        for name, values in CHOICES.items()
+    },
+)
+PICTURES = st.lists(LESION, min_size=2, max_size=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spelt_well() -> Iterator[None]:
+    """The reader knows no misspelt words."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lesion_sentences, "TYPO_SHARE", 0.0)
+        yield
+
+
+def said(lesions: list[Lesion], seed: int) -> list[Said]:
+    assume(all(told_apart(lesions, index) for index in range(len(lesions))))
+    return lesion_sentences.training_sentences(lesions, np.random.default_rng(seed))
+
+
+def turned(lesions: list[Lesion]) -> Iterator[list[Lesion]]:
+    """The picture in the seven other ways of a square; who knows in which segments its lesions lie then."""
+    segments = LEFT_LOBE + RIGHT_LOBE
+    for way in range(1, 8):
+        quarters, mirrored = way % 4, way >= 4
+        found = []
+        for lesion in lesions:
+            x, y = lesion.x_mm, lesion.y_mm
+            for _ in range(quarters):
+                x, y = y, FIELD_MM - x
+            segment = segments[(segments.index(str(lesion.segment)) + way) % 8]
+            found.append(replace(lesion, x_mm=FIELD_MM - x if mirrored else x, y_mm=y, segment=segment))
+        yield found
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_sentences_fit_the_lesions_that_they_mean_and_no_other_one(lesions: list[Lesion], seed: int) -> None:
+    for index, item in enumerate(said(lesions, seed)):
+        assert item.texts
+        assert len(set(item.texts)) == len(item.texts)
+        fits = [fitting(text, lesions) for text in item.texts]
+        if index < len(lesions):  # of each lesion first, with reports that are true of it
+            assert item.lesions == (index,)
+            assert not item.rotatable
+            assert all(index in found for found in fits)
+            assert fits.count([index]) >= 2
+        else:
+            assert all(found == list(item.lesions) for found in fits), item
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_what_may_be_turned_fits_the_same_lesions_in_every_way(lesions: list[Lesion], seed: int) -> None:
+    for item in said(lesions, seed):
+        if item.rotatable:
+            for picture in turned(lesions):
+                for text in item.texts:
+                    assert fitting(text, picture) == list(item.lesions), text
+
+
+@given(lesions=PICTURES, seed=SEEDS)
+def test_every_shape_of_a_picture_is_asked_for(lesions: list[Lesion], seed: int) -> None:
+    groups = [item for item in said(lesions, seed) if all(map(asks_for_all, item.texts))]
+    for shape in {lesion.shape for lesion in lesions}:
+        members = tuple(index for index, lesion in enumerate(lesions) if lesion.shape == shape)
+        assert any(item.lesions == members and item.rotatable for item in groups)
+    assert {index for item in groups if not item.rotatable for index in item.lesions} == set(
+        range(len(lesions))
+    )  # all of them lie in some segment and in some lobe
+
+
+def test_lesions_that_look_alike_are_told_apart_by_their_place_alone() -> None:
+    look = {"kind": "cyst", "density": "hypodense", "border": "sharp", "shape": "round"}
+    lesions = [Lesion(50, 100, 20, "VI", **look), Lesion(150, 100, 21, "II", **look)]
+    found = said(lesions, 0)
+    assert [item.lesions for item in found if not item.rotatable] == [(0,), (1,), (0,), (1,)]
+    assert {item.lesions for item in found if item.rotatable} <= {(0, 1)}
+    other = said([lesions[0], replace(lesions[1], diameter_mm=40)], 0)
+    assert {(0,), (1,)} <= {item.lesions for item in other if item.rotatable}  # the larger one
+
+
+def test_the_same_seed_gives_the_same_sentences() -> None:
+    lesions = [Lesion(50, 100, 20, "VI", "cyst", shape="oval"), Lesion(150, 100, 21, "II", shape="round")]
+    assert said(lesions, 1) == said(lesions, 1) != said(lesions, 2)
+
+
+def test_a_fifth_of_training_sentences_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every word of four letters or more misspelt, it is seen which ones are."""
+    lesions = [Lesion(50, 100, 20, "VI", shape="oval"), Lesion(150, 100, 21, "II", shape="round")]
+    monkeypatch.setattr(lesion_sentences, "TYPO_SHARE", 0.2)
+    monkeypatch.setattr(lesion_sentences, "add_typos", lambda text, rng, *, rate: f"~{rng.random()} {text}")
+    texts = [text for seed in range(100) for item in said(lesions, seed) for text in item.texts]
+    slipped = [text.startswith("~") for text in texts]
+    assert np.mean(slipped) == pytest.approx(0.2, abs=0.04)  # what is said twice counts once, if spelt well
