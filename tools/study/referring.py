@@ -1,8 +1,8 @@
-"""Does the mask follow the sentence? Phantom pictures with several lesions, of which words mean one.
+"""Does the mask follow the sentence? Phantom pictures with several lesions, of which words mean one or some.
 
-Every lesion of the section is asked for in several ways, and the network's mask is compared with all lesions
-of its picture (`referring_scores`). Sentences are made here, from the attributes in the datalist, and run by
-the bundle's own code in a process of its own.
+Every lesion of the section is asked for in several ways, and of each picture some lesions at once ("all
+cysts"); the network's mask is compared with all lesions of its picture (`referring_scores`). Sentences are
+made here, from the attributes in the datalist, and run by the bundle's own code in a process of its own.
 """
 
 import json
@@ -23,10 +23,10 @@ from common.data.referring import ReferringItem, load_referring
 from common.errors import InputError
 from common.files import atomic_path
 from common.text.noise import add_typos
-from common.text.referring import Fact, Lesion, Level, single_out
+from common.text.referring import Fact, Lesion, Level, describe_all, groups, single_out
 from common.text.referring import describe as describe_lesion
 
-from .referring_scores import SENTENCE, print_tables, score
+from .referring_scores import SENTENCE, print_tables, score, score_groups
 
 WORKER = Path(__file__).with_name("referring_worker.py")
 TYPO_RATE = 0.3  # of the words of four letters or more; every misspelt sentence has one slip at least
@@ -46,6 +46,7 @@ PARAPHRASED, MISSPELT, EMPTIED, WORDLESS = (
     "sentence, emptied",
     "no text",
 )
+GROUP = "group"  # the way to ask for several lesions at once
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,21 @@ class AskedPicture:
         return [lesion for place, lesion in enumerate(self.lesions) if place != index]
 
 
+@dataclass(frozen=True)
+class AskedGroup:
+    """Some of a picture's lesions, not all of them, which a sentence means.
+
+    Attributes:
+        text: such as "Show all round lesions."
+        attribute: what they share.
+        members: their places among the picture's lesions.
+    """
+
+    text: str
+    attribute: str
+    members: tuple[int, ...]
+
+
 def run(
     bundle: Path,
     data: Path,
@@ -84,9 +100,15 @@ def run(
         InputError: see `load_pictures`, no such bundle, or its run failed.
     """
     pictures = load_pictures(data / "datalist.json", section)
-    questions = [ask(picture, number, seed) for number, picture in enumerate(pictures)]
+    asked_groups = [ask_group(picture, number, seed) for number, picture in enumerate(pictures)]
+    questions = [
+        ask(picture, number, seed) | {GROUP: [group.text for group in of_picture]}
+        for number, (picture, of_picture) in enumerate(zip(pictures, asked_groups, strict=True))
+    ]
     counts = _answer(bundle, pictures, questions, device=device, checkpoint=checkpoint)
+    of_groups = [of_picture.pop(GROUP) for of_picture in counts]
     facts = [_facts(picture, number, seed) for number, picture in enumerate(pictures)]
+    patients = [picture.patient for picture in pictures]
     report = {
         "date": date.today().isoformat(),
         "bundle": bundle.resolve().name,
@@ -94,9 +116,14 @@ def run(
         "seed": seed,
         "pictures": len(pictures),
         "lesions": sum(len(picture.lesions) for picture in pictures),
-        "patients": len({picture.patient for picture in pictures}),
+        "patients": len(set(patients)),
         "chance": float(np.mean([1 / len(p.lesions) for p in pictures for _ in p.lesions])),
-        **score(counts, facts, [picture.patient for picture in pictures]),
+        **score(counts, facts, patients),
+        "groups": score_groups(
+            of_groups,
+            [[(g.attribute, g.members) for g in of_picture] for of_picture in asked_groups],
+            patients,
+        ),
     }
     with atomic_path(output) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -105,30 +132,34 @@ def run(
 
 
 def load_pictures(datalist: Path, section: str) -> list[AskedPicture]:
-    """The pictures of a section with two lesions or more.
+    """The pictures of a section with two lesions or more, each lesion by the first item that means it alone.
 
     Raises:
         InputError: see `load_referring`, an item has no attributes, or no picture has two lesions.
     """
     items = load_referring(datalist, section)
-    groups: dict[tuple[Any, ...], list[tuple[ReferringItem, Lesion]]] = {}
+    found: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[ReferringItem, Lesion]]] = {}
     for item, entry in zip(items, load_json(datalist)[section], strict=True):
+        if len(item.lesions) > 1:
+            continue
         if "attributes" not in entry:
             raise InputError(
                 f'{datalist}: the case "{item.case}" has no "attributes", expected those of its lesion; this '
                 "study reads what python -m tools.phantom --lesions writes."
             )
         lesion = Lesion.read(entry["attributes"], where=f"{datalist}: {item.case}")
-        groups.setdefault((item.image, item.slice_index), []).append((item, lesion))
-    several = [group for group in groups.values() if len(group) > 1]
+        found.setdefault((item.image, item.slice_index), {}).setdefault(
+            (item.label, item.lesions), (item, lesion)
+        )
+    several = [list(of_picture.values()) for of_picture in found.values() if len(of_picture) > 1]
     if not several:
         raise InputError(
-            f'{datalist}: "{section}" has {len(groups)} pictures and none with two lesions, expected some of '
+            f'{datalist}: "{section}" has {len(found)} pictures and none with two lesions, expected some of '
             "which only words mean one lesion; write them with python -m tools.phantom --lesions."
         )
     return [
-        AskedPicture(tuple(item for item, _ in group), tuple(lesion for _, lesion in group))
-        for group in several
+        AskedPicture(tuple(item for item, _ in of_picture), tuple(lesion for _, lesion in of_picture))
+        for of_picture in several
     ]
 
 
@@ -153,6 +184,17 @@ def ask(picture: AskedPicture, number: int, seed: int) -> dict[str, list[str | N
     asked[EMPTIED] = [NOTHING_SAID for _ in indices]
     asked[WORDLESS] = [None for _ in indices]
     return asked
+
+
+def ask_group(picture: AskedPicture, number: int, seed: int) -> list[AskedGroup]:
+    """A group of a picture's lesions, drawn from those that are not all of them; none if there is none."""
+    rng = np.random.default_rng((seed, number, len(picture.lesions), 2))
+    parts = {fact: who for fact, who in groups(picture.lesions).items() if len(who) < len(picture.lesions)}
+    if not parts:
+        return []
+    fact = list(parts)[int(rng.integers(len(parts)))]
+    text = describe_all(fact, rng=rng, bare=False, several=len(parts[fact]) > 1)
+    return [AskedGroup(text, fact.attribute, parts[fact])]
 
 
 def misspell(text: str, rng: np.random.Generator) -> str:

@@ -1,6 +1,7 @@
-"""Which lesion a mask took, and what is said of all of them.
+"""Which lesions a mask took, and what is said of all of them.
 
-The lesion that a mask overlaps most is the one that was taken. Lesions share pictures and patients, so all
+The lesion that a mask overlaps most is the one that was taken; where several are asked for, those of which it
+covers more than half. Lesions share pictures and patients, so all
 95 % intervals are bootstraps over patients.
 """
 
@@ -54,10 +55,51 @@ def score(
                 by_attribute.setdefault(fact.attribute, []).append((hit, patient))
     return {
         "ways": ways,
-        "right_by_attribute": {
-            name: describe([hit for hit, _ in found], groups=[patient for _, patient in found])
-            for name, found in sorted(by_attribute.items())
-        },
+        "right_by_attribute": _by_attribute(by_attribute),
+    }
+
+
+def score_groups(
+    counts: Sequence[np.ndarray],
+    asked: Sequence[Sequence[tuple[str, tuple[int, ...]]]],
+    patients: Sequence[str],
+) -> dict[str, Any] | None:
+    """What is said of sentences that mean some of N lesions, as `score` says it; None if there are none.
+
+    Args:
+        counts: for each picture (G, N, 3) pixels: mask of group g, lesion j, and both.
+        asked: for each picture what the members of each of the G groups share, and their places.
+        patients: for each picture whose it is.
+
+    Returns:
+        `right`: share of the groups of which all lesions were taken and no other one. `dice`: of the mask and
+        the members together. `right_by_attribute`: of the groups that share it.
+    """
+    if not any(asked):
+        return None
+    right: list[list[float]] = [[] for _ in counts]
+    dice: list[list[float]] = [[] for _ in counts]
+    by_attribute: dict[str, list[tuple[bool, str]]] = {}
+    for place, (of_picture, groups, patient) in enumerate(zip(counts, asked, patients, strict=True)):
+        for pixels, (attribute, members) in zip(of_picture, groups, strict=True):
+            mask, lesions, both = pixels[0, 0], pixels[:, 1], pixels[:, 2]
+            meant = np.isin(np.arange(len(lesions)), members)
+            hit = bool(((both > lesions / 2) == meant).all())
+            right[place].append(hit)
+            dice[place].append(float(2 * both[meant].sum() / (mask + lesions[meant].sum())))
+            by_attribute.setdefault(attribute, []).append((hit, patient))
+    return {
+        "right": _over_patients(right, patients),
+        "dice": _over_patients(dice, patients),
+        "right_by_attribute": _by_attribute(by_attribute),
+    }
+
+
+def _by_attribute(found: Mapping[str, Sequence[tuple[bool, str]]]) -> dict[str, Any]:
+    """`describe` of the hits of each attribute, which come with the patient."""
+    return {
+        name: describe([hit for hit, _ in hits], groups=[patient for _, patient in hits])
+        for name, hits in sorted(found.items())
     }
 
 
@@ -100,4 +142,13 @@ def print_tables(report: Mapping[str, Any]) -> None:
     )
     print("\n| sentences that rest on | right lesion | sentences |\n|---|---|---|")
     for name, found in report["right_by_attribute"].items():
+        print(f"| {name} | {with_interval(found)} | {found['n']} |")
+    if (groups := report["groups"]) is None:
+        return
+    print(
+        f"\nSentences that mean some lesions of a picture, not all ({groups['right']['n']}, one a picture): "
+        f"these taken and no other {with_interval(groups['right'])}, Dice {with_interval(groups['dice'])}\n"
+    )
+    print("| all that share | exactly these taken | sentences |\n|---|---|---|")
+    for name, found in groups["right_by_attribute"].items():
         print(f"| {name} | {with_interval(found)} | {found['n']} |")

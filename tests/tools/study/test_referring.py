@@ -82,6 +82,34 @@ def test_scores_of_known_masks() -> None:
     assert shares == pytest.approx({"size": 2 / 3, "place": 1.0, "lobe": 0.5})
 
 
+def test_a_group_is_taken_where_its_lesions_alone_are_covered() -> None:
+    """Masks of 20 pixels, lesions of 10; half of a lesion is not enough."""
+    covered = {"both": [9, 8, 0], "half of one": [9, 5, 0], "another as well": [9, 8, 6], "one": [0, 0, 10]}
+    counts = [np.array([[[20, 10, both] for both in pixels]]) for pixels in covered.values()]
+    asked = [[("shape", (0, 1))], [("shape", (0, 1))], [("kind", (0, 1))], [("lobe", (2,))]]
+    nothing = np.zeros((0, 2, 3), dtype=int)  # a picture without groups
+    found = referring_scores.score_groups([*counts, nothing], [*asked, []], list("abcde"))
+    assert found is not None
+    assert (found["right"]["mean"], found["right"]["n"]) == (2 / 4, 4)
+    assert found["dice"]["mean"] == pytest.approx(np.mean([34 / 40, 28 / 40, 34 / 40, 20 / 30]))
+    shares = {name: row["mean"] for name, row in found["right_by_attribute"].items()}
+    assert shares == {"shape": 0.5, "kind": 0.0, "lobe": 1.0}
+    assert referring_scores.score_groups([nothing], [[]], ["a"]) is None
+
+
+def test_a_group_that_is_asked_for_is_some_of_the_lesions_and_no_more() -> None:
+    drawn = [referring.ask_group(PICTURE, number, seed=0) for number in range(200)]
+    assert drawn == [referring.ask_group(PICTURE, number, seed=0) for number in range(200)]
+    found = {(group.attribute, group.members) for groups in drawn for group in groups}
+    # Not the kinds, of which the third lesion's is unknown, nor what all three share.
+    looks = {("density", (0, 2)), ("density", (1,)), ("enhancement", (0, 2)), ("enhancement", (1,))}
+    shapes = {("shape", (index,)) for index in range(3)}
+    places = {("lobe", (0,)), ("lobe", (1, 2)), *(("segment", (index,)) for index in range(3))}
+    assert found == looks | shapes | places
+    alike = referring.AskedPicture((), (LESIONS[0], LESIONS[0]))
+    assert referring.ask_group(alike, 0, seed=0) == []
+
+
 def test_intervals_are_over_patients() -> None:
     """Two patients of ten pictures each, one always right and one never: nothing lies between 0 and 1."""
     right, wrong = picture_counts([[9, 0], [0, 9]]), picture_counts([[0, 9], [9, 0]])
@@ -155,9 +183,15 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
     assert (
         found["ways"][referring.WORDLESS]["dice"]["mean"] != found["ways"][referring.EMPTIED]["dice"]["mean"]
     )
+    groups = found["groups"]
+    assert groups["right"]["n"] <= len(pictures)
+    assert 0 <= groups["dice"]["mean"] <= 1
     table = capfd.readouterr().out
     assert f"{found['lesions']} lesions in {len(pictures)} pictures of 1 patients (test)" in table
     assert "| sentence, swapped | 0.000 | - | - |" in table
+    assert f"not all ({groups['right']['n']}, one a picture): these taken" in table
+    every = referring.load_pictures(data / "datalist.json", "training")  # has items of groups, too
+    assert all(len({item.lesions for item in p.items}) == len(p.items) for p in every)
 
 
 ATTRIBUTES = [{"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 9.0}, {"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 5.0}]
