@@ -42,7 +42,8 @@ class RandLeftRightFlipd(RandomizableTransform):
 class RandQuarterTurnd(Randomizable, Transform):
     """Turn `image` and `label` by 0 to 3 quarters and mirror them half the time, if a sample is `rotatable`.
 
-    All eight ways are as likely. Fields are square, so their size stays.
+    All eight ways are as likely. A picture that is not `square` is stretched in the field, and a quarter turn
+    would stretch what it shows the other way: of it only half turns are made, four ways.
     """
 
     def randomize(self, data: Any = None) -> None:
@@ -53,7 +54,8 @@ class RandQuarterTurnd(Randomizable, Transform):
         self.randomize()
         if not sample["rotatable"]:
             return sample
+        quarters = self._quarters if sample["square"] else self._quarters // 2 * 2
         for key in ("image", "label"):
-            turned = torch.rot90(torch.as_tensor(sample[key]), self._quarters, dims=(-2, -1))
+            turned = torch.rot90(torch.as_tensor(sample[key]), quarters, dims=(-2, -1))
             sample[key] = turned.flip(-1) if self._mirrored else turned
         return sample

@@ -8,7 +8,7 @@
 
 The layout is that of `datalist`, an item for each lesion, or several, that sentences of a picture mean.
 `label` is a label map: grey values of a PNG, or integers of a NIfTI file.
-    prompts: sentences that refer to the lesion, at least one.
+    prompts: sentences, at least one, which all mean the same.
     lesion: its value in the label map, or a list of several; without it, all that is not 0.
     slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`.
     rotatable: true where no sentence speaks of a place or a side, so that training may turn the picture.
@@ -25,6 +25,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..text.prompts import check_prompt
+from ..text.vocabulary import mentions_side
 from .datalist import FIELDS as FIELDS_OF_CASES
 from .datalist import Case, label_names, load_json, parse_item, read_section
 from .pictures import ENDINGS as PICTURE_ENDINGS
@@ -93,12 +94,13 @@ def _parse(path: Path, place: str, item: Any, names: tuple[str, ...]) -> Referri
     if case.label is None:
         raise InputError(f'{path}: {place} has no label map, expected "label": "PATH"; add it.')
     _check_slice(path, place, case.image, slice_index)
+    prompts = _prompts(path, place, fields.get("prompts"))
     return ReferringItem(
         **vars(case),
-        prompts=_prompts(path, place, fields.get("prompts")),
+        prompts=prompts,
         lesions=lesions,
         slice_index=slice_index,
-        rotatable=_rotatable(path, place, fields.get("rotatable", False)),
+        rotatable=_rotatable(path, place, fields.get("rotatable", False), prompts),
     )
 
 
@@ -125,10 +127,15 @@ def _counts(value: Any, *, lowest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
 
 
-def _rotatable(path: Path, place: str, value: Any) -> bool:
+def _rotatable(path: Path, place: str, value: Any, prompts: Sequence[str]) -> bool:
     if not isinstance(value, bool):
         raise InputError(
             f'{path}: {place} has {json.dumps(value)} as "rotatable", expected true or false; correct it.'
+        )
+    if value and (sided := [prompt for prompt in prompts if mentions_side(prompt)]):
+        raise InputError(
+            f'{path}: {place} is "rotatable" and has the prompt "{sided[0]}", expected none that names a '
+            "side or a segment, which turning moves; remove one of the two."
         )
     return value
 

@@ -77,6 +77,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         self._images: dict[tuple[Any, ...], Tensor] = {}  # (C, S, S) float16
         self._masks: dict[tuple[Any, ...], Tensor] = {}  # (1, S, S) bool, of each lesion
         self._spacings: list[tuple[float, float]] = []
+        self._square: list[bool] = []
         read = PictureReader()
         for index, item in enumerate(tqdm(self.data, "reading pictures", unit="item", disable=not progress)):
             picture = read(item)
@@ -88,6 +89,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
                     self._masks[key] = _mask_in_field(torch.from_numpy(picture.mask(alone)), frame)
             self._together.setdefault(_together_key(item), []).append(index)
             self._spacings.append(picture.image.spacing_mm[1:])
+            self._square.append(_is_square(picture))
 
     def __len__(self) -> int:
         return self.length
@@ -95,14 +97,15 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
-        And whether it is `rotatable`, and where it comes from: `case` of the drawn item, `slice_index` (0 for
-        a picture) and `spacing_mm` of rows and columns (1 for a picture, whose lengths are in pixels).
+        And whether it is `rotatable`, and its picture `square`; and where it comes from: `case` of the drawn
+        item, `slice_index` (0 for a picture) and `spacing_mm` of rows and columns (1 for a picture, whose
+        lengths are in pixels).
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
-        chosen = self._apart(anchor, rng)
-        while len(chosen) < self.prompts_per_picture:
-            chosen.append(chosen[rng.integers(len(chosen))])
+        apart = self._apart(anchor, rng)
+        again = rng.integers(len(apart), size=self.prompts_per_picture - len(apart))
+        chosen = [*apart, *(apart[number] for number in again)]
         item = self.data[anchor]
         sample = {
             "image": self._images[_picture_key(item)].float(),
@@ -110,6 +113,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [TARGET] * len(chosen),
             "rotatable": item.rotatable,
+            "square": self._square[anchor],
             **_origin(item, self._spacings[anchor]),
         }
         if self.transform is None:
@@ -198,12 +202,17 @@ class ReferringCases(Dataset[dict[str, Any]]):
         }
 
     def beside(self, item: ReferringItem) -> list[Tensor]:
-        """(H, W) bool of what each item means in this one's picture that shares no lesion with it.
+        """(H, W) bool of each other lesion that the data names in the item's picture, as `label` is turned.
 
-        Turned as `label` is.
+        None where the item means several; and none that overlaps it, as in a label map of another item may.
         """
+        if len(item.lesions) > 1:
+            return []
         same = (other for other in self.data if _picture_key(other) == _picture_key(item))
-        return [self._mask(other) for other in same if not other.shares_a_lesion(item)]
+        named = {key: alone for other in same for key, alone in _lesions(other)}
+        own = self._mask(item)
+        masks = [self._mask(alone) for alone in named.values()]
+        return [mask for mask in masks if not (mask & own).any()]
 
     def _mask(self, item: ReferringItem) -> Tensor:
         """(H, W) bool."""
@@ -271,9 +280,18 @@ def _picture_key(item: ReferringItem) -> tuple[Any, ...]:
 
 
 def _lesions(item: ReferringItem) -> list[tuple[tuple[Any, ...], ReferringItem]]:
-    """Each lesion of an item: a key, the same for all items of a picture, and an item that means it alone."""
+    """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone."""
     each: list[tuple[int, ...]] = [(lesion,) for lesion in item.lesions] or [()]
     return [((item.label, item.slice_index, lesion), replace(item, lesions=lesion)) for lesion in each]
+
+
+def _is_square(picture: ReferringPicture) -> bool:
+    """Whether a square field shows it without stretching: its height is its width, to 1 %."""
+    height, width = (
+        pixels * length
+        for pixels, length in zip(picture.labels.shape, picture.image.spacing_mm[1:], strict=True)
+    )
+    return abs(height - width) <= 0.01 * width
 
 
 def _together_key(item: ReferringItem) -> tuple[Any, ...]:

@@ -8,8 +8,8 @@
     ["a.png",                                          a .json
      {"image": "b.nii.gz", "slice": 41, "prompts": ["the round lesion", "the largest lesion"]}]
 
-A datalist (see `common.data.referring`) is read too, one section of it. All sentences of its items mean one
-lesion, which is asked for by the first, as in evaluation.
+A datalist (see `common.data.referring`) is read too, one section of it. All sentences of an item mean the
+same, which is asked for by the first, as in evaluation.
 """
 
 import csv
@@ -28,7 +28,7 @@ from ..text.prompts import Prompt, number_prompts
 ENDINGS = (".csv", ".json")
 FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
 # Of datalists: nothing that inference needs.
-READ_PAST = ("label", "patient", "targets", "absent", "attributes")
+READ_PAST = ("label", "patient", "targets", "absent", "attributes", "rotatable")
 
 MOST_DIGITS = 9  # of a number in a cell
 
@@ -42,7 +42,7 @@ class Entry:
         image: path as it stands there.
         slice_index: the only slice to segment, 0 the most inferior one; None = as the run says.
         name: of its outputs; None = the image's file name and the suffix.
-        suffix: slice and lesion, as in the ids of datalists.
+        suffix: slice and lesions, as in the ids of datalists.
         asked: its own prompts, each with its place in the file.
     """
 
@@ -133,14 +133,19 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
     if image.strip().lower().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
     _check_fields(fields, where)
-    numbers = {name: _number(fields.get(name), f"{where}, {name}") for name in ("slice", "lesion")}
+    slice_index = _number(fields.get("slice"), f"{where}, slice")
+    lesion = fields.get("lesion")
+    several = lesion if isinstance(lesion, list) else [lesion]
+    lesions = sorted(
+        number for value in several if (number := _number(value, f"{where}, lesion")) is not None
+    )
     asked = _asked(fields, where)
     return Entry(
         where,
         image.strip(),
-        numbers["slice"],
+        slice_index,
         _name(fields.get("case"), where),
-        "".join(f"-{number}" for number in numbers.values() if number is not None),
+        "".join(f"-{number}" for number in (slice_index, *lesions) if number is not None),
         asked[:1] if first_alone else asked,
     )
 

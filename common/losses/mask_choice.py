@@ -42,7 +42,7 @@ class MaskChoice(nn.Module):
         shared = masks @ masks.mT
         copies = ((shared == pixels[:, None]) & (shared == pixels[..., None])).sum(dim=-1)  # (B, K)
         asked = pixels > 0
-        choices = on_masks - copies.clamp(min=1).log()[:, None]
+        choices = on_masks - copies.log()[:, None]
         choices = choices.masked_fill(~asked[:, None], torch.finfo(choices.dtype).min)
         loss = choices.logsumexp(dim=-1) - on_masks.diagonal(dim1=1, dim2=2)
         return loss.where(asked, 0.0).sum() / asked.sum().clamp(min=1)  # no index: no waiting for a GPU

@@ -192,8 +192,7 @@ class TextEncoder(nn.Module):
             if length == self.max_tokens and (cut := self.cut(prompt)):
                 warn_of_cut(prompt, cut)
         device = next(self.parameters()).device
-        # Without waiting for what the GPU has still to do: copied before the call returns.
-        ids, mask = (batch[name].to(device, non_blocking=True) for name in ("input_ids", "attention_mask"))
+        ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         # BERT: words, positions and layer norm; decoder-only models have no such layer: words alone.
         layer = getattr(self.model, "embeddings", None) or self.model.get_input_embeddings()
@@ -224,7 +223,7 @@ def _pad(rows: list[tuple[Tensor, Tensor]]) -> EncodedText:
     """Stack rows of different lengths, with zeros on the right."""
     tokens = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
     embedded = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
-    lengths = torch.tensor([len(row[0]) for row in rows]).to(tokens.device, non_blocking=True)
+    lengths = torch.tensor([len(row[0]) for row in rows], device=tokens.device)
     mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     return EncodedText(tokens, embedded, mask)
 

@@ -193,18 +193,17 @@ def single_out(
 
 
 def groups(lesions: Sequence[Lesion]) -> dict[Fact, tuple[int, ...]]:
-    """Places in `lesions` of all those that share a value of one attribute, and are clearly all of them.
+    """Indices in `lesions` of all those that share a value of one attribute, which is known of all lesions.
 
     Attributes are those of `CHOICES` and the lobe. A group may have one member, or all.
     """
     found: dict[Fact, tuple[int, ...]] = {}
     for name in (*CHOICES, "lobe"):
-        for value in dict.fromkeys(getattr(lesion, name) for lesion in lesions):
-            fact = Fact(name, str(value))
-            members = tuple(i for i, lesion in enumerate(lesions) if getattr(lesion, name) == value)
-            rest = [lesion for i, lesion in enumerate(lesions) if i not in members]
-            if value is not None and all(rules_out(fact, other) for other in rest):
-                found[fact] = members
+        values = [getattr(lesion, name) for lesion in lesions]
+        if None in values:  # one of these may have the value, too
+            continue
+        for value in dict.fromkeys(values):
+            found[Fact(name, value)] = tuple(i for i, other in enumerate(values) if other == value)
     return found
 
 

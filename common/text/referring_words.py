@@ -113,7 +113,7 @@ def _noun_phrase(
 
 
 def plural_of(noun: str) -> str:
-    """Of an English noun: "abscess of the liver" -> "abscesses of the liver"."""
+    """Of a noun of `referring_words.json`: "abscess of the liver" -> "abscesses of the liver"."""
     head, *rest = noun.split(" of ", 1)
     for ending, many in (("sis", "ses"), ("ss", "sses"), ("us", "i"), ("ty", "ties"), ("", "s")):
         if head.endswith(ending):

@@ -39,7 +39,10 @@ def write_volume(folder: Path, name: str, seed: int) -> None:
 
 
 def write_lesions(folder: Path) -> None:
-    """Ten pictures and two slices with two lesions each, and their datalist."""
+    """Ten pictures and two slices with two lesions each, and their datalist.
+
+    Training is also told of both at once, in words that stay true where a picture is turned.
+    """
     items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
@@ -59,4 +62,7 @@ def write_lesions(folder: Path) -> None:
             items[section].append(
                 {**files, **where, "lesion": value, "prompts": [sentence], "case": f"p{seed:02d}-{value}"}
             )
+        if section == "training":
+            both = {"lesion": [1, 2], "prompts": ["all bright lesions"], "rotatable": True}
+            items[section].append({**files, **where, **both, "case": f"p{seed:02d}-both"})
     (folder / "datalist.json").write_text(json.dumps(items))

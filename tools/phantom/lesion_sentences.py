@@ -15,7 +15,7 @@ class Said(NamedTuple):
     """Sentences that mean the same lesions of a picture.
 
     Attributes:
-        lesions: places among those of the picture.
+        lesions: indices among those of the picture.
         texts: at least one.
         rotatable: whether they stay true where the picture is turned.
     """
@@ -28,9 +28,9 @@ class Said(NamedTuple):
 Say = Callable[[Sequence[Lesion], Generator], list[Said]]  # of the lesions of a picture
 
 PLACED = ("place", "segment", "lobe")  # not true any more where the picture is turned
-# Sentences of each training item; `LOOKS`: of those that say nothing of `PLACED`, as reports do.
+# Sentences of each training item; `FEWER`: of those beside the items that mean each lesion, without reports.
 TRAINING: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}
-LOOKS: dict[Level, int] = {"short": 4, "sentence": 4}
+FEWER: dict[Level, int] = {"short": 4, "sentence": 4}
 # What networks learn last is said more often in training (the bundle's README has what they learnt).
 HARD_TO_SEE = {"shape": 4.0, "border": 4.0, "enhancement": 2.0, "size": 2.0}
 TYPO_RATE, TYPO_SHARE = 0.15, 0.2  # of the words of a misspelt sentence, and of training sentences
@@ -56,7 +56,7 @@ def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
     ]
     looks = {**HARD_TO_SEE, **dict.fromkeys(PLACED, 0.0)}
     by_looks = [
-        Said((index,), _several(lesion, others, rng, looks, LOOKS), rotatable=True)
+        Said((index,), _several(lesion, others, rng, looks, FEWER), rotatable=True)
         for index, lesion, others in _each(lesions)
         if _told_apart(lesion, others, looks)
     ]
@@ -65,7 +65,7 @@ def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
 
 
 def _each(lesions: Sequence[Lesion]) -> Iterator[tuple[int, Lesion, list[Lesion]]]:
-    """Place, lesion and the others."""
+    """Index, lesion and the others."""
     for index, lesion in enumerate(lesions):
         yield index, lesion, [other for other in lesions if other is not lesion]
 
@@ -75,7 +75,7 @@ def _of_groups(lesions: Sequence[Lesion], rng: Generator, attributes: Collection
         if fact.attribute in attributes:
             texts = [
                 describe_all(fact, rng=rng, bare=level == "short", several=len(members) > 1)
-                for level, count in LOOKS.items()
+                for level, count in FEWER.items()
                 for _ in range(count)
             ]
             yield Said(members, _misspelt(texts, rng), rotatable=fact.attribute not in PLACED)

@@ -23,8 +23,9 @@ from common.data.referring import ReferringItem, load_referring
 from common.errors import InputError
 from common.files import atomic_path
 from common.text.noise import add_typos
-from common.text.referring import Fact, Lesion, Level, describe_all, groups, single_out
+from common.text.referring import Fact, Lesion, Level, describe_all, single_out
 from common.text.referring import describe as describe_lesion
+from common.text.referring import groups as groups_of
 
 from .referring_scores import SENTENCE, print_tables, score, score_groups
 
@@ -46,7 +47,7 @@ PARAPHRASED, MISSPELT, EMPTIED, WORDLESS = (
     "sentence, emptied",
     "no text",
 )
-GROUP = "group"  # the way to ask for several lesions at once
+GROUP = "several lesions"  # of a picture at once
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ class AskedPicture:
 
 @dataclass(frozen=True)
 class AskedGroup:
-    """Some of a picture's lesions, not all of them, which a sentence means.
+    """Several of a picture's lesions, not all of them, which a sentence means.
 
     Attributes:
         text: such as "Show all round lesions."
         attribute: what they share.
-        members: their places among the picture's lesions.
+        members: their indices among the picture's lesions.
     """
 
     text: str
@@ -100,13 +101,12 @@ def run(
         InputError: see `load_pictures`, no such bundle, or its run failed.
     """
     pictures = load_pictures(data / "datalist.json", section)
-    asked_groups = [ask_group(picture, number, seed) for number, picture in enumerate(pictures)]
+    groups = [ask_group(picture, number, seed) for number, picture in enumerate(pictures)]
     questions = [
-        ask(picture, number, seed) | {GROUP: [group.text for group in of_picture]}
-        for number, (picture, of_picture) in enumerate(zip(pictures, asked_groups, strict=True))
+        ask(picture, number, seed) | {GROUP: [group.text] if group else []}
+        for number, (picture, group) in enumerate(zip(pictures, groups, strict=True))
     ]
     counts = _answer(bundle, pictures, questions, device=device, checkpoint=checkpoint)
-    of_groups = [of_picture.pop(GROUP) for of_picture in counts]
     facts = [_facts(picture, number, seed) for number, picture in enumerate(pictures)]
     patients = [picture.patient for picture in pictures]
     report = {
@@ -118,12 +118,8 @@ def run(
         "lesions": sum(len(picture.lesions) for picture in pictures),
         "patients": len(set(patients)),
         "chance": float(np.mean([1 / len(p.lesions) for p in pictures for _ in p.lesions])),
-        **score(counts, facts, patients),
-        "groups": score_groups(
-            of_groups,
-            [[(g.attribute, g.members) for g in of_picture] for of_picture in asked_groups],
-            patients,
-        ),
+        **score([_without(of_picture, GROUP) for of_picture in counts], facts, patients),
+        "groups": _score_groups(counts, groups, patients),
     }
     with atomic_path(output) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -186,15 +182,38 @@ def ask(picture: AskedPicture, number: int, seed: int) -> dict[str, list[str | N
     return asked
 
 
-def ask_group(picture: AskedPicture, number: int, seed: int) -> list[AskedGroup]:
-    """A group of a picture's lesions, drawn from those that are not all of them; none if there is none."""
+def ask_group(picture: AskedPicture, number: int, seed: int) -> AskedGroup | None:
+    """Two or more of a picture's lesions, not all, that share something; None where there are none such."""
     rng = np.random.default_rng((seed, number, len(picture.lesions), 2))
-    parts = {fact: who for fact, who in groups(picture.lesions).items() if len(who) < len(picture.lesions)}
-    if not parts:
-        return []
-    fact = list(parts)[int(rng.integers(len(parts)))]
-    text = describe_all(fact, rng=rng, bare=False, several=len(parts[fact]) > 1)
-    return [AskedGroup(text, fact.attribute, parts[fact])]
+    found = {
+        fact: who for fact, who in groups_of(picture.lesions).items() if 1 < len(who) < len(picture.lesions)
+    }
+    if not found:
+        return None
+    fact = list(found)[int(rng.integers(len(found)))]
+    return AskedGroup(describe_all(fact, rng=rng, bare=False, several=True), fact.attribute, found[fact])
+
+
+def _score_groups(
+    counts: Sequence[Mapping[str, np.ndarray]], groups: Sequence[AskedGroup | None], patients: Sequence[str]
+) -> dict[str, Any] | None:
+    """`score_groups` of the pictures that have one, beside the emptied sentence; None if none has."""
+    found = [
+        (of_picture, patient, group)
+        for of_picture, patient, group in zip(counts, patients, groups, strict=True)
+        if group is not None
+    ]
+    if not found:
+        return None
+    return score_groups(
+        {name: [of_picture[name][0] for of_picture, _, _ in found] for name in (GROUP, EMPTIED)},
+        [(group.attribute, group.members) for _, _, group in found],
+        [patient for _, patient, _ in found],
+    )
+
+
+def _without(counts: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {other: pixels for other, pixels in counts.items() if other != name}
 
 
 def misspell(text: str, rng: np.random.Generator) -> str:

@@ -60,39 +60,52 @@ def score(
 
 
 def score_groups(
-    counts: Sequence[np.ndarray],
-    asked: Sequence[Sequence[tuple[str, tuple[int, ...]]]],
+    counts: Mapping[str, Sequence[np.ndarray]],
+    groups: Sequence[tuple[str, tuple[int, ...]]],
     patients: Sequence[str],
-) -> dict[str, Any] | None:
-    """What is said of sentences that mean some of N lesions, as `score` says it; None if there are none.
+) -> dict[str, Any]:
+    """What is said of sentences that mean several lesions of a picture, as `score` says it.
 
     Args:
-        counts: for each picture (G, N, 3) pixels: mask of group g, lesion j, and both.
-        asked: for each picture what the members of each of the G groups share, and their places.
-        patients: for each picture whose it is.
+        counts: for each way to ask and group (N, 3) pixels: mask, lesion j of its picture, and both.
+        groups: what the members of each share, and their indices.
+        patients: for each group whose it is.
 
     Returns:
-        `right`: share of the groups of which all lesions were taken and no other one. `dice`: of the mask and
-        the members together. `right_by_attribute`: of the groups that share it.
+        ways: for each way `right` (share of groups of which all lesions were taken and no other one) and
+        `dice` (of the mask and the members together).
+        right_by_attribute: of the first way, of the groups that share it.
     """
-    if not any(asked):
-        return None
-    right: list[list[float]] = [[] for _ in counts]
-    dice: list[list[float]] = [[] for _ in counts]
-    by_attribute: dict[str, list[tuple[bool, str]]] = {}
-    for place, (of_picture, groups, patient) in enumerate(zip(counts, asked, patients, strict=True)):
-        for pixels, (attribute, members) in zip(of_picture, groups, strict=True):
-            mask, lesions, both = pixels[0, 0], pixels[:, 1], pixels[:, 2]
-            meant = np.isin(np.arange(len(lesions)), members)
-            hit = bool(((both > lesions / 2) == meant).all())
-            right[place].append(hit)
-            dice[place].append(float(2 * both[meant].sum() / (mask + lesions[meant].sum())))
-            by_attribute.setdefault(attribute, []).append((hit, patient))
-    return {
-        "right": _over_patients(right, patients),
-        "dice": _over_patients(dice, patients),
-        "right_by_attribute": _by_attribute(by_attribute),
+    hits = {
+        name: [_exactly(pixels, who) for pixels, (_, who) in zip(of_way, groups, strict=True)]
+        for name, of_way in counts.items()
     }
+    ways = {
+        name: {
+            "right": describe(hits[name], groups=list(patients)),
+            "dice": describe(
+                [_dice_of(pixels, who) for pixels, (_, who) in zip(of_way, groups, strict=True)],
+                groups=list(patients),
+            ),
+        }
+        for name, of_way in counts.items()
+    }
+    by_attribute: dict[str, list[tuple[bool, str]]] = {}
+    for hit, (attribute, _), patient in zip(next(iter(hits.values())), groups, patients, strict=True):
+        by_attribute.setdefault(attribute, []).append((hit, patient))
+    return {"ways": ways, "right_by_attribute": _by_attribute(by_attribute)}
+
+
+def _exactly(pixels: np.ndarray, members: Sequence[int]) -> bool:
+    """Whether a mask covers more than half of each member and of no other lesion; `pixels` (N, 3)."""
+    lesions, both = pixels[:, 1], pixels[:, 2]
+    return bool(((both > lesions / 2) == np.isin(np.arange(len(pixels)), members)).all())
+
+
+def _dice_of(pixels: np.ndarray, members: Sequence[int]) -> float:
+    """Dice of a mask with all members together; `pixels` (N, 3)."""
+    chosen = pixels[list(members)]
+    return float(2 * chosen[:, 2].sum() / (pixels[0, 0] + chosen[:, 1].sum()))
 
 
 def _by_attribute(found: Mapping[str, Sequence[tuple[bool, str]]]) -> dict[str, Any]:
@@ -143,12 +156,19 @@ def print_tables(report: Mapping[str, Any]) -> None:
     print("\n| sentences that rest on | right lesion | sentences |\n|---|---|---|")
     for name, found in report["right_by_attribute"].items():
         print(f"| {name} | {with_interval(found)} | {found['n']} |")
-    if (groups := report["groups"]) is None:
-        return
+    if report["groups"] is not None:
+        _print_groups(report["groups"])
+
+
+def _print_groups(found: Mapping[str, Any]) -> None:
+    first = next(iter(found["ways"].values()))
     print(
-        f"\nSentences that mean some lesions of a picture, not all ({groups['right']['n']}, one a picture): "
-        f"these taken and no other {with_interval(groups['right'])}, Dice {with_interval(groups['dice'])}\n"
+        f"\n{first['right']['n']} sentences that mean several lesions of a picture, not all: more than half "
+        "of each of these covered, and of no other one\n"
     )
-    print("| all that share | exactly these taken | sentences |\n|---|---|---|")
-    for name, found in groups["right_by_attribute"].items():
-        print(f"| {name} | {with_interval(found)} | {found['n']} |")
+    print("| asked for several by | exactly these taken | Dice |\n|---|---|---|")
+    for name, of_way in found["ways"].items():
+        print(f"| {name} | {with_interval(of_way['right'])} | {with_interval(of_way['dice'])} |")
+    print("\n| all that share | exactly these taken | sentences |\n|---|---|---|")
+    for name, of_attribute in found["right_by_attribute"].items():
+        print(f"| {name} | {with_interval(of_attribute)} | {of_attribute['n']} |")

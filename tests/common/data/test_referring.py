@@ -112,6 +112,17 @@ def test_fields_that_mean_no_lesions_or_no_turn_are_refused(
         items(tmp_path, png | {"prompts": ["x"]}, png | {"prompts": ["x"], field: value})
 
 
+@pytest.mark.parametrize("prompt", ["the left one", "all cysts in segment VIII"])
+def test_sentences_that_name_a_side_cannot_be_turned(
+    tmp_path: Path, png: dict[str, Any], prompt: str
+) -> None:
+    message = (
+        rf'training\[0\] is "rotatable" and has the prompt "{prompt}", expected none that names a side or'
+    )
+    with pytest.raises(InputError, match=message):
+        items(tmp_path, png | {"prompts": ["all cysts", prompt], "rotatable": True})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common.data import Framing, ReferringCases
 from common.data.referring_pictures import PictureReader
@@ -73,20 +74,37 @@ def test_lesions_beside_are_turned_as_when_they_are_asked_for(
     )
     cases = ReferringCases(listed, size=SIDE)
     masks = [cases[index]["label"][0] > 0 for index in range(3)]
-    for index, others in enumerate(([1, 2], [0], [0])):  # the same lesion is not beside itself
+    for index, others in enumerate(([1], [0], [0])):  # each lesion once, and none beside itself
         beside = cases.beside(listed[index])
         assert len(beside) == len(others)
         for found, other in zip(beside, others, strict=True):
             torch.testing.assert_close(found, masks[other])
 
 
-def test_beside_several_lesions_is_what_shares_none_of_them(tmp_path: Path, png: dict[str, Any]) -> None:
+def test_beside_a_lesion_is_each_other_one_and_beside_several_nothing(
+    tmp_path: Path, png: dict[str, Any]
+) -> None:
     entries = [png | {"lesion": lesion, "prompts": ["x"], "case": str(lesion)} for lesion in (3, 7, [3, 7])]
     cases = ReferringCases(items(tmp_path, *entries), size=SIDE)
     small, large, both = (cases[index]["label"][0] > 0 for index in range(3))
     assert torch.equal(both, small | large)
     assert [len(cases.beside(item)) for item in cases.data] == [1, 1, 0]
     assert torch.equal(cases.beside(cases.data[0])[0], large)
+    together = ReferringCases(cases.data[::2], size=SIDE)  # the large one is named by an item about both
+    assert [torch.equal(mask, large) for mask in together.beside(together.data[0])] == [True]
+
+
+def test_what_overlaps_a_lesion_does_not_lie_beside_it(tmp_path: Path, png: dict[str, Any]) -> None:
+    """Label maps of their own: one lesion, and all of them."""
+    alone = tmp_path / "alone.png"
+    labels = np.asarray(Image.open(tmp_path / png["label"]))
+    Image.fromarray((labels == 3).astype(np.uint8)).save(alone)
+    entries = [
+        png | {"label": "alone.png", "prompts": ["x"], "case": "a"},
+        png | {"prompts": ["y"], "case": "b"},
+    ]
+    cases = ReferringCases(items(tmp_path, *entries), size=SIDE)
+    assert [cases.beside(item) for item in cases.data] == [[], []]
 
 
 def test_every_sentence_is_asked_on_request(tmp_path: Path, png: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ SIGNS = {
     "enhancement": {
         "none": (
             r"(non-|not )enhancing|unenhancing|(no|without|absent) enhancement"
-            r"|does not enhance|(no|not taking up) contrast"
+            r"|(no|not taking up) contrast|no uptake of contrast"
         ),
         "homogeneous": (
             r"(homogeneously|evenly|uniformly|diffusely|solidly) enhancing"
@@ -77,7 +77,7 @@ HALVES = {
     "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_PICTURE}",
 }
 # "All the rest" and "any other" are what a single lesion is compared with.
-EACH_OF_ALL = r"\b(every|each|any)\b(?! other)"
+EACH_OF_ALL = r"\b(every|each)\b(?! of the)"
 ALL = r"\ball\b(?! the rest)"
 MANY = (
     r"\b(lesions|masses|nodules|findings|spots|areas|abnormalities|foci|cysts|abscesses|collections"

@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_patients_and_
 
 def test_what_may_be_turned_says_no_word_of_a_place_a_segment_or_a_lobe(training: list[dict]) -> None:
     placed = re.compile(
-        r"\b[IV]+\b|segment [1-8]|\blobe\b(?<!several lobe)|left|\bright|upper|lowe|top|bottom|anterior"
+        r"\b[IV]+\b|segment [1-8]|\blobe\b|left|\bright|upper|lowe|top|bottom|anterior"
         r"|highest|higher|above|below|under|behind|front|back|edge of|furthest|closest|nearest"
     )
     texts = {
