@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from ..errors import InputError
-from .vocabulary import Organ, Vocabulary, sides
+from .vocabulary import Organ, Vocabulary, mentions_side, sides
 
 _WORD = re.compile(r"\w+")
 _MIN_TYPO_LETTERS = 4  # a slip in a shorter word (of, the, CT) often makes another word of it
@@ -20,7 +20,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def add_typos(text: str, rng: np.random.Generator, *, rate: float) -> str:
     """Change, drop or add one letter in about `rate` of the words of four letters or more.
 
-    Words with a digit and words that name a side, or would after the slip (light to right), stay as they are.
+    Words with a digit and words that name a side, or would after the slip (light to right, "segment" to
+    "segmenti", a segment of the liver), stay as they are.
 
     Raises:
         InputError: `rate` is outside 0 to 1.
@@ -71,7 +72,7 @@ def _edit(word: str, rng: np.random.Generator) -> str:
 
 
 def _if_unsided(word: str, edited: str) -> str:
-    return word if sides(word) or sides(edited) else edited
+    return word if mentions_side(word) or mentions_side(edited) else edited
 
 
 def _mentions(text: str, vocabulary: Vocabulary) -> list[tuple[re.Match[str], Organ]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.errors import InputError
 from common.text.noise import add_typos, change_case, swap_synonym
-from common.text.vocabulary import Vocabulary, sides
+from common.text.vocabulary import Vocabulary, mentions_side, sides
 
 VOCABULARY = Vocabulary.load()
 DESCRIPTIONS = [text for organ in VOCABULARY.organs for text in organ.descriptions]
@@ -106,3 +106,9 @@ def test_swap_of_a_name_means_the_same_organ(text: str, seed: int) -> None:
 def test_swap_leaves_text_without_a_free_name(text: str) -> None:
     for seed in range(20):
         assert swap_synonym(text, np.random.default_rng(seed), vocabulary=VOCABULARY) == text
+
+
+@given(seed=SEEDS)
+def test_no_slip_makes_a_segment_of_the_liver(seed: int) -> None:
+    text = " ".join(["segment", "Segment"] * 300)  # "segmenti" would be read as segment I
+    assert not mentions_side(add_typos(text, np.random.default_rng(seed), rate=1.0))
