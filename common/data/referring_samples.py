@@ -35,7 +35,8 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     Args:
         data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
             128 pixels and one lesion, 675 KiB at 480).
-        size: side in pixels of the network's field. A lesion's mask keeps its area there, at least one pixel.
+        size: side in pixels of the network's field. A lesion's mask keeps its area there, at least one pixel;
+            what an item without `lesion` means counts as one lesion.
         length: draws that make an epoch; None takes each item once.
         prompts_per_picture: sentences asked of each picture.
         framing: what the network sees of a picture, as at work: whole slices.

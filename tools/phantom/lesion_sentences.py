@@ -33,6 +33,11 @@ TRAINING: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}
 FEWER: dict[Level, int] = {"short": 4, "sentence": 4}
 # What networks learn last is said more often in training (the bundle's README has what they learnt).
 HARD_TO_SEE = {"shape": 4.0, "border": 4.0, "enhancement": 2.0, "size": 2.0}
+# How often groups rest on what they share.
+SHARED = {
+    "shape": 0.28,
+    **dict.fromkeys(("kind", "density", "enhancement", "border", "segment", "lobe"), 0.12),
+}
 TYPO_RATE, TYPO_SHARE = 0.15, 0.2  # of the words of a misspelt sentence, and of training sentences
 
 
@@ -47,8 +52,8 @@ def test_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
 def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
     """Several sentences of each level, some misspelt, as `HARD_TO_SEE` weighs their attributes.
 
-    Of each lesion; of each whose looks alone single it out, without `PLACED`; and of groups: all lesions of
-    each shape, of each value of another thing to see, and of each segment or lobe.
+    Of each lesion; of each whose looks alone single it out, without `PLACED`; and of groups that share one of
+    two things, the shape in half of the pictures.
     """
     alone = [
         Said((index,), _several(lesion, others, rng, HARD_TO_SEE, TRAINING))
@@ -60,8 +65,8 @@ def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
         for index, lesion, others in _each(lesions)
         if _told_apart(lesion, others, looks)
     ]
-    seen, placed = rng.choice(["kind", "density", "enhancement", "border"]), rng.choice(["segment", "lobe"])
-    return [*alone, *by_looks, *_of_groups(lesions, rng, ("shape", str(seen), str(placed)))]
+    shared = rng.choice(list(SHARED), size=2, replace=False, p=list(SHARED.values()))
+    return [*alone, *by_looks, *_of_groups(lesions, rng, shared.tolist())]
 
 
 def _each(lesions: Sequence[Lesion]) -> Iterator[tuple[int, Lesion, list[Lesion]]]:
@@ -71,8 +76,9 @@ def _each(lesions: Sequence[Lesion]) -> Iterator[tuple[int, Lesion, list[Lesion]
 
 
 def _of_groups(lesions: Sequence[Lesion], rng: Generator, attributes: Collection[str]) -> Iterator[Said]:
+    """Of those that are not all lesions of the picture: of these every word would be true."""
     for fact, members in groups(lesions).items():
-        if fact.attribute in attributes:
+        if fact.attribute in attributes and len(members) < len(lesions):
             texts = [
                 describe_all(fact, rng=rng, bare=level == "short", several=len(members) > 1)
                 for level, count in FEWER.items()

@@ -1,5 +1,6 @@
 """What training sentences say: true of the lesions that are meant, also when the picture is turned."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from common.text.referring import CHOICES, LEFT_LOBE, RIGHT_LOBE, Lesion
-from tests.common.text.reader import FIELD_MM, SEEDS, asks_for_all, fitting, told_apart
+from tests.common.text.reader import FIELD_MM, SEEDS, SIGNS, asks_for_all, fitting, told_apart
 from tools.phantom import lesion_sentences
 from tools.phantom.lesion_sentences import Said
 
@@ -83,22 +84,33 @@ def test_what_may_be_turned_fits_the_same_lesions_in_every_way(lesions: list[Les
 
 @settings(deadline=None)
 @given(lesions=PICTURES, seed=SEEDS)
-def test_every_shape_of_a_picture_is_asked_for(lesions: list[Lesion], seed: int) -> None:
-    groups = [item for item in said(lesions, seed) if all(map(asks_for_all, item.texts))]
-    for shape in {lesion.shape for lesion in lesions}:
-        members = tuple(index for index, lesion in enumerate(lesions) if lesion.shape == shape)
-        assert any(item.lesions == members and item.rotatable for item in groups)
-    assert {index for item in groups if not item.rotatable for index in item.lesions} == set(
-        range(len(lesions))
-    )  # all of them lie in some segment and in some lobe
+def test_groups_are_never_the_whole_picture(lesions: list[Lesion], seed: int) -> None:
+    asked = [item for item in said(lesions, seed) if all(map(asks_for_all, item.texts))]
+    assert all(0 < len(item.lesions) < len(lesions) for item in asked)
+
+
+def test_every_shape_is_asked_for_in_half_of_the_pictures() -> None:
+    lesions = [Lesion(50, 100, 20, "VI", shape="oval"), Lesion(150, 100, 21, "II", shape="round")]
+    share = 0.28 + 6 * 0.12 * 0.28 / 0.88  # drawn first, or second after one of six others
+    found = []
+    for seed in range(1000):
+        texts = [
+            text for item in said(lesions, seed) if all(map(asks_for_all, item.texts)) for text in item.texts
+        ]
+        shapes = [
+            any(re.search(SIGNS["shape"][name], text.lower()) for text in texts) for name in ("oval", "round")
+        ]
+        assert shapes[0] == shapes[1]  # each answers, or none
+        found.append(shapes[0])
+    assert np.mean(found) == pytest.approx(share, abs=4 * np.sqrt(0.25 / 1000))
 
 
 def test_lesions_that_look_alike_are_told_apart_by_their_place_alone() -> None:
     look = {"kind": "cyst", "density": "hypodense", "border": "sharp", "shape": "round"}
     lesions = [Lesion(50, 100, 20, "VI", **look), Lesion(150, 100, 21, "II", **look)]
     found = said(lesions, 0)
-    assert [item.lesions for item in found if not item.rotatable] == [(0,), (1,), (0,), (1,)]
-    assert {item.lesions for item in found if item.rotatable} <= {(0, 1)}
+    assert [item.lesions for item in found if not item.rotatable][:2] == [(0,), (1,)]
+    assert not [item for item in found if item.rotatable]  # what they share would mean both
     other = said([lesions[0], replace(lesions[1], diameter_mm=40)], 0)
     assert {(0,), (1,)} <= {item.lesions for item in other if item.rotatable}  # the larger one
 
