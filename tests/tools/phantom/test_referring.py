@@ -29,6 +29,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training patients in whose pictures all kinds of items come up."""
+    folder = tmp_path_factory.mktemp("grouped")
+    arguments = ["--lesions", "--out", str(folder), "--cases", "2", "--validation", "0", "--test", "0"]
+    assert main([*arguments, "--seed", "9"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
 def items(folder: Path) -> list[dict]:
     datalist = json.loads((folder / "datalist.json").read_text())
     return [item for section in SECTIONS for item in datalist[section]]
@@ -167,7 +176,8 @@ def test_what_may_be_turned_says_no_word_of_a_place_a_segment_or_a_lobe(training
     assert len([text for text in texts[False] if placed.search(text)]) > 100  # the search finds them
 
 
-def test_some_training_items_mean_several_lesions_and_some_may_be_turned(training: list[dict]) -> None:
+def test_some_training_items_mean_several_lesions_and_some_may_be_turned(grouped: Path) -> None:
+    training = json.loads((grouped / "datalist.json").read_text())["training"]
     meant = [(isinstance(item["lesion"], list), item.get("rotatable", False)) for item in training]
     assert set(meant) == {(False, False), (False, True), (True, False), (True, True)}
     for item in training:
@@ -187,8 +197,8 @@ def test_every_sentence_means_the_lesions_of_its_item(training: list[dict]) -> N
     assert np.mean(exact) > 0.75
 
 
-def test_the_mask_of_a_group_is_the_union_of_its_lesions_masks(folder: Path) -> None:
-    items, read = load_referring(folder / "datalist.json", "training"), PictureReader()
+def test_the_mask_of_a_group_is_the_union_of_its_lesions_masks(grouped: Path) -> None:
+    items, read = load_referring(grouped / "datalist.json", "training"), PictureReader()
     several = [item for item in items if len(item.lesions) > 1]
     for item in several:
         singles = [
