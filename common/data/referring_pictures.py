@@ -33,14 +33,13 @@ class ReferringPicture:
             InputError: the label map lacks one of them here, or has none at all.
         """
         place = "" if item.slice_index is None else f" in slice {item.slice_index}"
-        there = np.unique(self.labels[self.labels > 0])
-        if not item.lesions and not len(there):
+        if not item.lesions and not (self.labels > 0).any():
             raise InputError(
                 f'{item.label}: the label map of the case "{item.case}" is empty{place}, expected what its '
                 "sentences refer to; correct the label map or the slice, or leave the item out."
             )
-        if missing := [lesion for lesion in item.lesions if lesion not in there]:
-            found = ", ".join(map(str, there)) or "none"
+        if missing := [lesion for lesion in item.lesions if not (self.labels == lesion).any()]:
+            found = ", ".join(map(str, np.unique(self.labels[self.labels > 0]))) or "none"
             raise InputError(
                 f'{item.label}: the lesion {missing[0]} of the case "{item.case}" is not there{place} '
                 f"(lesions found: {found}); correct the item's lesion or slice."

@@ -118,7 +118,7 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = studies.add_parser(
         "referring",
-        help="does the mask follow the sentence? Phantoms with several lesions, of which words mean one",
+        help="does the mask follow the sentence? Phantoms with several lesions: words mean one, or some",
         description="Ask a bundle for every lesion of phantom pictures (tools.phantom --lesions) by "
         "sentences, their paraphrases, misspelt, swapped and emptied ones, reports and parts of them; print "
         "how often the right lesion was taken, and the Dice of the referred lesion.",

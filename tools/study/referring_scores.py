@@ -1,8 +1,8 @@
 """Which lesions a mask took, and what is said of all of them.
 
 The lesion that a mask overlaps most is the one that was taken; where several are asked for, those of which it
-covers more than half. Lesions share pictures and patients, so all
-95 % intervals are bootstraps over patients.
+covers more than half. Lesions share pictures and patients, so all 95 % intervals are bootstraps over
+patients.
 """
 
 from collections.abc import Mapping, Sequence

@@ -22,18 +22,20 @@ from tools.phantom.referring import FIELD_MM, liver_hu, longest_mm
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lesions")
-    arguments = ["--lesions", "--out", str(folder), "--cases", "4", "--validation", "1", "--test", "1"]
-    assert main([*arguments, "--seed", "3"]) == 0
-    return folder
+    return written(tmp_path_factory.mktemp("lesions"), cases=4, held_out=1, seed=3)
 
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training patients in whose pictures all kinds of items come up."""
-    folder = tmp_path_factory.mktemp("grouped")
-    arguments = ["--lesions", "--out", str(folder), "--cases", "2", "--validation", "0", "--test", "0"]
-    assert main([*arguments, "--seed", "9"]) == 0
+    return written(tmp_path_factory.mktemp("grouped"), cases=2, held_out=0, seed=9)
+
+
+def written(folder: Path, *, cases: int, held_out: int, seed: int) -> Path:
+    """Patients with lesions, of which `held_out` are for validation and as many for test."""
+    numbers = {"--cases": cases, "--validation": held_out, "--test": held_out, "--seed": seed}
+    flags = [text for name, number in numbers.items() for text in (name, str(number))]
+    assert main(["--lesions", "--out", str(folder), *flags]) == 0
     return folder
 
 
