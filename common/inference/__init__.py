@@ -3,11 +3,12 @@
 from .inferer import VolumeInferer
 from .run_report import CasesFailedError, RunReport
 from .runner import CaseRunner
-from .segmentation import PromptResult, Segmentation, SliceRange
+from .segmentation import Extent, PromptResult, Segmentation, SliceRange
 
 __all__ = [
     "CaseRunner",
     "CasesFailedError",
+    "Extent",
     "PromptResult",
     "RunReport",
     "Segmentation",

@@ -21,7 +21,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .asked import check_label_numbers, check_slice
-from .claims import Claims, scaled_probability, top_mean
+from .claims import HALF, Claims, scaled_probability, top_mean
 from .cleaning import in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .network_use import Passes, rows_of, working
@@ -179,7 +179,16 @@ class VolumeInferer(Inferer):
             present = self._suppress(job, rows, tally)
         lost = tally.lost(job.labels, present)
         with clock("clean"):
-            labels = in_slice(slice_index, self.clean)(tally.labels)
+            clean = in_slice(slice_index, self.clean)
+            labels = clean(tally.labels)
+            masks = (
+                None
+                if probabilities is None
+                else [
+                    np.count_nonzero(clean((probability >= HALF) & here), axis=(1, 2))
+                    for probability, here in zip(probabilities, present, strict=True)
+                ]
+            )
         results = summarise(
             labels,
             prompts,
@@ -187,6 +196,7 @@ class VolumeInferer(Inferer):
             scores=tally.presence,
             present=present,
             lost=lost,
+            masks=masks,
         )
         return Segmentation(labels, results, clock.seconds, slice_index)
 

@@ -109,7 +109,8 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
 
 
 def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray, *, in_mm: bool) -> None:
-    sizes = [f"{result.ml:.1f} ml" if in_mm else f"{result.voxels} pixels" for result in results]
+    found = [result.found for result in results]
+    sizes = [f"{extent.ml:.1f} ml" if in_mm else f"{extent.voxels} pixels" for extent in found]
     patches = [
         Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {size}")
         for result, size in zip(results, sizes, strict=True)

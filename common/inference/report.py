@@ -14,7 +14,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from .cases import Case
 from .fingerprint import source_sha256, value_sha256
-from .segmentation import PromptResult, Segmentation
+from .segmentation import Extent, PromptResult, Segmentation
 
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
 PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
@@ -86,12 +86,19 @@ def _prompt(result: PromptResult, *, in_mm: bool, judged: bool) -> dict[str, Any
         "prompt": result.prompt.text,
         "name": result.prompt.name,
         "label": result.prompt.label,
-        "voxels": result.voxels,
-        "ml": round(result.ml, 4) if in_mm else None,
-        "slices": asdict(result.slices),
+        **_extent(result.labelled, in_mm=in_mm),
+        "mask": None if result.mask is None else _extent(result.mask, in_mm=in_mm),
         "presence_score": round(result.presence_score, 6),
         "present": result.present if judged else None,
         "overlap_voxels": result.overlap_voxels,
+    }
+
+
+def _extent(extent: Extent, *, in_mm: bool) -> dict[str, Any]:
+    return {
+        "voxels": extent.voxels,
+        "ml": round(extent.ml, 4) if in_mm else None,
+        "slices": asdict(extent.slices),
     }
 
 
@@ -120,12 +127,19 @@ def describe_checkpoint(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def prompt_table(results: Sequence[dict[str, Any]]) -> str:
-    """The report's prompts as lines of text for a terminal."""
+    """The report's prompts as lines of text for a terminal: the own masks where these were asked for."""
     lines = []
     for row in results:
-        count = row["slices"]["count"]
+        found = row["mask"] or row
+        count = found["slices"]["count"]
         where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
-        size = f"{row['voxels']} pixels" if row["ml"] is None else f"{row['ml']:.1f} ml"
-        lines.append(f"  {row['label']:3d} {row['name']}: {size}, {where}, ")
-        lines[-1] += f"presence {row['presence_score']:.2f}"
+        line = f"  {row['label']:3d} {row['name']}: {_size(found)}, {where}, "
+        line += f"presence {row['presence_score']:.2f}"
+        if found["voxels"] != row["voxels"]:
+            line += f" (label map: {_size(row)})"
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _size(extent: dict[str, Any]) -> str:
+    return f"{extent['voxels']} pixels" if extent["ml"] is None else f"{extent['ml']:.1f} ml"

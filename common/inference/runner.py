@@ -223,7 +223,8 @@ class CaseRunner:
                 probabilities=probabilities,
                 progress=self.progress,
             )
-            _warn_of_overlaps(case, segmentation.results)
+            if "masks" not in self.outputs:
+                _warn_of_overlaps(case, segmentation.results)
             segmentation.seconds.update(run.texts.take_seconds(), **loaded.seconds)
             request = request_of(case, run.request)
             report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=request)
@@ -258,13 +259,14 @@ def _reading(case: Case) -> Iterator[None]:
 def _warn_of_overlaps(case: Case, results: Sequence[PromptResult]) -> None:
     """Two prompts that mean one organ leave one of them next to nothing in a label map."""
     for result in results:
-        if result.overlap_voxels > result.voxels:
+        left = result.labelled.voxels
+        if result.overlap_voxels > left:
             logger.warning(
                 "%s: other prompts got %d of the %d voxels of '%s', since a label map gives each to the most "
                 "probable one; ask for it alone, or for masks (outputs).",
                 case.source,
                 result.overlap_voxels,
-                result.overlap_voxels + result.voxels,
+                result.overlap_voxels + left,
                 result.prompt.name,
             )
 

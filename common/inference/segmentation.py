@@ -18,26 +18,46 @@ class SliceRange:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much of a volume a mask takes: voxels, their volume in millilitres, the slices that they lie in."""
+
+    voxels: int
+    ml: float
+    slices: SliceRange
+
+    @classmethod
+    def of(cls, counts: np.ndarray, voxel_ml: float) -> "Extent":
+        """Of a mask with `counts` (D,) voxels in each slice."""
+        found = np.flatnonzero(counts)
+        first, last = (int(found[0]), int(found[-1])) if len(found) else (None, None)
+        voxels = int(counts.sum())
+        return cls(voxels, voxels * voxel_ml, SliceRange(first, last, len(found)))
+
+
+@dataclass(frozen=True)
 class PromptResult:
     """What a prompt found in a volume.
 
     Attributes:
         prompt: text, name and label number.
-        voxels: voxels of the label map with this prompt's label.
-        ml: their volume in millilitres.
-        slices: the slices that they lie in.
+        labelled: what of the label map has this prompt's label.
+        mask: the prompt's own mask, which may overlap others; None where it was not asked for.
         presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1, see `VolumeInferer`.
         present: False when the score is below the threshold; the mask is then empty.
         overlap_voxels: voxels with probability > 0.5 that went to a prompt with a higher probability.
     """
 
     prompt: Prompt
-    voxels: int
-    ml: float
-    slices: SliceRange
+    labelled: Extent
+    mask: Extent | None
     presence_score: float
     present: bool
     overlap_voxels: int
+
+    @property
+    def found(self) -> Extent:
+        """The own mask where it is known, else what the label map has left of it."""
+        return self.labelled if self.mask is None else self.mask
 
 
 @dataclass(frozen=True)
@@ -65,8 +85,9 @@ def summarise(
     scores: np.ndarray,
     present: np.ndarray,
     lost: np.ndarray,
+    masks: Sequence[np.ndarray] | None = None,
 ) -> list[PromptResult]:
-    """Count each prompt's voxels in the label map.
+    """Count each prompt's voxels in the label map, and those of its own mask.
 
     Args:
         labels: (D, H, W) uint8 label map.
@@ -75,24 +96,18 @@ def summarise(
         scores: (P,) presence scores.
         present: (P,) bool, False where the threshold emptied the mask.
         lost: (P,) voxels with probability > 0.5 that went to another prompt.
+        masks: P times (D,), the voxels of the prompt's own mask in each slice.
     """
     counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    results = []
-    for row, prompt in enumerate(prompts):
-        a_slice = counts[:, prompt.label]
-        found = np.flatnonzero(a_slice)
-        first, last = (int(found[0]), int(found[-1])) if len(found) else (None, None)
-        voxels = int(a_slice.sum())
-        results.append(
-            PromptResult(
-                prompt=prompt,
-                voxels=voxels,
-                ml=voxels * voxel_ml,
-                slices=SliceRange(first, last, len(found)),
-                presence_score=float(scores[row]),
-                present=bool(present[row]),
-                overlap_voxels=int(lost[row]),
-            )
+    return [
+        PromptResult(
+            prompt=prompt,
+            labelled=Extent.of(counts[:, prompt.label], voxel_ml),
+            mask=None if masks is None else Extent.of(masks[row], voxel_ml),
+            presence_score=float(scores[row]),
+            present=bool(present[row]),
+            overlap_voxels=int(lost[row]),
         )
-    return results
+        for row, prompt in enumerate(prompts)
+    ]

@@ -119,8 +119,8 @@ def _row(result: Any) -> Job:
     return {
         "prompt": result.prompt.text,
         "label": result.prompt.label,
-        "voxels": int(result.voxels),
-        "ml": round(float(result.ml), 4),
+        "voxels": int(result.labelled.voxels),
+        "ml": round(float(result.labelled.ml), 4),
         "presence_score": round(float(result.presence_score), 6),
         "present": bool(result.present),
         "overlap_voxels": int(result.overlap_voxels),

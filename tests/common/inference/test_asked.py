@@ -164,7 +164,7 @@ def test_an_asked_slice_survives_all_cleaning(network, make_volume, random_hu):
     volume, asked = make_volume(slices), [Prompt(SHARED, SHARED, 1)]
     result = VolumeInferer(smooth=True)(volume, network, asked, slice_index=2)
     np.testing.assert_array_equal(result.labels[2], slices[2] > 49.5)
-    assert result.results[0].slices == SliceRange(2, 2, 1)
+    assert result.results[0].labelled.slices == SliceRange(2, 2, 1)
 
 
 def test_the_preview_shows_the_asked_slice(make_volume):

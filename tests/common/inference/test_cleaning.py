@@ -1,5 +1,7 @@
 """Cleaning, on label maps whose cleaned form is drawn by hand."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import median_filter
@@ -67,6 +69,8 @@ def test_both_are_switches_that_reach_all_masks_and_the_counts(network, make_nif
     np.testing.assert_array_equal(labels, bar)
     np.testing.assert_array_equal(steep, bar)
     assert gentle.sum() == 1
+    rows = json.loads((tmp_path / "case_seg.json").read_text("utf-8"))["prompts"]
+    assert [(row["voxels"], row["mask"]["voxels"]) for row in rows] == [(bar.sum(), bar.sum()), (0, 1)]
     labels, steep, gentle = run()
     np.testing.assert_array_equal(labels, stored > 0)
     np.testing.assert_array_equal(gentle, stored > 150)
@@ -80,5 +84,5 @@ def test_voxels_that_cleaning_removed_were_not_lost_to_another_prompt(network, m
     slices[1, 7, 7] = 200
     asked = [Prompt("9 at 0", "steep", 1), Prompt("1 at 150", "gentle", 2)]
     steep, gentle = VolumeInferer(keep_largest=True)(make_volume(slices), network, asked).results
-    assert (steep.voxels, steep.overlap_voxels) == (27, 0)
-    assert (gentle.voxels, gentle.overlap_voxels) == (0, 1)
+    assert (steep.labelled.voxels, steep.overlap_voxels) == (27, 0)
+    assert (gentle.labelled.voxels, gentle.overlap_voxels) == (0, 1)

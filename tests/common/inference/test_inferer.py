@@ -12,7 +12,7 @@ from torch import nn
 
 from common.data.volumes import read_volume, write_labels
 from common.errors import InputError
-from common.inference import SliceRange, VolumeInferer
+from common.inference import Extent, SliceRange, VolumeInferer
 from common.text.prompts import Prompt
 
 
@@ -96,7 +96,7 @@ def test_thin_and_long_volumes(shape, network, make_volume):
     result = VolumeInferer(slice_batch=64)(make_volume(slices), network, prompts("5 at 49.5"))
     np.testing.assert_array_equal(result.labels, slices > 49.5)
     assert result.labels.dtype == np.uint8
-    assert result.results[0].slices == SliceRange(shape[0] - 1, shape[0] - 1, 1)
+    assert result.results[0].labelled.slices == SliceRange(shape[0] - 1, shape[0] - 1, 1)
 
 
 def test_a_slice_is_encoded_once_and_a_text_once_whatever_the_number_of_prompts(
@@ -135,7 +135,7 @@ def test_overlaps_go_to_the_more_probable_prompt_and_are_counted(network, make_v
         np.count_nonzero((slices > 99.5) & (slices < 139.5)),
         np.count_nonzero(slices > 139.5),
     ]
-    assert [one.voxels for one in result.results] == [np.sum(expected == 1), np.sum(expected == 2)]
+    assert [one.labelled.voxels for one in result.results] == [np.sum(expected == 1), np.sum(expected == 2)]
 
 
 def test_a_saturated_probability_does_not_hide_the_higher_one(network, make_volume):
@@ -163,9 +163,28 @@ def test_millilitres_and_slice_range(network, make_volume):
     slices[2:5, 1:4, 2:7] = 100
     slices[3] = -100
     result = VolumeInferer()(make_volume(slices, (2.5, 0.8, 0.8)), network, prompts("5 at 0.5")).results[0]
-    assert result.voxels == 2 * 3 * 5
-    assert result.ml == pytest.approx(30 * 2.5 * 0.8 * 0.8 / 1000)
-    assert result.slices == SliceRange(2, 4, 2)
+    assert result.labelled.voxels == 2 * 3 * 5
+    assert result.labelled.ml == pytest.approx(30 * 2.5 * 0.8 * 0.8 / 1000)
+    assert result.labelled.slices == SliceRange(2, 4, 2)
+    assert result.mask is None
+    assert result.found == result.labelled
+
+
+def test_a_mask_that_lost_its_voxels_in_the_label_map_has_its_own_size(network, make_volume):
+    """Both prompts take the same box; the steep one gets all of it. A third one has an empty mask."""
+    slices = np.full((6, 8, 8), -100)
+    slices[2:5, 1:4, 2:7] = 100
+    asked = prompts("3 at 0.5", "9 at 0.5", "5 at 150")
+    kept = np.zeros((3, 6, 8, 8), np.uint8)
+    gentle, steep, none = VolumeInferer()(
+        make_volume(slices, (2.5, 0.8, 0.8)), network, asked, probabilities=kept
+    ).results
+    empty = Extent(0, 0.0, SliceRange(None, None, 0))
+    assert steep.mask == steep.labelled
+    assert gentle.labelled == none.labelled == none.mask == empty
+    assert (gentle.mask.voxels, gentle.mask.slices) == (45, SliceRange(2, 4, 3))
+    assert gentle.mask.ml == pytest.approx(45 * 2.5 * 0.8 * 0.8 / 1000)
+    assert gentle.found == gentle.mask
 
 
 def test_presence_is_the_largest_slicewise_mean_of_the_top_percent_inside_the_frame(
@@ -216,7 +235,7 @@ def test_below_the_threshold_a_mask_is_empty_and_its_voxels_go_to_the_next_promp
     np.testing.assert_array_equal(result.labels, slices > 19.5)
     first, second, third = result.results
     assert (first.present, second.present, third.present) == (True, False, False)
-    assert (second.voxels, second.ml, second.slices) == (0, 0.0, SliceRange(None, None, 0))
+    assert second.labelled == Extent(0, 0.0, SliceRange(None, None, 0))
     assert second.presence_score == pytest.approx(sigmoid(-0.2 * (scaled(-100) - scaled(239.5))), abs=1e-5)
     assert [one.overlap_voxels for one in result.results] == [0, 0, 0]
 
@@ -233,7 +252,7 @@ def test_slices_are_resampled_to_the_field_and_back(make_network, make_volume):
     disc = np.hypot((row - 49.5) * 0.5, column - 24.5) < 20.0
     slices = np.where(disc, 100, -100)[None].repeat(2, axis=0)
     result = VolumeInferer()(make_volume(slices, (3.0, 0.5, 1.0)), make_network(32), prompts("5 at 0"))
-    assert result.results[0].ml == pytest.approx(np.pi * 20**2 * 2 * 3 / 1000, rel=0.04)
+    assert result.results[0].labelled.ml == pytest.approx(np.pi * 20**2 * 2 * 3 / 1000, rel=0.04)
     assert np.count_nonzero((result.labels > 0) != (slices > 0)) < 0.06 * np.count_nonzero(slices > 0)
 
 

@@ -136,6 +136,29 @@ def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_
     assert "other prompts" not in caplog.text
 
 
+def test_masks_of_sentences_that_mean_the_same_are_found_whatever_the_label_map_has(
+    run, make_nifti, random_hu, caplog
+):
+    """One voxel is a microlitre. The second sentence has nothing left in the label map, the third no mask."""
+    stored = random_hu(8, 8, 2)
+    both = int((stored > 99.5).sum())
+    with caplog.at_level("INFO"):
+        (report,) = run(
+            make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5", "9 at 239"], outputs=["labels", "masks"]
+        )
+    assert "other prompts" not in caplog.text
+    rows = report["prompts"]
+    assert [row["voxels"] for row in rows] == [both, 0, 0]
+    assert [row["mask"]["voxels"] for row in rows] == [both, both, 0]
+    assert rows[1]["mask"]["ml"] == pytest.approx(both / 1000)
+    assert rows[1]["mask"]["slices"] == {"first": 0, "last": 1, "count": 2}
+    lines = [re.sub(r", presence \S+", "", line.strip()) for line in caplog.text.splitlines()]
+    ml = f"{both / 1000:.1f} ml"
+    assert f"1 9 at 99.5: {ml}, 2 slices" in lines
+    assert f"2 8 at 99.5: {ml}, 2 slices (label map: 0.0 ml)" in lines
+    assert "3 9 at 239: 0.0 ml, not found" in lines
+
+
 def test_images_without_negative_values_are_said_to_be_no_ct(run, make_nifti, random_hu, caplog):
     run(make_nifti(abs(random_hu(8, 8, 2))))
     assert re.search(r"case\.nii\.gz: found no value below \d+, expected CT in Hounsfield units", caplog.text)
