@@ -26,6 +26,12 @@ def scaled_probability(logits: Tensor) -> Tensor:
     return torch.where(logits > 0, scaled.clamp(min=HALF), scaled.clamp(max=HALF - 1)).to(torch.uint8)
 
 
+def own_mask(probability: np.ndarray, present: bool) -> np.ndarray:
+    """What a prompt claims, whoever got it: (D, H, W) uint8 of `scaled_probability` -> bool."""
+    mask: np.ndarray = (probability >= HALF) & present
+    return mask
+
+
 class Claims:
     """The best claim on every voxel of B slices so far.
 

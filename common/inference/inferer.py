@@ -21,8 +21,8 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .asked import check_label_numbers, check_slice
-from .claims import HALF, Claims, scaled_probability, top_mean
-from .cleaning import in_slice, keep_largest_components, smooth_across_slices
+from .claims import Claims, own_mask, scaled_probability, top_mean
+from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .network_use import Passes, rows_of, working
 from .segmentation import Segmentation, summarise
@@ -181,14 +181,7 @@ class VolumeInferer(Inferer):
         with clock("clean"):
             clean = in_slice(slice_index, self.clean)
             labels = clean(tally.labels)
-            masks = (
-                None
-                if probabilities is None
-                else [
-                    np.count_nonzero(clean((probability >= HALF) & here), axis=(1, 2))
-                    for probability, here in zip(probabilities, present, strict=True)
-                ]
-            )
+            masks = None if probabilities is None else self._mask_counts(tally, present, probabilities, clean)
         results = summarise(
             labels,
             prompts,
@@ -207,6 +200,15 @@ class VolumeInferer(Inferer):
         if self.keep_largest:
             labels = keep_largest_components(labels)
         return labels
+
+    def _mask_counts(
+        self, tally: Tally, present: np.ndarray, probabilities: np.ndarray, clean: Cleaning
+    ) -> np.ndarray:
+        """(prompts, D) voxels of the prompts' own masks, which cleaning alone makes another number."""
+        if not (self.smooth or self.keep_largest):
+            return tally.claimed * present[:, None]
+        masks = (clean(own_mask(one, here)) for one, here in zip(probabilities, present, strict=True))
+        return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks])
 
     def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "TextFeatures":
         """What `network.encode_text` gives for the texts, in eval mode and without gradients."""

@@ -14,7 +14,7 @@ from ..data.volumes import Volume, write_labels
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .cases import Case
-from .claims import HALF
+from .claims import own_mask
 from .cleaning import Cleaning
 from .preview import write_preview
 from .segmentation import Segmentation
@@ -88,7 +88,7 @@ def _masks(finished: Finished, folder: Path) -> list[str]:
     assert finished.probabilities is not None
     names = []
     for result, probability in zip(finished.segmentation.results, finished.probabilities, strict=True):
-        mask = finished.clean((probability >= HALF) & result.present)
+        mask = finished.clean(own_mask(probability, result.present))
         names.append(_write(finished, folder, f"mask_{_slug(result.prompt)}", mask))
     return names
 

@@ -109,11 +109,12 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
 
 
 def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray, *, in_mm: bool) -> None:
-    found = [result.found for result in results]
-    sizes = [f"{extent.ml:.1f} ml" if in_mm else f"{extent.voxels} pixels" for extent in found]
     patches = [
-        Patch(facecolor=palette[result.prompt.label][:3], label=f"{result.prompt.name}: {size}")
-        for result, size in zip(results, sizes, strict=True)
+        Patch(
+            facecolor=palette[result.prompt.label][:3],
+            label=f"{result.prompt.name}: {result.size(in_mm=in_mm)}",
+        )
+        for result in results
     ]
     columns = min(len(patches), int(figure.get_figwidth() // COLUMN_INCHES))
     legend = figure.legend(

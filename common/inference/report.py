@@ -126,20 +126,14 @@ def describe_checkpoint(path: str | os.PathLike[str]) -> dict[str, str]:
         ) from error
 
 
-def prompt_table(results: Sequence[dict[str, Any]]) -> str:
-    """The report's prompts as lines of text for a terminal: the own masks where these were asked for."""
+def prompt_table(results: Sequence[PromptResult], *, in_mm: bool) -> str:
+    """What the prompts found, as lines of text for a terminal."""
     lines = []
-    for row in results:
-        found = row["mask"] or row
-        count = found["slices"]["count"]
+    for result in results:
+        count = result.found.slices.count
         where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
-        line = f"  {row['label']:3d} {row['name']}: {_size(found)}, {where}, "
-        line += f"presence {row['presence_score']:.2f}"
-        if found["voxels"] != row["voxels"]:
-            line += f" (label map: {_size(row)})"
-        lines.append(line)
+        lines.append(
+            f"  {result.prompt.label:3d} {result.prompt.name}: {result.size(in_mm=in_mm)}, {where}, "
+        )
+        lines[-1] += f"presence {result.presence_score:.2f}"
     return "\n".join(lines)
-
-
-def _size(extent: dict[str, Any]) -> str:
-    return f"{extent['voxels']} pixels" if extent["ml"] is None else f"{extent['ml']:.1f} ml"

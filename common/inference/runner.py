@@ -23,7 +23,7 @@ from .cleaning import in_slice
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer
-from .outputs import FROM_PROBABILITIES, Finished, check_outputs, check_possible
+from .outputs import FROM_DICOM, FROM_PROBABILITIES, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
@@ -223,7 +223,7 @@ class CaseRunner:
                 probabilities=probabilities,
                 progress=self.progress,
             )
-            if "masks" not in self.outputs:
+            if "masks" not in self.outputs or any(kind in FROM_DICOM for kind in self.outputs):
                 _warn_of_overlaps(case, segmentation.results)
             segmentation.seconds.update(run.texts.take_seconds(), **loaded.seconds)
             request = request_of(case, run.request)
@@ -241,7 +241,7 @@ class CaseRunner:
                 write_case(finished, report, kinds=self.outputs, folder=folder)
         outcomes.slices += len(volume.slices) if case.slice_index is None else 1
         outcomes.add(case, "done")
-        logger.info("%s\n%s", case.output(".json"), prompt_table(report["prompts"]))
+        logger.info("%s\n%s", case.output(".json"), prompt_table(segmentation.results, in_mm=volume.in_mm))
 
 
 @contextmanager
@@ -262,8 +262,8 @@ def _warn_of_overlaps(case: Case, results: Sequence[PromptResult]) -> None:
         left = result.labelled.voxels
         if result.overlap_voxels > left:
             logger.warning(
-                "%s: other prompts got %d of the %d voxels of '%s', since a label map gives each to the most "
-                "probable one; ask for it alone, or for masks (outputs).",
+                "%s: other prompts got %d of the %d voxels of '%s', since a label map (and DICOM SEG and "
+                "RTSTRUCT) gives each to the most probable one; ask for it alone, or for masks (outputs).",
                 case.source,
                 result.overlap_voxels,
                 result.overlap_voxels + left,

@@ -41,7 +41,7 @@ class PromptResult:
     Attributes:
         prompt: text, name and label number.
         labelled: what of the label map has this prompt's label.
-        mask: the prompt's own mask, which may overlap others; None where it was not asked for.
+        mask: the prompt's own mask, which may overlap others; None where no probabilities were kept.
         presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1, see `VolumeInferer`.
         present: False when the score is below the threshold; the mask is then empty.
         overlap_voxels: voxels with probability > 0.5 that went to a prompt with a higher probability.
@@ -59,6 +59,15 @@ class PromptResult:
         """The own mask where it is known, else what the label map has left of it."""
         return self.labelled if self.mask is None else self.mask
 
+    def size(self, *, in_mm: bool) -> str:
+        """For people: "1.2 ml", or in pixels, and what the label map has left where that differs."""
+
+        def text(extent: Extent) -> str:
+            return f"{extent.ml:.1f} ml" if in_mm else f"{extent.voxels} pixels"
+
+        found, left = text(self.found), text(self.labelled)
+        return found if found == left else f"{found} (label map: {left})"
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -67,7 +76,7 @@ class Segmentation:
     Attributes:
         labels: (D, H, W) uint8, 0 = background, otherwise the label number of a prompt.
         results: one a prompt, in the order in which they were given.
-        seconds: time by part: text, preprocess, encode, decode, postprocess.
+        seconds: time by part: text, preprocess, encode, decode, postprocess, clean.
         slice_index: the only slice that was asked, 0 the most inferior one; None = all were.
     """
 
@@ -85,7 +94,7 @@ def summarise(
     scores: np.ndarray,
     present: np.ndarray,
     lost: np.ndarray,
-    masks: Sequence[np.ndarray] | None = None,
+    masks: np.ndarray | None = None,
 ) -> list[PromptResult]:
     """Count each prompt's voxels in the label map, and those of its own mask.
 
@@ -96,7 +105,7 @@ def summarise(
         scores: (P,) presence scores.
         present: (P,) bool, False where the threshold emptied the mask.
         lost: (P,) voxels with probability > 0.5 that went to another prompt.
-        masks: P times (D,), the voxels of the prompt's own mask in each slice.
+        masks: (P, D), the voxels of the prompts' own masks in each slice.
     """
     counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0

@@ -162,9 +162,12 @@ def test_cleaning_looks_at_the_asked_slice_alone():
 def test_an_asked_slice_survives_all_cleaning(network, make_volume, random_hu):
     slices = random_hu(5, 8, 8)
     volume, asked = make_volume(slices), [Prompt(SHARED, SHARED, 1)]
-    result = VolumeInferer(smooth=True)(volume, network, asked, slice_index=2)
+    kept = np.zeros((1, *slices.shape), np.uint8)
+    result = VolumeInferer(smooth=True)(volume, network, asked, slice_index=2, probabilities=kept)
     np.testing.assert_array_equal(result.labels[2], slices[2] > 49.5)
-    assert result.results[0].labelled.slices == SliceRange(2, 2, 1)
+    (found,) = result.results
+    assert found.labelled.slices == SliceRange(2, 2, 1)
+    assert found.mask == found.labelled
 
 
 def test_the_preview_shows_the_asked_slice(make_volume):

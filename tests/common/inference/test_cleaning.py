@@ -70,7 +70,10 @@ def test_both_are_switches_that_reach_all_masks_and_the_counts(network, make_nif
     np.testing.assert_array_equal(steep, bar)
     assert gentle.sum() == 1
     rows = json.loads((tmp_path / "case_seg.json").read_text("utf-8"))["prompts"]
-    assert [(row["voxels"], row["mask"]["voxels"]) for row in rows] == [(bar.sum(), bar.sum()), (0, 1)]
+    assert [(row["voxels"], row["mask"]["voxels"]) for row in rows] == [
+        (bar.sum(), steep.sum()),
+        (0, gentle.sum()),
+    ]
     labels, steep, gentle = run()
     np.testing.assert_array_equal(labels, stored > 0)
     np.testing.assert_array_equal(gentle, stored > 150)

@@ -54,7 +54,10 @@ def test_one_mask_a_prompt_may_overlap_the_others(run, make_nifti, random_hu):
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "case_seg.json"])
     for name, threshold in zip(names, (99.5, 19.5, 239), strict=True):
         np.testing.assert_array_equal(voxels(out / name), stored > threshold)
-    assert json.loads((out / "case_seg.json").read_text("utf-8"))["outputs"] == {"masks": names}
+    report = json.loads((out / "case_seg.json").read_text("utf-8"))
+    assert report["outputs"] == {"masks": names}
+    counted = [row["mask"]["voxels"] for row in report["prompts"]]
+    assert counted == [np.sum(stored > threshold) for threshold in (99.5, 19.5, 239)]
 
 
 def test_a_prompt_below_the_threshold_has_an_empty_mask_and_its_probabilities(run, make_nifti, random_hu):
@@ -66,6 +69,8 @@ def test_a_prompt_below_the_threshold_has_an_empty_mask_and_its_probabilities(ru
         inferer=VolumeInferer(presence_threshold=0.8),
     )
     assert not voxels(out / "case_mask_1_faint.nii.gz").any()
+    rows = json.loads((out / "case_seg.json").read_text("utf-8"))["prompts"]
+    assert [row["mask"]["voxels"] for row in rows] == [0, np.sum(stored > 99.5)]
     np.testing.assert_array_equal(voxels(out / "case_mask_2_clear.nii.gz"), stored > 99.5)
     expected = sigmoid(0.5 * (stored - 19.5) / 400.0) * 255
     np.testing.assert_allclose(voxels(out / "case_prob_1_faint.nii.gz"), expected, atol=0.51)

@@ -72,7 +72,8 @@ def test_a_picture_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
     assert report["spacing_mm"] is None
     for row in report["prompts"]:
         assert row["voxels"] == np.sum(expected == row["label"])
-        assert row["ml"] is None  # pixels have no size
+        assert row["ml"] is row["mask"]["ml"] is None  # pixels have no size
+    assert [row["mask"]["voxels"] for row in report["prompts"]] == [np.sum(red > 0), np.sum(blue > 0)]
 
 
 def test_the_whole_picture_is_stretched_to_the_field(tmp_path):

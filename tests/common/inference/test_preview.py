@@ -73,6 +73,26 @@ def test_views_are_radiological_and_go_through_the_foreground(make_volume):
     assert [view.sides for view in (axial, coronal, sagittal)] == [("R", "L"), ("R", "L"), ("A", "P")]
 
 
+@pytest.mark.parametrize(
+    ("in_mm", "text"), [(True, "1.2 ml (label map: 0.3 ml)"), (False, "8 pixels (label map: 2 pixels)")]
+)
+def test_the_legend_says_what_the_label_map_lost(in_mm, text):
+    """Voxels of 150 mm3: eight are in the mask of the prompt, another one got six of them."""
+    labels = np.zeros((1, 4, 4), np.uint8)
+    labels[0, 0, :2] = 1
+    one = np.ones(1)
+    (lost,) = summarise(
+        labels,
+        [Prompt("a", "a", 1)],
+        spacing_mm=(6.0, 5.0, 5.0),
+        scores=one,
+        present=one > 0,
+        lost=6 * one,
+        masks=np.array([[8]]),
+    )
+    assert lost.size(in_mm=in_mm) == text
+
+
 def test_prompts_have_their_own_colours_or_different_ones():
     asked = [Prompt("a", "a", 3, (255, 0, 51)), Prompt("b", "b", 1), Prompt("c", "c", 200)]
     ones = np.ones(3)

@@ -53,6 +53,7 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
             "count": len(in_slices),
         }
         assert 0.5 < row["presence_score"] < 1.0
+        assert row["mask"] is None
     assert report["prompts"][1]["overlap_voxels"] == np.sum(stored > 139.5)
     assert report["checkpoint"] == {"path": str(weights), "sha256": hashlib.sha256(b"weights").hexdigest()}
     assert report["versions"]["torch"] == str(torch.__version__)
@@ -130,7 +131,10 @@ def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_
     stored = random_hu(8, 8, 2)
     run(make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5"])
     lost = (stored > 99.5).sum()
-    assert f"other prompts got {lost} of the {lost} voxels of '8 at 99.5', since a label map" in caplog.text
+    assert (
+        f"other prompts got {lost} of the {lost} voxels of '8 at 99.5', since a label map (and "
+        in caplog.text
+    )
     caplog.clear()
     run(make_nifti(stored), prompts=["9 at 99.5", "-9 at 0.5"])
     assert "other prompts" not in caplog.text
@@ -139,24 +143,32 @@ def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_
 def test_masks_of_sentences_that_mean_the_same_are_found_whatever_the_label_map_has(
     run, make_nifti, random_hu, caplog
 ):
-    """One voxel is a microlitre. The second sentence has nothing left in the label map, the third no mask."""
+    """Voxels of 0.1 ml. The second sentence has nothing left in the label map, the third no mask."""
     stored = random_hu(8, 8, 2)
     both = int((stored > 99.5).sum())
     with caplog.at_level("INFO"):
         (report,) = run(
-            make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5", "9 at 239"], outputs=["labels", "masks"]
+            make_nifti(stored, np.diag([5.0, 5.0, 4.0, 1.0])),
+            prompts=["9 at 99.5", "8 at 99.5", "9 at 239"],
+            outputs=["labels", "masks"],
         )
     assert "other prompts" not in caplog.text
     rows = report["prompts"]
     assert [row["voxels"] for row in rows] == [both, 0, 0]
     assert [row["mask"]["voxels"] for row in rows] == [both, both, 0]
-    assert rows[1]["mask"]["ml"] == pytest.approx(both / 1000)
+    assert rows[1]["mask"]["ml"] == pytest.approx(both / 10)
     assert rows[1]["mask"]["slices"] == {"first": 0, "last": 1, "count": 2}
     lines = [re.sub(r", presence \S+", "", line.strip()) for line in caplog.text.splitlines()]
-    ml = f"{both / 1000:.1f} ml"
+    ml = f"{both / 10:.1f} ml"
     assert f"1 9 at 99.5: {ml}, 2 slices" in lines
-    assert f"2 8 at 99.5: {ml}, 2 slices (label map: 0.0 ml)" in lines
+    assert f"2 8 at 99.5: {ml} (label map: 0.0 ml), 2 slices" in lines
     assert "3 9 at 239: 0.0 ml, not found" in lines
+
+
+def test_what_dicom_objects_lose_is_said_beside_masks_too(run, make_dicom, random_hu, tmp_path, caplog):
+    make_dicom(tmp_path / "CT", 2 * random_hu(2, 8, 8))
+    run(tmp_path / "CT", prompts=["9 at 99.5", "8 at 99.5"], outputs=["masks", "rtstruct"])
+    assert "of '8 at 99.5', since a label map (and DICOM SEG and RTSTRUCT) gives each to" in caplog.text
 
 
 def test_images_without_negative_values_are_said_to_be_no_ct(run, make_nifti, random_hu, caplog):
