@@ -7,46 +7,31 @@ number of prompts nor, apart from the volume itself, on the number of slices.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
-from torch import Tensor
 from tqdm import tqdm
 
-from ..data.slices import Framing, SliceFrame
+from ..data.slices import Framing
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .asked import check_label_numbers, check_slice
-from .claims import Claims, own_mask, scaled_probability, top_mean
+from .claims import own_mask
 from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
-from .network_use import Passes, rows_of, working
+from .network_use import Passes, working
 from .segmentation import Segmentation, summarise
+from .slice_batch import Job, segment_slices
 from .tally import Tally
 
 if TYPE_CHECKING:
     from ..networks.base import TextFeatures, TextSegmenter
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything that stays the same from slice to slice."""
-
-    volume: Volume
-    indices: range  # of the slices to segment
-    passes: Passes
-    text: "TextFeatures"  # a row a prompt
-    labels: list[int]  # (P,) label numbers
-    frame: SliceFrame
-    device: torch.device
-    clock: Clock
-    probabilities: np.ndarray | None  # (P, D, H, W) uint8 to be filled
 
 
 class VolumeInferer(Inferer):
@@ -167,12 +152,20 @@ class VolumeInferer(Inferer):
                 with clock("text"):
                     text = self.encode(network, [prompt.text for prompt in prompts])
             text = type(text)(*(part.to(device) for part in text))
-            frame = self.framing.frame(inputs, network.image_size)
-            numbers = [prompt.label for prompt in prompts]
-            passes = self._prepared(network)
-            depth = len(inputs.slices)
-            indices = range(depth) if slice_index is None else range(slice_index, slice_index + 1)
-            job = _Job(inputs, indices, passes, text, numbers, frame, device, clock, probabilities)
+            every = range(len(inputs.slices))
+            job = Job(
+                volume=inputs,
+                indices=every if slice_index is None else every[slice_index : slice_index + 1],
+                passes=self._prepared(network),
+                text=text,
+                labels=[prompt.label for prompt in prompts],
+                framing=self.framing,
+                frame=self.framing.frame(inputs, network.image_size),
+                presence_share=self.presence_share,
+                device=device,
+                clock=clock,
+                probabilities=probabilities,
+            )
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             tally = self._sweep(job, rows, progress=progress)
@@ -228,7 +221,7 @@ class VolumeInferer(Inferer):
             self._passes = Passes.of(network, channels_last=self.channels_last, compiled=self.compiled)
         return self._passes
 
-    def _sweep(self, job: _Job, rows: list[int], *, progress: bool) -> Tally:
+    def _sweep(self, job: Job, rows: list[int], *, progress: bool) -> Tally:
         """Segment the job's slices for all prompts."""
         tally = Tally.empty(len(rows), job.volume.slices.shape)
         with tqdm(
@@ -243,7 +236,7 @@ class VolumeInferer(Inferer):
             )
         return tally
 
-    def _suppress(self, job: _Job, rows: list[int], tally: Tally) -> np.ndarray:
+    def _suppress(self, job: Job, rows: list[int], tally: Tally) -> np.ndarray:
         """Empty the masks of prompts below the threshold; returns (P,) bool, True = present.
 
         Where such a prompt had won voxels that others claimed too, the slice is segmented again
@@ -259,14 +252,14 @@ class VolumeInferer(Inferer):
         return present
 
     def _segment_all(
-        self, job: _Job, indices: Sequence[int], rows: Sequence[int], tally: Tally
+        self, job: Job, indices: Sequence[int], rows: Sequence[int], tally: Tally
     ) -> Iterator[int]:
         """Segment slices batch by batch, smaller ones after an out-of-memory error; yields slices done."""
         start = 0
         while start < len(indices):
             chosen = indices[start : start + self.slice_batch]
             try:
-                self._segment(job, chosen, rows, tally)
+                segment_slices(job, chosen, rows, tally, prompt_batch=self.prompt_batch)
             except torch.OutOfMemoryError as error:
                 self._halve(error)
             else:
@@ -290,54 +283,3 @@ class VolumeInferer(Inferer):
             self.slice_batch,
             self.prompt_batch,
         )
-
-    def _segment(self, job: _Job, chosen: Sequence[int], rows: Sequence[int], tally: Tally) -> None:
-        """Segment the `chosen` slices for the prompts in `rows` and write them into `tally`."""
-        frame = job.frame
-        with job.clock("preprocess"):
-            planes = torch.from_numpy(job.volume.planes(chosen, channels=self.framing.channels)).to(
-                job.device
-            )
-            image = self.framing.field(planes, frame, job.volume.value_range)
-        with job.clock("encode"):
-            features = job.passes.encode(image)
-        claims = Claims(len(chosen), frame.box.shape, job.device)
-        for group in _chunks(rows, self.prompt_batch):
-            with job.clock("decode"):
-                logits = job.passes.decode(features, rows_of(job.text, group, len(chosen))).float()
-            with job.clock("postprocess"):
-                inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
-                tally.scores[np.ix_(group, chosen)] = top_mean(inner, self.presence_share).T.cpu().numpy()
-                tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims).T
-        with job.clock("postprocess"):
-            for index, labels in zip(chosen, claims.labels, strict=True):
-                tally.labels[index][frame.box.pixels] = labels
-
-
-def _claim(
-    job: _Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims
-) -> np.ndarray:
-    """Enter the claims of prompts on slices; returns how many voxels each claims, (slices, prompts).
-
-    Args:
-        inner: (slices, prompts, h, w) logits inside the frame. Most pairs have none above 0, and neither has
-            what is interpolated from them: they are left out.
-    """
-    claimed = np.zeros(inner.shape[:2], np.int64)
-    highest = inner.amax(dim=(2, 3)).cpu().numpy()
-    for place, index in enumerate(chosen):
-        for column, row in enumerate(group):
-            if highest[place, column] <= 0 and job.probabilities is None:
-                continue
-            own = job.frame.to_box(inner[place, column][None, None])[0, 0]
-            claimed[place, column] = claims.add(place, own, job.labels[row])
-            if job.probabilities is not None:
-                probability = job.probabilities[row, index]
-                probability[...] = 0
-                probability[job.frame.box.pixels] = scaled_probability(own).cpu().numpy()
-    return claimed
-
-
-def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

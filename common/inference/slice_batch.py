@@ -1,0 +1,102 @@
+"""Segment a batch of slices of a volume for some of the prompts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.slices import Framing, SliceFrame
+from ..data.volumes import Volume
+from .claims import Claims, scaled_probability, top_mean
+from .clock import Clock
+from .network_use import Passes, rows_of
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from ..networks.base import TextFeatures
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that stays the same from batch to batch.
+
+    Attributes:
+        volume: whose slices are segmented, and `indices` of these.
+        passes: of the network, which works on `device`.
+        text: a row a prompt, and `labels` (P,) their label numbers.
+        framing: what the network sees of a slice, and `frame` what that is in this volume.
+        presence_share: see `VolumeInferer`.
+        clock: times the parts.
+        probabilities: (P, D, H, W) uint8 to be filled, or None.
+    """
+
+    volume: Volume
+    indices: range
+    passes: Passes
+    text: "TextFeatures"
+    labels: list[int]
+    framing: Framing
+    frame: SliceFrame
+    presence_share: float
+    device: torch.device
+    clock: Clock
+    probabilities: np.ndarray | None
+
+
+def segment_slices(
+    job: Job, chosen: Sequence[int], rows: Sequence[int], tally: Tally, *, prompt_batch: int
+) -> None:
+    """Segment the `chosen` slices for the prompts in `rows`, and write them into `tally`.
+
+    Raises:
+        torch.OutOfMemoryError: then nothing of them is in the label map; they can be done again.
+    """
+    frame = job.frame
+    with job.clock("preprocess"):
+        planes = torch.from_numpy(job.volume.planes(chosen, channels=job.framing.channels)).to(job.device)
+        image = job.framing.field(planes, frame, job.volume.value_range)
+    with job.clock("encode"):
+        features = job.passes.encode(image)
+    claims = Claims(len(chosen), frame.box.shape, job.device)
+    for group in _chunks(rows, prompt_batch):
+        with job.clock("decode"):
+            logits = job.passes.decode(features, rows_of(job.text, group, len(chosen))).float()
+        with job.clock("postprocess"):
+            inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
+            tally.scores[np.ix_(group, chosen)] = top_mean(inner, job.presence_share).T.cpu().numpy()
+            tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims).T
+    with job.clock("postprocess"):
+        for index, labels in zip(chosen, claims.labels, strict=True):
+            tally.labels[index][frame.box.pixels] = labels
+
+
+def _claim(
+    job: Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims
+) -> np.ndarray:
+    """Enter the claims of prompts on slices; returns how many voxels each claims, (slices, prompts).
+
+    Args:
+        inner: (slices, prompts, h, w) logits inside the frame. Most pairs have none above 0, and neither has
+            what is interpolated from them: they are left out.
+    """
+    claimed = np.zeros(inner.shape[:2], np.int64)
+    highest = inner.amax(dim=(2, 3)).cpu().numpy()
+    for place, index in enumerate(chosen):
+        for column, row in enumerate(group):
+            if highest[place, column] <= 0 and job.probabilities is None:
+                continue
+            own = job.frame.to_box(inner[place, column][None, None])[0, 0]
+            claimed[place, column] = claims.add(place, own, job.labels[row])
+            if job.probabilities is not None:
+                probability = job.probabilities[row, index]
+                probability[...] = 0
+                probability[job.frame.box.pixels] = scaled_probability(own).cpu().numpy()
+    return claimed
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
