@@ -197,7 +197,7 @@ class VolumeInferer(Inferer):
     def _mask_counts(
         self, tally: Tally, present: np.ndarray, probabilities: np.ndarray, clean: Cleaning
     ) -> np.ndarray:
-        """(prompts, D) voxels of the prompts' own masks, which cleaning alone makes another number."""
+        """(prompts, D) voxels of the prompts' own masks. Only where they are cleaned are they read again."""
         if not (self.smooth or self.keep_largest):
             return tally.claimed * present[:, None]
         masks = (clean(own_mask(one, here)) for one, here in zip(probabilities, present, strict=True))

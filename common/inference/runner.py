@@ -224,7 +224,7 @@ class CaseRunner:
                 progress=self.progress,
             )
             if "masks" not in self.outputs or any(kind in FROM_DICOM for kind in self.outputs):
-                _warn_of_overlaps(case, segmentation.results)
+                _warn_of_overlaps(case, segmentation.results, masks="masks" in self.outputs)
             segmentation.seconds.update(run.texts.take_seconds(), **loaded.seconds)
             request = request_of(case, run.request)
             report = case_report(case.source, volume, segmentation, sha256=loaded.sha256, request=request)
@@ -256,18 +256,19 @@ def _reading(case: Case) -> Iterator[None]:
         ) from error
 
 
-def _warn_of_overlaps(case: Case, results: Sequence[PromptResult]) -> None:
-    """Two prompts that mean one organ leave one of them next to nothing in a label map."""
+def _warn_of_overlaps(case: Case, results: Sequence[PromptResult], *, masks: bool) -> None:
+    """Two prompts that mean one organ leave one of them next to nothing, but for `masks` of their own."""
     for result in results:
         left = result.labelled.voxels
         if result.overlap_voxels > left:
             logger.warning(
                 "%s: other prompts got %d of the %d voxels of '%s', since a label map (and DICOM SEG and "
-                "RTSTRUCT) gives each to the most probable one; ask for it alone, or for masks (outputs).",
+                "RTSTRUCT) gives each to the most probable one; ask for it alone%s.",
                 case.source,
                 result.overlap_voxels,
                 result.overlap_voxels + left,
                 result.prompt.name,
+                "" if masks else ", or for masks (outputs)",
             )
 
 

@@ -60,12 +60,14 @@ class PromptResult:
         return self.labelled if self.mask is None else self.mask
 
     def size(self, *, in_mm: bool) -> str:
-        """For people: "1.2 ml", or in pixels, and what the label map has left where that differs."""
+        """For people: "1.2 ml", or in pixels, and what the label map has left where that reads otherwise."""
 
         def text(extent: Extent) -> str:
             return f"{extent.ml:.1f} ml" if in_mm else f"{extent.voxels} pixels"
 
         found, left = text(self.found), text(self.labelled)
+        if self.found.voxels > 0 == self.labelled.voxels:
+            left = "nothing"  # a small lesion has 0.0 ml as well
         return found if found == left else f"{found} (label map: {left})"
 
 

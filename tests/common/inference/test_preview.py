@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from common.inference import preview
 from common.inference.preview import colours, views_of, write_preview
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
@@ -74,23 +76,40 @@ def test_views_are_radiological_and_go_through_the_foreground(make_volume):
 
 
 @pytest.mark.parametrize(
-    ("in_mm", "text"), [(True, "1.2 ml (label map: 0.3 ml)"), (False, "8 pixels (label map: 2 pixels)")]
+    ("left", "in_mm", "text"),
+    [
+        (2, True, "a: 1.2 ml (label map: 0.3 ml)"),
+        (2, False, "a: 8 pixels (label map: 2 pixels)"),
+        (0, True, "a: 1.2 ml (label map: nothing)"),
+        (8, True, "a: 1.2 ml"),
+    ],
 )
-def test_the_legend_says_what_the_label_map_lost(in_mm, text):
-    """Voxels of 150 mm3: eight are in the mask of the prompt, another one got six of them."""
-    labels = np.zeros((1, 4, 4), np.uint8)
-    labels[0, 0, :2] = 1
+def test_the_legend_says_what_the_label_map_lost(left, in_mm, text):
+    """Voxels of 150 mm3: eight are in the mask of the prompt, and in the label map as many as are `left`."""
+    labels = np.zeros((1, 2, 4), np.uint8)
+    labels.ravel()[:left] = 1
     one = np.ones(1)
-    (lost,) = summarise(
+    found = summarise(
         labels,
         [Prompt("a", "a", 1)],
         spacing_mm=(6.0, 5.0, 5.0),
         scores=one,
         present=one > 0,
-        lost=6 * one,
+        lost=(8 - left) * one,
         masks=np.array([[8]]),
     )
-    assert lost.size(in_mm=in_mm) == text
+    figure = Figure()
+    preview._legend(figure, found, colours(found), in_mm=in_mm)
+    assert [entry.get_text() for entry in figure.legends[0].get_texts()] == [text]
+
+
+def test_what_rounds_to_nothing_is_still_told_from_nothing():
+    """One voxel of a microlitre, which another prompt got."""
+    one = np.ones(1)
+    labels = np.zeros((1, 1, 1), np.uint8)
+    scores = {"scores": one, "present": one > 0, "lost": one, "masks": np.array([[1]])}
+    (lost,) = summarise(labels, [Prompt("a", "a", 1)], spacing_mm=(1.0, 1.0, 1.0), **scores)
+    assert lost.size(in_mm=True) == "0.0 ml (label map: nothing)"
 
 
 def test_prompts_have_their_own_colours_or_different_ones():

@@ -161,7 +161,7 @@ def test_masks_of_sentences_that_mean_the_same_are_found_whatever_the_label_map_
     lines = [re.sub(r", presence \S+", "", line.strip()) for line in caplog.text.splitlines()]
     ml = f"{both / 10:.1f} ml"
     assert f"1 9 at 99.5: {ml}, 2 slices" in lines
-    assert f"2 8 at 99.5: {ml} (label map: 0.0 ml), 2 slices" in lines
+    assert f"2 8 at 99.5: {ml} (label map: nothing), 2 slices" in lines
     assert "3 9 at 239: 0.0 ml, not found" in lines
 
 
@@ -169,6 +169,7 @@ def test_what_dicom_objects_lose_is_said_beside_masks_too(run, make_dicom, rando
     make_dicom(tmp_path / "CT", 2 * random_hu(2, 8, 8))
     run(tmp_path / "CT", prompts=["9 at 99.5", "8 at 99.5"], outputs=["masks", "rtstruct"])
     assert "of '8 at 99.5', since a label map (and DICOM SEG and RTSTRUCT) gives each to" in caplog.text
+    assert caplog.text.rstrip().count("ask for it alone.") == 1
 
 
 def test_images_without_negative_values_are_said_to_be_no_ct(run, make_nifti, random_hu, caplog):

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from common.errors import InputError
 from common.text.vocabulary import Organ, Vocabulary
 
 ROOT = Path(__file__).parents[3]
@@ -110,3 +111,20 @@ def test_descriptions_stay_whole_in_96_word_pieces() -> None:
     tokenizer.no_padding()
     texts = [text for organ in VOCABULARY.organs for text in organ.descriptions]
     assert max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts)) <= 96
+
+
+def test_every_organ_has_other_names_and_three_descriptions() -> None:
+    for organ in VOCABULARY.organs:
+        assert len(organ.synonyms) >= 2, organ.name
+        assert len(set(organ.descriptions)) >= 3, organ.name
+
+
+def test_texts_of_each_level() -> None:
+    organ = VOCABULARY.organ("esophagus")
+    assert organ.texts("none") == [""]
+    assert organ.texts("simple")[:2] == ["esophagus", "oesophagus"]
+    assert organ.texts("complex") == list(organ.descriptions)
+    with pytest.raises(
+        InputError, match=r"^text level: found 'long', expected one of none, simple, complex;"
+    ):
+        organ.texts("long")

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
 
 # A `common` in which every way of importing occurs once, and `spare` files that nothing needs.
 COMMON = {

@@ -13,15 +13,7 @@ import yaml
 from monai.bundle import scripts as monai_bundle
 
 from common.errors import InputError
-from tests.tools.build_bundle.repositories import (
-    COMMON,
-    METADATA,
-    SPARE,
-    contents,
-    git,
-    manifest_of,
-    write,
-)
+from tests.tools.build_bundle.repositories import COMMON, METADATA, SPARE, contents, git, manifest_of, write
 from tools.build_bundle.build import build_bundle
 from tools.get_bundle.__main__ import install
 from tools.get_bundle.archive import differences

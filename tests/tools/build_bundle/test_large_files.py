@@ -6,11 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from tests.tools.build_bundle.repositories import (
-    contents,
-    git,
-    write,
-)
+from tests.tools.build_bundle.repositories import contents, git, write
 from tools.build_bundle.build import build_bundle
 
 

@@ -18,17 +18,11 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from common.errors import InputError
 from common.known_weights import KNOWN_BASES, MINILM, KnownBase
 from common.weights import FrozenBase, load_pretrained
-from tests.tools.build_bundle.repositories import (
-    INFERENCE,
-    REVISION,
-    TINY,
-    contents,
-    git,
-    manifest_of,
-    write,
-)
+from tests.tools.build_bundle.repositories import INFERENCE, contents, git, manifest_of, write
 from tools.build_bundle.build import build_bundle
 from tools.build_bundle.text_encoder import text_encoder_files
+
+TINY, REVISION = "org/tiny", "0123456789abcdef0123456789abcdef01234567"
 
 
 def half(path: Path) -> dict[str, np.ndarray]:
