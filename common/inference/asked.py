@@ -25,12 +25,16 @@ def ask(
     """The cases, each with its own prompts and slice or else those of the run.
 
     Raises:
-        InputError: see `choose_prompts`; or the slice is no whole number.
+        InputError: see `choose_prompts`; or the slice is no whole number, or there is no volume to have it.
     """
     if slice_index is not None and (type(slice_index) is not int or slice_index < 0):
         raise InputError(
             f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up; "
             "correct it."
+        )
+    if slice_index is not None and all(_is_picture(case) for case in cases):
+        raise InputError(
+            f"slice: found {slice_index}, but none of the inputs is a volume, expected one; leave slice out."
         )
     without = [case for case in cases if not case.prompts]
     chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
@@ -50,8 +54,11 @@ def ask(
 
 def _slice_of(case: Case, of_run: int | None) -> int | None:
     """Its own slice, or that of the run, which is meant for volumes."""
-    is_picture = ending_of(case.source, PICTURE_ENDINGS) is not None
-    return of_run if case.slice_index is None and not is_picture else case.slice_index
+    return of_run if case.slice_index is None and not _is_picture(case) else case.slice_index
+
+
+def _is_picture(case: Case) -> bool:
+    return ending_of(case.source, PICTURE_ENDINGS) is not None
 
 
 def choose_prompts(

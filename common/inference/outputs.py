@@ -56,6 +56,8 @@ def check_outputs(kinds: Sequence[str], file_format: str) -> None:
     Raises:
         InputError: names the known ones.
     """
+    if isinstance(kinds, str):
+        raise InputError(f"outputs: found the text {kinds!r}, expected a list of texts; write [{kinds!r}].")
     for kind in kinds:
         if kind not in _WRITERS:
             raise InputError(f"outputs: found {kind!r}, expected any of {', '.join(_WRITERS)}; correct it.")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from .segmentation import PromptResult, Segmentation
 
 OPACITY = 0.5
 WIDTH_INCHES = {1: 9.0, 3: 15.0}  # by the number of views; the time that a preview takes goes with its area
-COLUMN_INCHES = 2.5  # of the legend
+# Of the legend, whose texts of 10 points are wrapped at a length that even one view has room for.
+WRAP_CHARACTERS, CHARACTER_INCHES, ENTRY_INCHES, LINE_INCHES = 80, 0.09, 0.6, 0.2
+TITLE_INCHES, MARGIN_INCHES = 0.5, 0.35  # above the views, and around the legend
 # Of matplotlib's tab20: its strong colours first, then their pale twins; no grey, which is what CT is.
 PALETTE = (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19)
 
@@ -77,9 +80,12 @@ def write_preview(
     views = views_of(volume, segmentation.labels, segmentation.slice_index)
     palette = colours(segmentation.results)
     width, widths = WIDTH_INCHES[len(views)], [view.extent_mm[1] for view in views]
-    # 4 % of the width lies between the views; half an inch above for titles, one below for the legend
-    height = 0.96 * width * max(view.extent_mm[0] for view in views) / sum(widths)
-    figure = Figure(figsize=(width, min(height, width) + 1.5), facecolor="black")
+    texts = legend_texts(segmentation.results, in_mm=volume.in_mm)
+    legend_columns, legend_inches = legend_layout(texts, width)
+    # 4 % of the width lies between the views
+    height = min(0.96 * width * max(view.extent_mm[0] for view in views) / sum(widths), width)
+    whole = TITLE_INCHES + height + legend_inches
+    figure = Figure(figsize=(width, whole), facecolor="black")
     FigureCanvasAgg(figure)
     columns = figure.subplots(1, len(views), width_ratios=widths, squeeze=False)[0]
     for axes, view in zip(columns, views, strict=True):
@@ -91,8 +97,10 @@ def write_preview(
         axes.axis("off")
         for x, side in zip((0.02, 0.98), view.sides, strict=True):
             axes.text(x, 0.5, side, color="yellow", ha="center", va="center", transform=axes.transAxes)
-    figure.subplots_adjust(left=0, right=1, wspace=0.04, top=0.93, bottom=0.12)
-    _legend(figure, segmentation.results, palette, in_mm=volume.in_mm)
+    top, bottom = 1 - TITLE_INCHES / whole, legend_inches / whole
+    figure.subplots_adjust(left=0, right=1, wspace=0.04, top=top, bottom=bottom)
+    numbers = [result.prompt.label for result in segmentation.results]
+    _legend(figure, texts, palette[numbers, :3], columns=legend_columns)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, facecolor="black")
 
@@ -108,17 +116,26 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
     return palette
 
 
-def _legend(figure: Figure, results: Sequence[PromptResult], palette: np.ndarray, *, in_mm: bool) -> None:
-    patches = [
-        Patch(
-            facecolor=palette[result.prompt.label][:3],
-            label=f"{result.prompt.name}: {result.size(in_mm=in_mm)}",
-        )
-        for result in results
-    ]
-    columns = min(len(patches), int(figure.get_figwidth() // COLUMN_INCHES))
+def legend_texts(results: Sequence[PromptResult], *, in_mm: bool) -> list[str]:
+    """Name and size of each prompt, in lines that fit."""
+    texts = (f"{result.prompt.name}: {result.size(in_mm=in_mm)}" for result in results)
+    return ["\n".join(wrap(text, WRAP_CHARACTERS)) for text in texts]
+
+
+def legend_layout(texts: Sequence[str], width_inches: float) -> tuple[int, float]:
+    """Columns that a legend of the texts has room for, and its height in inches."""
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    fitting = int(width_inches // (ENTRY_INCHES + CHARACTER_INCHES * longest))
+    columns = max(1, min(len(texts), fitting))
+    rows = -(-len(texts) // columns)
+    lines = rows * max(text.count("\n") + 1 for text in texts)
+    return columns, MARGIN_INCHES + LINE_INCHES * lines
+
+
+def _legend(figure: Figure, texts: Sequence[str], rgb: np.ndarray, *, columns: int) -> None:
+    patches = [Patch(facecolor=colour, label=text) for text, colour in zip(texts, rgb, strict=True)]
     legend = figure.legend(
         handles=patches, loc="lower center", ncols=columns, labelcolor="white", frameon=False
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    for entry in legend.get_texts():
+        entry.set_parse_math(False)

@@ -115,7 +115,7 @@ class CaseRunner:
         self.section = section
         self.series = series
         self.pictures = pictures
-        self.outputs = tuple(outputs)
+        self.outputs = outputs
         self.file_format = file_format
         self.skip_existing = skip_existing
         self.checkpoint = checkpoint

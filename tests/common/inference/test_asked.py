@@ -195,6 +195,12 @@ def test_a_case_without_the_slice_is_reported_and_the_others_are_done(run, image
         np.testing.assert_array_equal(mask[..., index], images[name[0]][..., index] > 49.5)
 
 
+def test_a_slice_needs_a_volume(run, tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match="slice: found 3, but none of the inputs is a volume"):
+        run(tmp_path / "p.png", prompts=[SHARED], slice_index=3, pictures=True)
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "2", True])
 def test_a_slice_is_a_number(value, run, images, tmp_path):
     with pytest.raises(

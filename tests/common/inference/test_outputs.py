@@ -314,6 +314,8 @@ def test_errors_say_what_to_do(run, make_nifti, random_hu, scan, monkeypatch):
     source = make_nifti(random_hu(8, 8, 2))
     with pytest.raises(InputError, match="outputs: found 'mesh', expected any of labels, masks"):
         run(source, outputs=["labels", "mesh"])
+    with pytest.raises(InputError, match=r"outputs: found the text 'masks', expected a list .*\['masks'\]"):
+        run(source, outputs="masks")
     with pytest.raises(InputError, match="outputs: found none, expected any of labels"):
         run(source, outputs=[])
     with pytest.raises(InputError, match=r"file_format: found 'dcm', expected nii\.gz, nii, nrrd, mha"):

@@ -5,8 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from common.inference import preview
-from common.inference.preview import colours, views_of, write_preview
+from common.inference.preview import colours, legend_texts, views_of, write_preview
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
 
@@ -98,9 +97,37 @@ def test_the_legend_says_what_the_label_map_lost(left, in_mm, text):
         lost=(8 - left) * one,
         masks=np.array([[8]]),
     )
-    figure = Figure()
-    preview._legend(figure, found, colours(found), in_mm=in_mm)
-    assert [entry.get_text() for entry in figure.legends[0].get_texts()] == [text]
+    assert legend_texts(found, in_mm=in_mm) == [text]
+
+
+@pytest.mark.parametrize("length", [5, 60, 400])
+@pytest.mark.parametrize("side", [64, 200])
+def test_every_line_of_the_legend_lies_within_the_picture(length, side, make_volume, tmp_path, monkeypatch):
+    """As matplotlib draws it, of seven prompts with names of wide letters."""
+    drawn, save = [], Figure.savefig
+
+    def watched(figure, *args, **options):
+        drawn.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    names = [(f"{number} " + "mow " * length)[:length] for number in range(7)]
+    labels = np.zeros((1, side, side), np.uint8)
+    write_preview(
+        tmp_path / "a.png",
+        make_volume(labels, (3.0, 1.0, 1.0)),
+        segmentation(labels, (3.0, 1.0, 1.0), names),
+        window=(-160, 240),
+    )
+    (figure,) = drawn
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, views = legend.get_window_extent(), [axes.get_window_extent() for axes in figure.axes]
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert 0 <= box.y0 < box.y1 <= min(view.y0 for view in views)
+    said = " ".join(text.get_text() for text in legend.get_texts()).replace("\n", " ")
+    assert all(name.strip() in said for name in names)
 
 
 def test_what_rounds_to_nothing_is_still_told_from_nothing():

@@ -129,7 +129,9 @@ def test_prompts_may_bring_their_names_and_numbers(run, make_nifti, random_hu, t
 
 def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_hu, caplog):
     stored = random_hu(8, 8, 2)
-    run(make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5"])
+    with caplog.at_level("INFO"):
+        run(make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5"])
+    assert "2 8 at 99.5: 0.0 ml, all of it went to other prompts, presence" in caplog.text
     lost = (stored > 99.5).sum()
     assert (
         f"other prompts got {lost} of the {lost} voxels of '8 at 99.5', since a label map (and "
