@@ -1,14 +1,20 @@
 """What the configs need of `python -m monai.bundle run`, whose overrides are Python and errors long."""
 
+import difflib
+import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, run
 
 from .errors import InputError, input_error_of
 
+# Of the command line, not of configs; the last two are taken by name before the others become keys.
+MONAIS_OWN = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"}
+SECTIONS = ("imports", "initialize", "run", "finalize")  # what MONAI itself looks for
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
 
 
@@ -16,12 +22,38 @@ def prepare() -> None:
     """First step of every config: refuse what would be misread, and end a run with one line of what is wrong.
 
     Raises:
-        InputError: an override is spelt as in JSON.
+        InputError: an override is spelt as in JSON, or nothing reads its key.
     """
+    config = config_being_parsed() or {}
     main = getattr(sys.modules["__main__"], "__spec__", None)
     if main is not None and main.name == "monai.bundle.__main__":  # and no program of somebody else's
         sys.excepthook = _say
-    check_spelling(config_being_parsed() or {})
+        check_keys(sys.argv[1:], config)
+    check_spelling(config)
+
+
+def check_keys(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Refuse keys that nothing in the configs reads: MONAI adds them, and the run does something else.
+
+    Args:
+        arguments: of the command line, such as `--promts_file`, `mine.txt`.
+        config: all files and these overrides as one.
+
+    Raises:
+        InputError: names the key and those that are like it.
+    """
+    given = [argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")]
+    if "tracking" in given:
+        return  # MONAI's own settings of it become keys that its own code reads
+    read = {key for _, text in _texts(config, "") for key in re.findall(r"[@%](\w+)", text)} | {*SECTIONS}
+    for key in (name.partition("#")[0].replace("-", "_") for name in given):
+        if key and key not in read and key not in MONAIS_OWN and not isinstance(config.get(key), dict | list):
+            near = difflib.get_close_matches(key, read & config.keys(), n=3)
+            hint = f"did you mean {' or '.join(near)}? Correct" if near else "correct"
+            raise InputError(
+                f"{key}: found --{key}, but nothing in the configs reads this key, expected one of theirs"
+                f"; {hint} it or leave it out."
+            )
 
 
 def check_spelling(config: Mapping[str, Any]) -> None:

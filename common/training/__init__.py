@@ -6,7 +6,7 @@ from .pictures import ReferredSlices, ValidationPictures, VolumeSlices
 from .precision import PrecisionInferer
 from .processes import LostNeighbour, end_processes, start_processes
 from .recompute import ActivationCheckpointing
-from .record import RunRecord
+from .record import EvaluationRecord, RunRecord
 from .seeding import SeedIterations
 from .states import TrainingStates
 from .validation import ValidateLastEpoch, VolumeDice
@@ -16,6 +16,7 @@ __all__ = [
     "ActivationCheckpointing",
     "BestCheckpoint",
     "EpochFacts",
+    "EvaluationRecord",
     "LoadCheckpoint",
     "LostNeighbour",
     "PrecisionInferer",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -21,6 +22,7 @@ from ..data.datalist import SECTIONS, label_names, load_json, parse_item
 from ..data.referring import parse_lesion
 from ..files import write_synced
 
+_log = logging.getLogger(__name__)
 PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")
 
 
@@ -60,23 +62,79 @@ class RunRecord:
     def facts(self) -> dict[str, Any]:
         """The entry of `run.json`."""
         return {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": sys.argv,
+            **_circumstances(),
             "seed": self.seed,
-            "processes": idist.get_world_size(),
-            "versions": {"common": __version__, "python": platform.python_version(), **dict(_versions())},
-            "git_commit": git_commit(),
-            "machine": {
-                "system": platform.platform(),
-                "processor": platform.machine(),
-                "cores": os.cpu_count(),
-            },
-            "datalist": {
-                "path": str(self.datalist.absolute()),
-                "sha256": hashlib.sha256(self.datalist.read_bytes()).hexdigest(),
-            },
+            "datalist": _file(self.datalist),
             "split": dict(_split(self.datalist)),
         }
+
+
+class EvaluationRecord:
+    """Handler that writes `evaluation.json` beside the results: when, where, with what, and of what.
+
+    A warning says so when it replaces one of another checkpoint, datalist or section.
+
+    Args:
+        output_dir: folder of the results.
+        datalist, section: what is evaluated on.
+        checkpoint: file of the weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_dir: str | os.PathLike[str],
+        datalist: str | os.PathLike[str],
+        section: str,
+        checkpoint: str | os.PathLike[str],
+    ) -> None:
+        self.path = Path(output_dir) / "evaluation.json"
+        self.datalist = Path(datalist)
+        self.section = section
+        self.checkpoint = Path(checkpoint)
+        self._facts: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.STARTED, self._start)
+            engine.add_event_handler(Events.COMPLETED, lambda: _write(self.path, self._facts))
+
+    def _start(self, _engine: Engine) -> None:
+        subject = {
+            "checkpoint": _file(self.checkpoint),
+            "datalist": _file(self.datalist),
+            "section": self.section,
+        }
+        self._facts = {**_circumstances(), **subject}
+        if self.path.is_file():
+            earlier = json.loads(self.path.read_text("utf-8"))
+            if other := [name for name, value in subject.items() if earlier.get(name) != value]:
+                _log.warning(
+                    "%s: results of another %s are there and will be replaced; give another output_dir to "
+                    "keep them.",
+                    self.path.parent,
+                    " and ".join(other),
+                )
+
+
+def _circumstances() -> dict[str, Any]:
+    """When, where and with what a run was."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "processes": idist.get_world_size(),
+        "versions": {"common": __version__, "python": platform.python_version(), **dict(_versions())},
+        "git_commit": git_commit(),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": str(path.absolute()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def git_commit() -> str | None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import fire
 import pytest
 
-from common.command_line import check_spelling
+from common.command_line import check_keys, check_spelling
 from common.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = """{
     "imports": ["$import sys", "$from common.errors import InputError"],
     "language": true,
-    "step": "$1 + 1",
+    "step": "$1 + (1 if @language else 2)",
     "initialize": [{"_target_": "common.command_line.prepare"}],
     "run": ["@step"]
 }"""
@@ -49,6 +49,32 @@ def test_a_run_with_a_misread_override_ends_with_one_sentence(tmp_path: Path) ->
     code, said = run(tmp_path, "--language", "false")
     assert code == 1
     assert said.splitlines()[-1].startswith("error: language: found the text 'false', expected False: ")
+    assert "Traceback" not in said
+
+
+CONFIGS = {"prompts_file": "a.txt", "epochs": 3, "train": {"steps": "@epochs"}, "run": ["$go(@prompts_file)"]}
+
+
+@pytest.mark.parametrize(
+    "given", ["--prompts_file", "--prompts-file", "--train#steps", "--run", "--config_file"]
+)
+def test_keys_that_something_reads_pass(given: str) -> None:
+    check_keys([given, "x", "--epochs=4", "-", "value", "--"], CONFIGS | {"epochs": 4})
+
+
+def test_a_key_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"^promts_file: found --promts_file, but .*; did you mean prompts_file\? Correct it"
+    ):
+        check_keys(["training", "--promts_file", "b.txt"], CONFIGS | {"promts_file": "b.txt"})
+    with pytest.raises(InputError, match=r"^zoo: .* one of theirs; correct it or leave it out\.$"):
+        check_keys(["--zoo#part=1"], CONFIGS | {"zoo": 1})
+
+
+def test_a_run_with_a_key_that_nothing_reads_ends_with_one_sentence(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "--langauge", "False")
+    assert code == 1
+    assert said.splitlines()[-1].startswith("error: langauge: found --langauge, but nothing in the configs")
     assert "Traceback" not in said
 
 

@@ -1,7 +1,5 @@
 """What is shown of a training, against numbers taken by hand."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from common.losses import WeightedSum
 from common.text.prompts import Prompt
 from common.training import EpochFacts, PrecisionInferer, ProgressLine, ValidationPictures
 from common.training.pictures import ReferredSlices, VolumeSlices, draw
-from common.training.record import RunRecord, git_commit
 
 
 def test_parts_sum_to_monais_loss_and_can_be_read() -> None:
@@ -151,41 +148,3 @@ def test_picture_of_a_referred_lesion_lies_over_the_masks_in_the_files_own_pixel
         assert list(below.get_extent()) == list(above.get_extent()) == [0, 6, 3, 0]
         np.testing.assert_array_equal(np.asarray(below.get_array()), field[0].numpy())
         np.testing.assert_array_equal(np.asarray(above.get_array())[..., 3] > 0, mask[0].numpy() > 0)
-
-
-def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
-    (tmp_path / "a.nii.gz").touch()
-    datalist = tmp_path / "datalist.json"
-    item = {"image": "a.nii.gz", "label": "a.nii.gz", "patient": "p7"}
-    datalist.write_text(json.dumps({"labels": {"1": "liver"}, "training": [item]}))
-    for _ in range(2):
-        engine = Engine(lambda _engine, _batch: None)
-        RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=3).attach(engine)
-        engine.run([0])
-    entries = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert len(entries) == 2
-    assert entries[0]["split"] == {"training": {"a": "p7"}}
-    assert entries[0]["datalist"]["sha256"] == hashlib.sha256(datalist.read_bytes()).hexdigest()
-    assert entries[0]["seed"] == 3
-    assert entries[0]["versions"]["torch"] == torch.__version__
-    assert entries[0]["git_commit"] == git_commit()
-    assert not (tmp_path / "run" / "config.json").exists()  # it was built by plain code, not by a config
-
-
-def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
-    """It needs no labels, and two items may be lesions of one picture without ids of their own."""
-    datalist = tmp_path / "datalist.json"
-    files = {"image": "a.png", "label": "a_label.png", "patient": "p7"}
-    items = [{**files, "lesion": number, "prompts": ["a lesion"]} for number in (1, 2)]
-    datalist.write_text(
-        json.dumps({"training": items, "test": [{**files, "image": "b.png", "patient": "p8"}]})
-    )
-    facts = RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
-    assert facts["split"] == {"training": {"a-1": "p7", "a-2": "p7"}, "test": {"b": "p8"}}
-
-
-def test_a_record_of_malformed_labels_is_refused(tmp_path: Path) -> None:
-    datalist = tmp_path / "datalist.json"
-    datalist.write_text(json.dumps({"labels": ["liver"], "training": []}))
-    with pytest.raises(InputError, match=r'datalist.json: "labels" is \["liver"\], expected \{"1": "liver"'):
-        RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
