@@ -1,7 +1,7 @@
 """The kinds of files that a case may leave."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +88,17 @@ def _labels(finished: Finished, folder: Path) -> list[str]:
 def _masks(finished: Finished, folder: Path) -> list[str]:
     """One mask a prompt; where prompts overlap, so do their masks."""
     assert finished.probabilities is not None
-    names = []
-    for result, probability in zip(finished.segmentation.results, finished.probabilities, strict=True):
-        mask = finished.clean(own_mask(probability, result.present))
-        names.append(_write(finished, folder, f"mask_{_slug(result.prompt)}", mask))
-    return names
+    return [
+        _write(finished, folder, f"mask_{_slug(result.prompt)}", mask)
+        for result, mask in zip(finished.segmentation.results, _own_masks(finished), strict=True)
+    ]
+
+
+def _own_masks(finished: Finished) -> Iterator[np.ndarray]:
+    """Of each prompt (D, H, W) bool; none where no probabilities were kept."""
+    if finished.probabilities is not None:
+        for result, probability in zip(finished.segmentation.results, finished.probabilities, strict=True):
+            yield finished.clean(own_mask(probability, result.present))
 
 
 def _probabilities(finished: Finished, folder: Path) -> list[str]:
@@ -106,7 +112,9 @@ def _probabilities(finished: Finished, folder: Path) -> list[str]:
 def _preview(finished: Finished, folder: Path) -> list[str]:
     ending = "_preview.png" if isinstance(finished.volume, Picture) else ".png"  # its label map is a PNG too
     path = folder / finished.case.output(ending).name
-    write_preview(path, finished.volume, finished.segmentation, window=finished.window)
+    write_preview(
+        path, finished.volume, finished.segmentation, window=finished.window, masks=_own_masks(finished)
+    )
     return [path.name]
 
 

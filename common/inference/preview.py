@@ -1,12 +1,13 @@
 """A picture to see at a glance whether a segmentation lies where it should."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -31,6 +32,7 @@ class View(NamedTuple):
     title: str
     image: np.ndarray  # (rows, columns) intensities, or (rows, columns, 3) uint8
     labels: np.ndarray  # (rows, columns) uint8
+    masks: list[np.ndarray]  # (rows, columns) bool of each prompt, or none
     pixel_mm: tuple[float, float]  # height and width of a pixel
     sides: tuple[str, str]  # what lies at the left and at the right edge
 
@@ -40,29 +42,60 @@ class View(NamedTuple):
         return self.image.shape[0] * self.pixel_mm[0], self.image.shape[1] * self.pixel_mm[1]
 
 
-def views_of(volume: Volume, labels: np.ndarray, slice_index: int | None = None) -> list[View]:
+class _Plane(NamedTuple):
+    title: str
+    of: Callable[[np.ndarray], np.ndarray]  # (D, H, W) -> (rows, columns)
+    pixel_mm: tuple[float, float]
+    sides: tuple[str, str]
+
+
+def views_of(
+    volume: Volume, labels: np.ndarray, slice_index: int | None = None, masks: Iterable[np.ndarray] = ()
+) -> list[View]:
     """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones.
 
     A picture, a volume of one slice, and a volume that was asked at the slice `slice_index` have one view.
+
+    Args:
+        masks: (D, H, W) bool of each prompt, of which one is held at a time.
     """
-    image, (deep, high, wide) = volume.slices, volume.spacing_mm
+    planes = _planes(volume, labels, slice_index)
+    shown = volume.slices
+    if isinstance(volume, Picture) and volume.colours is not None:
+        shown = volume.colours
+    cut = [[plane.of(mask).copy() for plane in planes] for mask in masks]
+    return [
+        View(
+            plane.title,
+            plane.of(shown),
+            plane.of(labels),
+            [of_mask[number] for of_mask in cut],
+            plane.pixel_mm,
+            plane.sides,
+        )
+        for number, plane in enumerate(planes)
+    ]
+
+
+def _planes(volume: Volume, labels: np.ndarray, slice_index: int | None) -> list[_Plane]:
+    """See `views_of`."""
     if isinstance(volume, Picture):
-        shown = image[0] if volume.colours is None else volume.colours[0]
-        return [View(volume.grid.path.name, shown, labels[0], (1.0, 1.0), ("", ""))]
+        return [_Plane(volume.grid.path.name, lambda array: array[0], (1.0, 1.0), ("", ""))]
+    deep, high, wide = volume.spacing_mm
     foreground = labels > 0
     d, h, w = (
         int(np.argmax(counts)) if counts.any() else len(counts) // 2
         for counts in (foreground.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
     )
     d = d if slice_index is None else slice_index
-    axial = View(f"axial, slice {d}", image[d], labels[d], (high, wide), ("R", "L"))
-    if len(image) == 1 or slice_index is not None:
+    axial = _Plane(f"axial, slice {d}", lambda array: array[d], (high, wide), ("R", "L"))
+    if len(labels) == 1 or slice_index is not None:
         return [axial]
     # D runs from inferior to superior, so that coronal and sagittal planes are turned upside down.
     return [
         axial,
-        View(f"coronal, row {h}", image[::-1, h], labels[::-1, h], (deep, wide), ("R", "L")),
-        View(f"sagittal, column {w}", image[::-1, :, w], labels[::-1, :, w], (deep, high), ("A", "P")),
+        _Plane(f"coronal, row {h}", lambda array: array[::-1, h], (deep, wide), ("R", "L")),
+        _Plane(f"sagittal, column {w}", lambda array: array[::-1, :, w], (deep, high), ("A", "P")),
     ]
 
 
@@ -72,13 +105,18 @@ def write_preview(
     segmentation: Segmentation,
     *,
     window: tuple[float, float],
+    masks: Iterable[np.ndarray] = (),
 ) -> None:
-    """Write a PNG with the views, the masks in colours, and a legend with the prompts' names and ml.
+    """Write a PNG with the views, what was found in colours, and a legend with the prompts' names and sizes.
 
     All views have the same scale in millimetres.
+
+    Args:
+        masks: (D, H, W) bool, the prompts' own ones, which may overlap: then these are shown, with their
+            outlines, and else the label map.
     """
-    views = views_of(volume, segmentation.labels, segmentation.slice_index)
-    palette = colours(segmentation.results)
+    views = views_of(volume, segmentation.labels, segmentation.slice_index, masks)
+    palette, numbers = colours(segmentation.results), [result.prompt.label for result in segmentation.results]
     width, widths = WIDTH_INCHES[len(views)], [view.extent_mm[1] for view in views]
     texts = legend_texts(segmentation.results, in_mm=volume.in_mm)
     legend_columns, legend_inches = legend_layout(texts, width)
@@ -92,14 +130,16 @@ def write_preview(
         aspect = view.pixel_mm[0] / view.pixel_mm[1]
         low, high = window
         axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-        axes.imshow(palette[view.labels], aspect=aspect, interpolation="nearest")
+        found = blended(view.masks, palette[numbers]) if view.masks else palette[view.labels]
+        axes.imshow(found, aspect=aspect, interpolation="nearest")
+        if view.masks:
+            _outline(axes, view.masks, palette[numbers, :3])
         axes.set_title(view.title, color="white", parse_math=False)  # "$" is a sign like others
         axes.axis("off")
         for x, side in zip((0.02, 0.98), view.sides, strict=True):
             axes.text(x, 0.5, side, color="yellow", ha="center", va="center", transform=axes.transAxes)
     top, bottom = 1 - TITLE_INCHES / whole, legend_inches / whole
     figure.subplots_adjust(left=0, right=1, wspace=0.04, top=top, bottom=bottom)
-    numbers = [result.prompt.label for result in segmentation.results]
     _legend(figure, texts, palette[numbers, :3], columns=legend_columns)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, facecolor="black")
@@ -114,6 +154,28 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
         rgb = default if own is None else [part / 255 for part in own]
         palette[result.prompt.label] = (*rgb, OPACITY)
     return palette
+
+
+def blended(masks: Sequence[np.ndarray], rgba: np.ndarray) -> np.ndarray:
+    """Masks (rows, columns) bool one over the other in their colours (P, 4): (rows, columns, 4) in [0, 1]."""
+    colour = np.zeros((*masks[0].shape, 3))
+    alpha = np.zeros((*masks[0].shape, 1))
+    for mask, (*rgb, opacity) in zip(masks, rgba, strict=True):
+        over = opacity * mask[..., None]
+        colour = over * rgb + (1 - over) * colour  # premultiplied by its alpha
+        alpha = over + (1 - over) * alpha
+    return np.concatenate([colour / np.maximum(alpha, 1e-9), alpha], axis=-1)
+
+
+def _outline(axes: Axes, masks: Sequence[np.ndarray], rgb: np.ndarray) -> None:
+    """Around each mask, the first ones thickest: where outlines coincide, all can be seen."""
+    axes.autoscale(enable=False)  # an outline may reach half a pixel beyond the image
+    for row, (mask, colour) in enumerate(zip(masks, rgb, strict=True)):
+        if mask.any():
+            framed = np.pad(mask, 1).astype(float)
+            rows, columns = (np.arange(-1, side + 1) for side in mask.shape)
+            width = 1 + 2 * (1 - (row + 1) / len(masks))
+            axes.contour(columns, rows, framed, levels=[0.5], colors=[colour], linewidths=width)
 
 
 def legend_texts(results: Sequence[PromptResult], *, in_mm: bool) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from common.inference.preview import colours, legend_texts, views_of, write_preview
+from common.inference.preview import blended, colours, legend_texts, views_of, write_preview
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
 
@@ -40,15 +40,22 @@ def blobs(mask):
     return boxes
 
 
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("spacing", [(5.0, 1.0, 1.0), (1.0, 2.0, 0.5), (2.0, 0.7, 1.4)])
-def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, make_volume, tmp_path):
+def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, own, make_volume, tmp_path):
     shape = [round(80.0 / step) for step in spacing]
     centred = [(np.arange(n) + 0.5) * step - 40.0 for n, step in zip(shape, spacing, strict=True)]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*centred, indexing="ij")))
     labels = (radius < 20.0).astype(np.uint8)
     path = tmp_path / "ball.png"
 
-    write_preview(path, make_volume(labels * 0, spacing), segmentation(labels, spacing), window=(-160, 240))
+    write_preview(
+        path,
+        make_volume(labels * 0, spacing),
+        segmentation(labels, spacing),
+        window=(-160, 240),
+        masks=[labels > 0] if own else [],
+    )
 
     boxes = blobs(coloured(imread(path)))
     assert len(boxes) == 3
@@ -56,6 +63,38 @@ def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, make_volume, t
     pixel_mm = 3 * 80.0 / (0.96 * 1500)  # three views of 80 mm side by side
     for side in sides:
         assert side * pixel_mm == pytest.approx(40.0, abs=2 * max(spacing))
+
+
+def test_a_mask_that_lost_its_voxels_to_another_one_is_seen(make_volume, tmp_path):
+    """Red takes a box, blue the same one and more; the label map has red alone. Where both are, they mix."""
+    labels = np.zeros((1, 60, 60), np.uint8)
+    labels[0, 20:40, 20:40] = 1
+    wide = np.zeros(labels.shape, bool)
+    wide[0, 20:40, 20:55] = True
+    asked = [Prompt("a", "a", 1, (255, 0, 0)), Prompt("b", "b", 2, (0, 0, 255))]
+    ones = np.ones(2)
+    found = summarise(
+        labels, asked, spacing_mm=(1.0, 1.0, 1.0), scores=ones, present=ones > 0, lost=400 * ones
+    )
+    write_preview(
+        tmp_path / "a.png",
+        make_volume(np.full(labels.shape, -160), (1.0, 1.0, 1.0)),
+        Segmentation(labels, found, {}),
+        window=(-160, 240),
+        masks=iter([labels == 1, wide]),
+    )
+    rgb = imread(tmp_path / "a.png")[..., :3]
+    flat = rgb.reshape(-1, 3)
+    for colour in ((0.25, 0, 0.5), (0, 0, 0.5), (1, 0, 0), (0, 0, 1)):  # both, one, and the two outlines
+        assert (abs(flat - colour).max(axis=1) < 0.02).sum() > 50, colour
+
+
+def test_blending_is_that_of_alpha_compositing():
+    """Porter and Duff's "over", of two colours of opacity 0.5."""
+    first, second = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)
+    found = blended([first, second], np.array([(1.0, 0.0, 0.0, 0.5), (0.0, 0.0, 1.0, 0.5)]))
+    expected = [(1, 0, 0, 0.5), (1 / 3, 0, 2 / 3, 0.75), (0, 0, 1, 0.5), (0, 0, 0, 0)]
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
 def test_views_are_radiological_and_go_through_the_foreground(make_volume):
