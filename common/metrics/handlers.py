@@ -31,7 +31,8 @@ class CaseMasks:
     """Two label maps (D, H, W) of a case, {label number: name} to be found in it, and its spacing.
 
     `spacing_mm` may be None where `ref` is a MetaTensor: its affine then gives it. `facts` are more columns
-    of its rows: what tells them apart (`aggregate.IDENTITY`), and metrics of their own.
+    of its rows: what tells them apart (`aggregate.IDENTITY`), and metrics of their own. `first_slice` is the
+    number of the maps' first slice in the file that they are of.
     """
 
     case: str
@@ -40,6 +41,7 @@ class CaseMasks:
     labels: Mapping[int, str]
     spacing_mm: Spacing = None
     facts: Row = field(default_factory=dict)
+    first_slice: int = 0
 
 
 class TensorCases:
@@ -135,7 +137,8 @@ class CaseReport:
                 boundaries=self.boundaries,
                 tolerances_mm=self.tolerances_mm,
             )
-            for kept, measured in ((self._volumes, rows.volumes), (self._slices, rows.slices)):
+            slices = [{**row, "slice": cast(int, row["slice"]) + case.first_slice} for row in rows.slices]
+            for kept, measured in ((self._volumes, rows.volumes), (self._slices, slices)):
                 kept += [
                     {"case": row["case"], "label": row["label"], **case.facts, **row} for row in measured
                 ]

@@ -45,7 +45,15 @@ class ReferredLesions:
         facts: Row = {"sentence": str(asked["prompt"]), "patient": item.patient}
         facts["right_lesion"] = _right(found, meant, self.dataset.beside(item))
         facts |= {f"pr@{threshold}": float(iou > threshold) for threshold in IOU_THRESHOLDS}
-        return CaseMasks(item.case, pred, ref, {1: str(asked["target"])}, asked["spacing_mm"], facts)
+        return CaseMasks(
+            item.case,
+            pred,
+            ref,
+            {1: str(asked["target"])},
+            asked["spacing_mm"],
+            facts,
+            first_slice=item.slice_index or 0,
+        )
 
 
 def _right(pred: Tensor, ref: Tensor, others: list[Tensor]) -> float:

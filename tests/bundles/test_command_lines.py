@@ -31,7 +31,7 @@ def test_evaluating(bundle: Path, trained: Any, tmp_path: Path) -> None:
     configs = options(bundle, "train.json", "evaluate.json", **changes)
     run("-m", "monai.bundle", "run", "evaluating", *configs, cwd=tmp_path)
     written = sorted(path.name for path in (tmp_path / "scores").iterdir())
-    assert written == ["slices.csv", "summary.json", "volumes.csv"]
+    assert written == ["evaluation.json", "slices.csv", "summary.json", "volumes.csv"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """lsms_lesion's configs, really run in this process on small pictures and slices, and what they write."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import chdir
@@ -123,6 +124,14 @@ def test_evaluation_scores_what_inference_writes(make: Make, run: Run, tmp_path:
     scores = {case: float(row["dsc"]) for case, row in rows.items()}
     items = json.loads((run.data / "datalist.json").read_text())["test"]
     assert scores.keys() == {item["case"] for item in items}
+    with (tmp_path / "scores" / "slices.csv").open() as file:
+        slices = {row["case"]: int(row["slice"]) for row in csv.DictReader(file)}
+    assert {item.get("slice", 0) for item in items} == {0, 1}
+    assert slices == {item["case"]: item.get("slice", 0) for item in items}
+    record = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
+    assert (
+        record["checkpoint"]["sha256"] == hashlib.sha256((run.models / "model.pt").read_bytes()).hexdigest()
+    )
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
     assert summary["volumes"]["labels"]["lesion"]["metrics"]["dsc"]["mean"] == pytest.approx(
         np.mean(list(scores.values()))
