@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser, run
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser, ConfigWorkflow, run
 
 from .errors import InputError, input_error_of
 
-# Of the command line, not of configs; the last two are taken by name before the others become keys.
-MONAIS_OWN = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"}
-SECTIONS = ("imports", "initialize", "run", "finalize")  # what MONAI itself looks for
+# Arguments of MONAI's command line, which become no keys
+MONAIS_OWN = {*inspect.signature(run).parameters, *inspect.signature(ConfigWorkflow).parameters}
+MONAIS_OWN = MONAIS_OWN - {"override"} | {"workflow_name"}
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
 
 
@@ -22,38 +23,54 @@ def prepare() -> None:
     """First step of every config: refuse what would be misread, and end a run with one line of what is wrong.
 
     Raises:
-        InputError: an override is spelt as in JSON, or nothing reads its key.
+        InputError: an override is spelt as in JSON, or of a key that the files do not have.
     """
-    config = config_being_parsed() or {}
     main = getattr(sys.modules["__main__"], "__spec__", None)
     if main is not None and main.name == "monai.bundle.__main__":  # and no program of somebody else's
         sys.excepthook = _say
-        check_keys(sys.argv[1:], config)
-    check_spelling(config)
+        check_keys(sys.argv[1:])
+    check_spelling(config_being_parsed() or {})
 
 
-def check_keys(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Refuse keys that nothing in the configs reads: MONAI adds them, and the run does something else.
+def check_keys(arguments: Sequence[str]) -> None:
+    """Refuse keys that the config files do not have: MONAI adds them, and the run does something else.
+
+    Keys with a separator, such as `train#dataset`, pass: MONAI itself refuses those of a missing section.
 
     Args:
-        arguments: of the command line, such as `--promts_file`, `mine.txt`.
-        config: all files and these overrides as one.
+        arguments: of the command line, such as `--config_file`, `train.json`, `--promts_file`, `mine.txt`.
 
     Raises:
         InputError: names the key and those that are like it.
     """
-    given = [argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")]
-    if "tracking" in given:
-        return  # MONAI's own settings of it become keys that its own code reads
-    read = {key for _, text in _texts(config, "") for key in re.findall(r"[@%](\w+)", text)} | {*SECTIONS}
-    for key in (name.partition("#")[0].replace("-", "_") for name in given):
-        if key and key not in read and key not in MONAIS_OWN and not isinstance(config.get(key), dict | list):
-            near = difflib.get_close_matches(key, read & config.keys(), n=3)
-            hint = f"did you mean {' or '.join(near)}? Correct" if near else "correct"
-            raise InputError(
-                f"{key}: found --{key}, but nothing in the configs reads this key, expected one of theirs"
-                f"; {hint} it or leave it out."
-            )
+    if "--" in arguments:  # Fire's own flags stand behind it
+        arguments = arguments[: arguments.index("--")]
+    flags = [argument.lstrip("-") for argument in arguments if re.match("--?[a-zA-Z]", argument)]
+    given = [flag.partition("=")[0].replace("-", "_") for flag in flags]
+    if "config_file" not in given or "tracking" in given:  # another file has them, or MONAI's own code
+        return
+    content = ConfigParser.load_config_files(_value_of("config_file", arguments))
+    known = {re.split("#|::", key)[0] for key in content} | {
+        name for _, text in _texts(content, "") for name in re.findall(r"[@%](\w+)", text)
+    }
+    for key in given:
+        if re.search("#|::", key) or {key, key.removeprefix("no")} & (known | MONAIS_OWN):  # --noamp: False
+            continue
+        near = difflib.get_close_matches(key, known, n=3)
+        hint = f"did you mean {' or '.join(near)}? Correct" if near else "correct"
+        raise InputError(
+            f"{key}: found --{key}, but the config files have no such key, expected one of theirs; "
+            f"{hint} it or leave it out."
+        )
+
+
+def _value_of(name: str, arguments: Sequence[str]) -> Any:
+    """What Fire reads for an argument that is there, as `--name value` or `--name=value`."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = argument.lstrip("-").partition("=")
+        if flag.replace("-", "_") == name and argument.startswith("-"):
+            return DefaultParseValue(value if equals else following)
+    raise LookupError(name)
 
 
 def check_spelling(config: Mapping[str, Any]) -> None:

@@ -168,7 +168,7 @@ def blended(masks: Sequence[np.ndarray], rgba: np.ndarray) -> np.ndarray:
 
 
 def _outline(axes: Axes, masks: Sequence[np.ndarray], rgb: np.ndarray) -> None:
-    """Around each mask, the first ones thickest: where outlines coincide, all can be seen."""
+    """Around each mask, the first ones thickest: where outlines of a few coincide, all can be seen."""
     axes.autoscale(enable=False)  # an outline may reach half a pixel beyond the image
     for row, (mask, colour) in enumerate(zip(masks, rgb, strict=True)):
         if mask.any():

@@ -132,8 +132,8 @@ def prompt_table(results: Sequence[PromptResult], *, in_mm: bool) -> str:
     for result in results:
         count = result.found.slices.count
         where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
-        if not count and result.overlap_voxels:
-            where = "all of it went to other prompts"
+        if not count and result.mask is None and result.overlap_voxels:
+            where = f"nothing left ({result.overlap_voxels} voxels went to other prompts)"
         lines.append(
             f"  {result.prompt.label:3d} {result.prompt.name}: {result.size(in_mm=in_mm)}, {where}, "
         )

@@ -1,6 +1,5 @@
 """What a run was: enough to repeat it."""
 
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from ..command_line import config_being_parsed
 from ..data.datalist import SECTIONS, label_names, load_json, parse_item
 from ..data.referring import parse_lesion
 from ..files import write_synced
+from ..inference.fingerprint import source_sha256
 
 _log = logging.getLogger(__name__)
 PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")
@@ -77,7 +77,7 @@ class EvaluationRecord:
     Args:
         output_dir: folder of the results.
         datalist, section: what is evaluated on.
-        checkpoint: file of the weights.
+        checkpoint: file of the weights; None for a network as it is.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class EvaluationRecord:
         output_dir: str | os.PathLike[str],
         datalist: str | os.PathLike[str],
         section: str,
-        checkpoint: str | os.PathLike[str],
+        checkpoint: str | os.PathLike[str] | None,
     ) -> None:
         self.path = Path(output_dir) / "evaluation.json"
         self.datalist = Path(datalist)
         self.section = section
-        self.checkpoint = Path(checkpoint)
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self._facts: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -101,14 +101,14 @@ class EvaluationRecord:
 
     def _start(self, _engine: Engine) -> None:
         subject = {
-            "checkpoint": _file(self.checkpoint),
+            "checkpoint": None if self.checkpoint is None else _file(self.checkpoint),
             "datalist": _file(self.datalist),
             "section": self.section,
         }
         self._facts = {**_circumstances(), **subject}
         if self.path.is_file():
             earlier = json.loads(self.path.read_text("utf-8"))
-            if other := [name for name, value in subject.items() if earlier.get(name) != value]:
+            if other := [name for name in subject if _what(earlier.get(name)) != _what(subject[name])]:
                 _log.warning(
                     "%s: results of another %s are there and will be replaced; give another output_dir to "
                     "keep them.",
@@ -134,7 +134,12 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"path": str(path.absolute()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": str(path.absolute()), "sha256": source_sha256(path)}
+
+
+def _what(entry: Any) -> Any:
+    """A file is the same one wherever it lies."""
+    return entry.get("sha256") if isinstance(entry, dict) else entry
 
 
 def git_commit() -> str | None:
