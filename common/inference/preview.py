@@ -130,8 +130,10 @@ def write_preview(
         aspect = view.pixel_mm[0] / view.pixel_mm[1]
         low, high = window
         axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-        found = blended(view.masks, palette[numbers]) if view.masks else palette[view.labels]
-        axes.imshow(found, aspect=aspect, interpolation="nearest")
+        own = zip(view.masks, palette[numbers], strict=True) if view.masks else ()
+        layers = [np.where(mask[..., None], rgba, 0.0) for mask, rgba in own] or [palette[view.labels]]
+        for layer in layers:
+            axes.imshow(layer, aspect=aspect, interpolation="nearest")
         if view.masks:
             _outline(axes, view.masks, palette[numbers, :3])
         axes.set_title(view.title, color="white", parse_math=False)  # "$" is a sign like others
@@ -154,17 +156,6 @@ def colours(results: Sequence[PromptResult]) -> np.ndarray:
         rgb = default if own is None else [part / 255 for part in own]
         palette[result.prompt.label] = (*rgb, OPACITY)
     return palette
-
-
-def blended(masks: Sequence[np.ndarray], rgba: np.ndarray) -> np.ndarray:
-    """Masks (rows, columns) bool one over the other in their colours (P, 4): (rows, columns, 4) in [0, 1]."""
-    colour = np.zeros((*masks[0].shape, 3))
-    alpha = np.zeros((*masks[0].shape, 1))
-    for mask, (*rgb, opacity) in zip(masks, rgba, strict=True):
-        over = opacity * mask[..., None]
-        colour = over * rgb + (1 - over) * colour  # premultiplied by its alpha
-        alpha = over + (1 - over) * alpha
-    return np.concatenate([colour / np.maximum(alpha, 1e-9), alpha], axis=-1)
 
 
 def _outline(axes: Axes, masks: Sequence[np.ndarray], rgb: np.ndarray) -> None:

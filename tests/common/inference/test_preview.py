@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from common.inference.preview import blended, colours, legend_texts, views_of, write_preview
+from common.inference.preview import colours, legend_texts, views_of, write_preview
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
 
@@ -87,14 +87,6 @@ def test_a_mask_that_lost_its_voxels_to_another_one_is_seen(make_volume, tmp_pat
     flat = rgb.reshape(-1, 3)
     for colour in ((0.25, 0, 0.5), (0, 0, 0.5), (1, 0, 0), (0, 0, 1)):  # both, one, and the two outlines
         assert (abs(flat - colour).max(axis=1) < 0.02).sum() > 50, colour
-
-
-def test_blending_is_that_of_alpha_compositing():
-    """Porter and Duff's "over", of two colours of opacity 0.5."""
-    first, second = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)
-    found = blended([first, second], np.array([(1.0, 0.0, 0.0, 0.5), (0.0, 0.0, 1.0, 0.5)]))
-    expected = [(1, 0, 0, 0.5), (1 / 3, 0, 2 / 3, 0.75), (0, 0, 1, 0.5), (0, 0, 0, 0)]
-    np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
 def test_views_are_radiological_and_go_through_the_foreground(make_volume):
