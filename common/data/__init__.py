@@ -4,15 +4,16 @@ The names below are what the bundles' configs point at.
 """
 
 from .datalist import load_datalist, load_label_names
+from .framing import Channel, Framing
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
 from .referring import load_referring
 from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
-from .slices import Framing
 from .volume_cases import CaseSampler, VolumeCases, only_item
 
 __all__ = [
     "CaseSampler",
+    "Channel",
     "EpochSampler",
     "Framing",
     "MaskInOwnGridd",

@@ -7,18 +7,20 @@ cannot be had at its published widths: the text projections alone make 4.9 M the
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
 from ..layers.full_scale import Design, FullScaleDecoder, resize
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import TextEncoder
-from .base import FrozenEncoder, TextFeatures, TextSegmenter
+from .base import TextSegmenter
+from .guidance import Guidance
 from .lsms_checks import (
     check_choice,
     check_decoder,
@@ -27,9 +29,6 @@ from .lsms_checks import (
     check_stages,
     check_switches,
 )
-
-if TYPE_CHECKING:
-    from ..data.slices import Framing
 
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
@@ -89,7 +88,7 @@ class LSMS(TextSegmenter):
     Words enter the first block already, so `encode_image` is the embedding block alone and `decode` runs the
     four stages for every prompt: many prompts on one image cost nearly as much as many images.
 
-    Without text (`network(image)`, or `decode(features, None)`) Att_L drops out of every block, and nothing
+    Without text (`network(image)`, `Guidance(silent=P)`) Att_L drops out of every block, and nothing
     else changes: the paper's rows without text. `text_encoder=None` builds that network alone.
 
     Args:
@@ -142,7 +141,7 @@ class LSMS(TextSegmenter):
         rank: int = 16,
         coordinates: bool = False,
         default_prompt: str = "the lesion",
-        framing: "Framing | None" = None,
+        framing: Framing | None = None,
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
         check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
@@ -229,7 +228,7 @@ class LSMS(TextSegmenter):
         }
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
-        """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation (`coordinates`).
+        """Embed (B, C, H, W) in [0, 1], C 1 or 3, as three equal channels in ImageNet's normalisation (`coordinates`).
 
         Raises:
             InputError: an image with a side below 33 pixels.
@@ -247,7 +246,7 @@ class LSMS(TextSegmenter):
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         return EmbeddedImage(self.stem(pixels), size)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """P prompts -> last hidden states of the word pieces (P, T, D) with their mask.
 
         A network without language gives P rows of nothing.
@@ -255,40 +254,29 @@ class LSMS(TextSegmenter):
         if self.text_encoder is None:
             device = self.mean.device
             mask = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
-            return TextFeatures(torch.zeros(len(prompts), 1, 1, device=device), mask)
+            return Guidance(torch.zeros(len(prompts), 1, 1, device=device), mask)
         encoded = self.text_encoder(prompts)
-        return TextFeatures(encoded.tokens, encoded.mask)
+        return Guidance(encoded.tokens, encoded.mask)
 
-    def decode(self, image_features: EmbeddedImage, text: TextFeatures | None) -> Tensor:
+    def decode(self, image_features: EmbeddedImage, guidance: Guidance) -> Tensor:
         """Encode with words and segment: logits (P, 1, H, W), see `TextSegmenter.decode`.
 
-        Without text (None) there is one row an image, and the language branches stay out.
+        Where nothing is said, the language branches stay out.
         """
         x, size = image_features
-        tokens, mask = (None, None) if text is None else text
-        if tokens is not None and tokens.shape[0] != x.shape[0]:  # len() would fix the batch in exports
-            x = x.repeat_interleave(tokens.shape[0] // x.shape[0], dim=0)
+        if guidance.count != x.shape[0]:
+            x = x.repeat_interleave(guidance.count // x.shape[0], dim=0)
         maps = []
         for index, stage in enumerate(self.stages):
-            x = stage(x if index == 0 else self.downs[index - 1](x), tokens, mask)
+            x = stage(x if index == 0 else self.downs[index - 1](x), guidance.tokens, guidance.mask)
             maps.append(x)
         height, width = maps[self.align_stage - 1].shape[-2:]
         entering = [maps[stage - 1] for stage in self.decoder_stages]
         return resize(self.decoder(entering, size=(height, width)), size)
 
-    def forward(self, image: Tensor, text: TextFeatures | Sequence[str] | None = None) -> Tensor:
-        """Segment, see `TextSegmenter.forward`; None is the mode without text, not the default prompt."""
-        if text is None:
-            return self.decode(self.encode_image(image), None)
-        return super().forward(image, text)
-
-    def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
-        """A language model that is trained belongs in the checkpoint."""
-        if self.text_encoder is None or (
-            isinstance(self.text_encoder, TextEncoder) and not self.text_encoder.frozen
-        ):
-            return []
-        return super()._pretrained()
+    def unguided(self, images: int) -> Guidance:
+        """The mode without text, not the default prompt."""
+        return Guidance(silent=images)
 
 
 def _text_encoder(
