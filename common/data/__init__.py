@@ -3,10 +3,9 @@
 The names below are what the bundles' configs point at.
 """
 
-from .datalist import load_datalist, load_label_names
+from .datalist import load_datalist, load_label_names, load_label_values, load_referring
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .organ_slices import EpochSampler, OrganSlices, collate_slices
-from .referring import load_referring
 from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
 from .slices import Framing
 from .volume_cases import CaseSampler, VolumeCases, only_item
@@ -25,6 +24,7 @@ __all__ = [
     "collate_slices",
     "load_datalist",
     "load_label_names",
+    "load_label_values",
     "load_referring",
     "only_item",
 ]

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import InputError
-from .referring import ReferringItem
+from .items import Case
 from .referring_pictures import PictureReader, ReferringPicture
 from .slices import Framing, SliceFrame
 
@@ -42,7 +42,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         framing: what the network sees of a picture, as at work: whole slices.
         transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw. Where it loses a lesion that is asked for, the sample
-            stays as it was: a sentence always means something.
+            stays as it was: the sentence still means something.
         seed: of all draws.
         progress: show a bar while reading.
 
@@ -52,7 +52,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        data: Sequence[ReferringItem],
+        data: Sequence[Case],
         *,
         size: int,
         length: int | None = None,
@@ -121,11 +121,15 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             return sample
         self.transform.set_random_state(seed=int(rng.integers(2**31)))
         transformed = self.transform(sample)
-        return transformed if bool(transformed["label"].flatten(1).any(dim=1).all()) else sample
+        before, after = (masks["label"].flatten(1).any(dim=1) for masks in (sample, transformed))
+        return transformed if bool((after | ~before).all()) else sample
 
-    def _mask(self, item: ReferringItem) -> Tensor:
+    def _mask(self, item: Case) -> Tensor:
         """(1, S, S) float32, 1 where any of its lesions is."""
-        return torch.stack([self._masks[key] for key, _ in _lesions(item)]).any(dim=0).float()
+        masks = [self._masks[key] for key, _ in _lesions(item)]
+        if not masks:  # it means nothing here
+            return torch.zeros(1, *self._images[_picture_key(item)].shape[-2:])
+        return torch.stack(masks).any(dim=0).float()
 
     def _apart(self, anchor: int, rng: np.random.Generator) -> list[int]:
         """The drawn item and others of its picture, of which no two mean the same lesion."""
@@ -133,7 +137,8 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         for other in rng.permutation(self._together[_together_key(self.data[anchor])]).tolist():
             if len(chosen) == self.prompts_per_picture:
                 break
-            if not any(self.data[other].shares_a_lesion(self.data[number]) for number in chosen):
+            shared = (self.data[other].shares_a_lesion(self.data[number]) for number in chosen)
+            if other not in chosen and not any(shared):
                 chosen.append(other)
         return chosen
 
@@ -163,7 +168,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        data: Sequence[ReferringItem],
+        data: Sequence[Case],
         *,
         size: int,
         framing: Framing = REFERRING_FRAMING,
@@ -202,12 +207,13 @@ class ReferringCases(Dataset[dict[str, Any]]):
             **_origin(item, picture.image.spacing_mm[1:]),
         }
 
-    def beside(self, item: ReferringItem) -> list[Tensor]:
+    def beside(self, item: Case) -> list[Tensor]:
         """(H, W) bool of each other lesion that the data names in the item's picture, as `label` is turned.
 
-        None where the item means several; and none that overlaps it, as in a label map of another item may.
+        None where the item means several, or nothing; and none that overlaps it, as in a label map of another
+        item may.
         """
-        if len(item.lesions) > 1:
+        if item.lesions is not None and len(item.lesions) != 1:
             return []
         same = (other for other in self.data if _picture_key(other) == _picture_key(item))
         named = {key: alone for other in same for key, alone in _lesions(other)}
@@ -215,7 +221,7 @@ class ReferringCases(Dataset[dict[str, Any]]):
         masks = [self._mask(alone) for alone in named.values()]
         return [mask for mask in masks if not (mask & own).any()]
 
-    def _mask(self, item: ReferringItem) -> Tensor:
+    def _mask(self, item: Case) -> Tensor:
         """(H, W) bool."""
         picture = self._read(item)
         mask = torch.from_numpy(picture.mask(item))
@@ -276,13 +282,13 @@ def _field(picture: ReferringPicture, framing: Framing, frame: SliceFrame) -> Te
     return framing.field(planes, frame, picture.image.value_range)[0]
 
 
-def _picture_key(item: ReferringItem) -> tuple[Any, ...]:
+def _picture_key(item: Case) -> tuple[Any, ...]:
     return item.image, item.slice_index
 
 
-def _lesions(item: ReferringItem) -> list[tuple[tuple[Any, ...], ReferringItem]]:
+def _lesions(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
     """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone."""
-    each: list[tuple[int, ...]] = [(lesion,) for lesion in item.lesions] or [()]
+    each = [None] if item.lesions is None else [(lesion,) for lesion in item.lesions]
     return [((item.label, item.slice_index, lesion), replace(item, lesions=lesion)) for lesion in each]
 
 
@@ -295,7 +301,7 @@ def _is_square(picture: ReferringPicture) -> bool:
     return abs(height - width) <= 0.01 * width
 
 
-def _together_key(item: ReferringItem) -> tuple[Any, ...]:
+def _together_key(item: Case) -> tuple[Any, ...]:
     return *_picture_key(item), item.rotatable
 
 
@@ -303,5 +309,5 @@ def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:
     return prompts[int(rng.integers(len(prompts)))]
 
 
-def _origin(item: ReferringItem, spacing_mm: tuple[float, float]) -> dict[str, Any]:
+def _origin(item: Case, spacing_mm: tuple[float, float]) -> dict[str, Any]:
     return {"case": item.case, "slice_index": item.slice_index or 0, "spacing_mm": spacing_mm}
