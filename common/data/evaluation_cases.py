@@ -6,8 +6,7 @@ There is one kind of case for organs and for sentences. It goes through the infe
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import ignite.distributed as idist
 from torch.utils.data import Dataset, Sampler
@@ -33,6 +32,7 @@ class Target:
         case: id of the datalist's item, and `patient` whom it shows.
         name: of the organ, or "lesion".
         region: where it is; empty where there is none.
+        sentence: that was asked; None for an organ.
         others: other lesions of the same image and slice that the data names, none of which overlaps it.
     """
 
@@ -40,6 +40,7 @@ class Target:
     patient: str
     name: str
     region: Region
+    sentence: str | None = None
     others: tuple[Region, ...] = ()
 
 
@@ -66,8 +67,8 @@ class EvaluationCases(Dataset[EvaluationCase]):
     """All that a section of a datalist asks, a case an item: prompts of one image share its pass.
 
     An item with sentences asks for what they mean; sentences of one image and slice are asked together. Any
-    other item asks for the organs that are annotated in it. An item that asks for nothing is left out, and the
-    log says so.
+    other item asks for the organs that are annotated in it. An item that asks for nothing is left out, and
+    the log says so.
 
     Args:
         data: items with label maps.
@@ -104,8 +105,8 @@ class EvaluationCases(Dataset[EvaluationCase]):
         self._groups = [group for group in _grouped(data) if group[0].prompts or self._asked(group[0])]
         if not self._groups:
             raise InputError(
-                f"validate#dataset: found no case (of {len(data)}) with a sentence, or in which an organ that "
-                "was asked for is annotated; list at least one in this section of the datalist."
+                f"validate#dataset: found no case (of {len(data)}) with a sentence, or in which an organ "
+                "that was asked for is annotated; list at least one in this section of the datalist."
             )
         if left_out := len(data) - sum(len(group) for group in self._groups):
             _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
@@ -157,15 +158,15 @@ class EvaluationCases(Dataset[EvaluationCase]):
         asked = [(item, text) for item in group for text in dict.fromkeys(item.prompts[:count])]
         if len(asked) > MAX_LABEL:  # of one image; more than any data set has
             raise InputError(
-                f"{group[0].image}: found {len(asked)} sentences for one image, expected at most {MAX_LABEL}; "
-                'evaluate with sentences "first", or split the items.'
+                f"{group[0].image}: found {len(asked)} sentences for one image, expected at most "
+                f'{MAX_LABEL}; evaluate with sentences "first", or split the items.'
             )
         regions = {item.case: self._read(item).meant(item) for item in group}
         prompts = [Prompt(text, text, number) for number, (_, text) in enumerate(asked, start=1)]
         beside = {item.case: self._beside(item, group) for item in group}
         targets = [
-            Target(item.case, item.patient, LESION, regions[item.case], beside[item.case])
-            for item, _ in asked
+            Target(item.case, item.patient, LESION, regions[item.case], text, beside[item.case])
+            for item, text in asked
         ]
         return prompts, targets
 
@@ -174,7 +175,7 @@ class EvaluationCases(Dataset[EvaluationCase]):
         if item.lesions is not None and len(item.lesions) != 1:
             return ()
         own = self._read(item).meant(item).mask()
-        named = {key: part for other in group for key, part in _lesions(other)}
+        named = {key: part for other in group for key, part in lesions_of(other)}
         regions = [self._read(part).meant(part) for part in named.values()]
         return tuple(region for region in regions if not (region.mask() & own).any())
 
@@ -226,11 +227,13 @@ def _grouped(data: Sequence[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def _lesions(item: Case) -> list[tuple[tuple[Path | None, int | None], Case]]:
+def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
     """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone."""
     if item.lesions is None:
-        return [((item.label, None), item)]
-    return [((item.label, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions]
+        return [((item.label, item.slice_index, None), item)]
+    return [
+        ((item.label, item.slice_index, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions
+    ]
 
 
 def _plane(item: Case) -> int | None:

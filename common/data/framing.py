@@ -1,7 +1,7 @@
 """What a network sees of a slice or an image: declared by the network, applied here alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class Channel:
     def __post_init__(self) -> None:
         if self.colour not in COLOURS:
             raise InputError(
-                f"channels: found the colour {self.colour!r}, expected one of {', '.join(COLOURS)}; choose one."
+                f"channels: found the colour {self.colour!r}, expected one of {', '.join(COLOURS)}; choose "
+                "one."
             )
         if self.window is not None:
             object.__setattr__(self, "window", checked_window(self.window))
@@ -90,6 +91,22 @@ class Framing:
             raise InputError(f"crop: found {self.crop!r}, expected {' or '.join(CROPS)}; choose one.")
         object.__setattr__(self, "window", checked_window(self.window))
         object.__setattr__(self, "channels", _channels(self.channels))
+
+    def changed(self, changes: "Mapping[str, Any] | Framing | None") -> "Framing":
+        """This framing with other values for some attributes, as configs give them; a whole one replaces it.
+
+        Raises:
+            InputError: no such attribute, or see `Framing`.
+        """
+        if isinstance(changes, Framing):
+            return changes
+        known = [field.name for field in fields(self)]
+        for name in changes or {}:
+            if name not in known:
+                raise InputError(
+                    f"framing: found {name!r}, expected some of {', '.join(known)}; correct or remove it."
+                )
+        return replace(self, **(changes or {}))
 
     def frame(self, volume: Volume, size: int) -> SliceFrame:
         """How a volume's slices, or an image, lie in a field of `size` x `size` pixels."""
@@ -162,8 +179,8 @@ def checked_window(limits: Sequence[float]) -> tuple[float, float]:
 def _channels(given: Any) -> tuple[Channel, ...]:
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise InputError(
-            f"channels: found {given!r}, expected a list of colours ({', '.join(COLOURS)}) or of objects with "
-            "colour, window, offset_mm; correct it."
+            f"channels: found {given!r}, expected a list of colours ({', '.join(COLOURS)}) or of objects "
+            "with colour, window, offset_mm; correct it."
         )
     return tuple(_channel(one) for one in given)
 

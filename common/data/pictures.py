@@ -61,6 +61,9 @@ class Picture(Volume):
     def in_colour(self) -> bool:
         return self.colours is not None
 
+    def shown(self, index: int) -> np.ndarray:
+        return super().shown(index) if self.colours is None else self.colours[index]
+
     def planes(self, indices: Sequence[int], *, colour: str = "grey") -> np.ndarray:
         """(1, H, W), see `Volume.planes`; there is one slice to ask for."""
         if colour == "grey" or self.colours is None:

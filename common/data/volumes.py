@@ -112,6 +112,11 @@ class Volume:
             raise ValueError(f"{self.grid.path} has grey values alone, found {colour} asked of it.")
         return np.stack([self.slices[index] for index in indices])
 
+    def shown(self, index: int) -> np.ndarray:
+        """A slice as a viewer shows it: (H, W) intensities, or (H, W, 3) uint8 colours."""
+        shown: np.ndarray = self.slices[index]
+        return shown
+
     @property
     def affine(self) -> np.ndarray:
         """(4, 4) float64, indices of `slices` (d, h, w, 1) to world coordinates in mm, RAS+."""

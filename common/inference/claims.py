@@ -46,7 +46,7 @@ class Claims:
         return self._labels.cpu().numpy()
 
     def add(self, index: int, logits: Tensor, label: int) -> np.ndarray:
-        """Let a prompt claim voxels of slice `index` with logits (h, w); returns its own mask, (h, w) bool."""
+        """Let a prompt claim voxels of slice `index` with logits (h, w); returns its own mask, bool."""
         best, labels = self._best[index], self._labels[index]
         if logits.device.type != "cpu":
             labels.masked_fill_(logits > best, label)

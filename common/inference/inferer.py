@@ -189,7 +189,7 @@ class VolumeInferer(Inferer):
         return labels
 
     def _mask_counts(self, tally: Tally, present: np.ndarray, clean: Cleaning) -> np.ndarray:
-        """(prompts, D) voxels of the prompts' own masks. Only where they are cleaned are they built for it."""
+        """(prompts, D) voxels of the own masks, which are built only where they are cleaned."""
         counts = tally.claimed * present[:, None]
         if self.smooth or self.keep_largest:
             for row in np.flatnonzero(present):

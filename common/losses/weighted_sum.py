@@ -53,8 +53,8 @@ class WeightedSum(nn.Module):
         logits, given = (prediction, {}) if isinstance(prediction, Tensor) else prediction
         if missing := [name for name in self.features if name not in given]:
             raise InputError(
-                f"loss: found {', '.join(given) or 'no features'} from the network, expected {missing[0]}, which "
-                "a part of the loss asks for; leave that part out or choose a network that has it."
+                f"loss: found {', '.join(given) or 'no features'} from the network, expected {missing[0]}, "
+                "which a part of the loss asks for; leave that part out or choose a network that has it."
             )
         computed = {
             name: part(logits, target, **{wanted: given[wanted] for wanted in features_of(part)})

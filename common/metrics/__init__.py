@@ -13,18 +13,12 @@ from .segmentation import measure_channels, measure_labels, measure_mask, slice_
 from .tables import write_rows, write_summary
 
 if TYPE_CHECKING:
-    from .handlers import CaseMasks, CaseReport, SegmentedVolumes, TensorCases
-    from .monai_metrics import SegmentationMetric, SegmentationMetricHandler
-    from .referred import ReferredLesions
+    from .handlers import CaseReport
+    from .monai_metrics import SegmentationMetric
 
 __all__ = [
-    "CaseMasks",
     "CaseReport",
-    "ReferredLesions",
     "SegmentationMetric",
-    "SegmentationMetricHandler",
-    "SegmentedVolumes",
-    "TensorCases",
     "describe",
     "measure_case",
     "measure_channels",
@@ -39,13 +33,8 @@ __all__ = [
 ]
 
 _NEED_MONAI = {
-    "CaseMasks": ".handlers",
     "CaseReport": ".handlers",
-    "ReferredLesions": ".referred",
-    "SegmentedVolumes": ".handlers",
-    "TensorCases": ".handlers",
     "SegmentationMetric": ".monai_metrics",
-    "SegmentationMetricHandler": ".monai_metrics",
 }
 
 

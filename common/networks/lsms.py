@@ -29,9 +29,13 @@ from .lsms_checks import (
     check_stages,
     check_switches,
 )
+from .mscan_weights import load_mscan
 
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
+
+# Whole slices, stretched to the field as the paper does, and left in the text is left in the field.
+FRAMING = Framing(crop="whole", mirrored=True, images=True)
 
 BERT_BASE = {
     "text_model": "google-bert/bert-base-uncased",
@@ -117,6 +121,7 @@ class LSMS(TextSegmenter):
         InputError: a value that the network cannot be built with.
     """
 
+    normalisation = "imagenet"
     mean: Tensor
     std: Tensor
 
@@ -193,6 +198,7 @@ class LSMS(TextSegmenter):
         text_bank: str | None = None,
         language: bool = True,
         train_text: bool = False,
+        mscan: str | None = None,
         **changes: Any,
     ) -> "LSMS":
         """Build a preset with its pretrained language model.
@@ -203,10 +209,12 @@ class LSMS(TextSegmenter):
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
             language: False builds the network without language; no language model is looked for.
             train_text: train the language model too; a checkpoint then holds it.
-            changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's.
+            mscan: SegNeXt's weights to start from, see `load_mscan`; None starts from random ones.
+            changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's. Of
+                `framing`, attributes that replace those of `FRAMING`.
 
         Raises:
-            InputError: no such preset, a language model that cannot be found or loaded, or see `LSMS`.
+            InputError: no such preset, weights that cannot be found or loaded, or see `LSMS`.
         """
         check_choice("preset", preset, tuple(PRESETS))
         check_switches(language=language, train_text=train_text)
@@ -215,7 +223,11 @@ class LSMS(TextSegmenter):
         if text_model is not None:
             base = (text_model, text_revision)
         encoder = _text_encoder(*base, bank=text_bank, trainable=train_text) if language else None
-        return cls(text_encoder=encoder, **settings)
+        framing = FRAMING.changed(settings.pop("framing", None))
+        network = cls(text_encoder=encoder, framing=framing, **settings)
+        if mscan is not None:
+            load_mscan(network, mscan)
+        return network
 
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
@@ -228,7 +240,7 @@ class LSMS(TextSegmenter):
         }
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
-        """Embed (B, C, H, W) in [0, 1], C 1 or 3, as three equal channels in ImageNet's normalisation (`coordinates`).
+        """Embed (B, C, H, W) in [0, 1], C 1 or 3, in ImageNet's normalisation; see also `coordinates`.
 
         Raises:
             InputError: an image with a side below 33 pixels.

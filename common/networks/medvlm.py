@@ -26,6 +26,8 @@ from .guidance import Guidance
 Side = Literal["both", "text", "image", "none"]
 Tuning = Literal["bypass", "lora", "bottleneck", "prefix"]
 
+FRAMING = Framing(crop="body")  # in the abdomen's window
+
 # What differs between the presets; `MedVLM`'s defaults are the paper's.
 PRESETS: dict[str, dict[str, Any]] = {
     # The printed equations: one low-rank bypass beside each encoder (5.205 M trainable, reading A).
@@ -143,7 +145,8 @@ class MedVLM(TextSegmenter):
             image_model, text_model: hub id or local folder, instead of the preset's.
             image_revision, text_revision: hub commits; None takes the pinned ones.
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
-            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
+            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's. Of
+                `framing`, attributes that replace those of `FRAMING`.
 
         Raises:
             InputError: no such preset, or a base encoder that cannot be found or loaded.
@@ -157,6 +160,7 @@ class MedVLM(TextSegmenter):
                 image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
             ),
             text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
+            framing=FRAMING.changed(settings.pop("framing", None)),
             **settings,
         )
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine
 from monai.engines import SupervisedEvaluator
 from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from torch.utils.data import DataLoader
@@ -74,9 +73,3 @@ def _prepared(
 ) -> tuple[Volume, EvaluationCase, tuple[()], dict[str, Any]]:
     """The inferer moves the slices itself."""
     return case.image, case, (), {"prompts": case.prompts, "slice_index": case.slice_index}
-
-
-def segmented_case(engine: Engine) -> tuple[EvaluationCase, Any]:
-    """The case of an engine's last iteration and its `Segmentation`."""
-    output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
-    return output["label"], output["pred"]

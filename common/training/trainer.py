@@ -1,7 +1,7 @@
 """MONAI's trainer with what every training of this project has, so that configs say what differs."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, Validatio
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import _LRScheduler as LRScheduler  # as MONAI's handler has it
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.organ_slices import EpochSampler, collate_slices
+from ..data.draws import EpochSampler, collate_slices
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
@@ -36,8 +36,8 @@ class Trainer(SupervisedTrainer):
 
     Its loader shares the draws among the processes. Standard handlers load `init_checkpoint`, seed every
     iteration, record the run, step the schedule, validate after the last epoch too, keep the best checkpoint
-    and the training's state, and show what happens; those of `train_handlers` come between the learning rate's
-    step and TensorBoard's, where a validation belongs.
+    and the training's state, and show what happens. Those of `train_handlers` come after the learning rate's
+    step and before the state is kept, where a validation belongs.
 
     Args:
         device: where to train; the network is there.
@@ -56,8 +56,8 @@ class Trainer(SupervisedTrainer):
         seed: of all draws.
         datalist: whose draws these are, for the record.
         init_checkpoint: weights to start from; None starts from random ones.
-        checkpoint: where the best weights go, in float16 if `half`.
-        states_dir: folder of the training's states, of which the newest `keep_states` stay.
+        checkpoint: where the best weights go, in float16 if `half`; of the training's states, in the folder
+            `states` beside it, the newest `keep_states` stay.
         output_dir: folder of curves, images and the record.
         images: validation cases to draw.
     """
@@ -69,7 +69,7 @@ class Trainer(SupervisedTrainer):
         max_epochs: int,
         dataset: Dataset[dict[str, Any]],
         network: nn.Module,
-        loss_function: Callable[..., Tensor],
+        loss_function: nn.Module,
         optimizer: Optimizer,
         lr_scheduler: LRScheduler,
         train_handlers: Sequence[Any],
@@ -77,7 +77,6 @@ class Trainer(SupervisedTrainer):
         batch_size: int,
         datalist: str | os.PathLike[str],
         checkpoint: str | os.PathLike[str],
-        states_dir: str | os.PathLike[str],
         output_dir: str | os.PathLike[str],
         lr_every: str = "epoch",
         num_workers: int = 0,
@@ -95,9 +94,9 @@ class Trainer(SupervisedTrainer):
         assert isinstance(validation.validator, Evaluator)
         best = BestCheckpoint(network=model, path=checkpoint, half=half)
         validation.validator.watch(best, ValidationImages(output_dir=output_dir, cases=images), output_dir)
-        self.wanted = features_of(loss_function) if isinstance(loss_function, nn.Module) else ()
+        self.wanted = features_of(loss_function)
         states = TrainingStates(
-            folder=states_dir,
+            folder=Path(checkpoint).parent / "states",
             keep=keep_states,
             datalist=datalist,
             init_checkpoint=init_checkpoint,

@@ -49,8 +49,8 @@ class PromptDice(Metric):
     """Mean Dice over all (case, prompt) pairs of an `Evaluator`, of each prompt's own mask.
 
     What else was asked of a case does not count: own masks may overlap. A pair whose target is in neither
-    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as 0.
-    Processes share their pairs, and a case that several of them were given counts once.
+    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as
+    0. Processes share their pairs, and a case that several of them were given counts once.
 
     Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
     """
@@ -65,7 +65,7 @@ class PromptDice(Metric):
         """Take one case: what was found, and what was meant."""
         found, asked = output
         for row, target in enumerate(asked.targets):
-            pred, ref = found.mask(row), target.mask()
+            pred, ref = found.mask(row), target.region.mask()
             both, only_pred, only_ref = pred & ref, pred & ~ref, ref & ~pred
             counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
             if counts.status != "absent":
