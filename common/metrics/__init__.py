@@ -1,15 +1,15 @@
 """Overlap and surface-distance metrics in millimetres: `segmentation.py` has their names and definitions.
 
-The functions need numpy, scikit-image and numba. What hangs onto MONAI's engines is imported when it is asked
-for, so that measuring two arrays does not wait for torch.
+The functions need numpy, scikit-image and numba (instances: scipy). What hangs onto MONAI's engines is
+imported when it is asked for, so that measuring two arrays does not wait for torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .aggregate import describe, pooled_overlap, summarise, with_interval
-from .cases import measure_case
-from .segmentation import measure_channels, measure_labels, measure_mask, slice_counts
+from .cases import CaseRows, measure_case, measure_prompt, slice_counts
+from .segmentation import measure_channels, measure_labels, measure_mask
 from .tables import write_rows, write_summary
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaseReport",
+    "CaseRows",
     "SegmentationMetric",
     "describe",
     "measure_case",
     "measure_channels",
     "measure_labels",
     "measure_mask",
+    "measure_prompt",
     "pooled_overlap",
     "slice_counts",
     "summarise",
