@@ -58,16 +58,16 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from torch.utils.data import DataLoader
 
     from common.data import EpochSampler, collate_slices
-    from common.data.datalist import load_datalist, load_label_names
+    from common.data.datalist import load_datalist, load_label_values
 
     from ._networks import build_network
 
     torch.manual_seed(0)
     network = build_network(options.preset).to(options.device).train()
     datalist = options.datalist or _write_cases(folder)
-    names = load_label_names(datalist)
+    labels = load_label_values(datalist)
     cases = load_datalist(datalist, "training")
-    data = _dataset(cases, names, network.image_size, options, store=folder / "store")
+    data = _dataset(cases, labels, network.image_size, options, store=folder / "store")
     loader = DataLoader(
         data,
         options.batch_size,
@@ -221,14 +221,14 @@ def _reading(cases: Any, stored: "OrganSlices", size: int, folder: Path) -> dict
 
 
 def _dataset(
-    cases: Any, names: dict[int, str], size: int, options: argparse.Namespace, *, store: Path
+    cases: Any, labels: dict[str, tuple[int, ...]], size: int, options: argparse.Namespace, *, store: Path
 ) -> "OrganSlices":
     from common.data import OrganSlices
     from tools.study.training import augmentation  # the same as the bundle's
 
     return OrganSlices(
         cases,
-        label_names=names,
+        labels=labels,
         size=size,
         length=10**6,
         prompts_per_slice=options.prompts,
