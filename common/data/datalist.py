@@ -147,10 +147,9 @@ def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Cas
                 f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items; correct it.'
             )
     every = [item for items in listed.values() for item in items]
-    if "labels" not in content and every and all(isinstance(i, dict) and "prompts" in i for i in every):
-        names: tuple[str, ...] = ()
-    else:
-        names = tuple(label_values(path, content.get("labels")))
+    of_sentences = all(isinstance(item, dict) and "prompts" in item for item in every)
+    unnamed = of_sentences and "labels" not in content
+    names = () if unnamed else tuple(label_values(path, content.get("labels")))
     return {name: _parse(path, name, items, names) for name, items in listed.items()}
 
 

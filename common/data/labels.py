@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-
-MAX_LABEL = 255  # label maps have eight bits
+from ..text.prompts import MAX_LABEL
 
 
 def label_values(path: Path, labels: Any) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
@@ -26,40 +26,42 @@ MIXED_LEVELS = ("simple", "sentence", "complex")
 class OrganSlices(Dataset[dict[str, Any]]):
     """Endless draws of (slice, organs, descriptions); draw i is a function of (seed, i) alone.
 
-    A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
+        A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
     Each organ is asked for in words that `Phrasing` draws. Where a case names organs that it has not, one of
-    them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask.
+    them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never
+    that of the organ that was drawn first, so with one prompt a slice there are none.
 
     Args:
         data: cases; each is read once and kept at the network's size.
-        label_names: {label number: organ name} of the organs to train on.
+        labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong
+            to several organs, as a tumour's to the liver too.
         network: into whose field the slices are brought.
         length: draws that make an epoch.
-        prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
-        negative_rate: share of draws whose first organ is absent from the slice.
-        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
-        level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
-            size, so that names of five word pieces are not padded to descriptions of sixty.
-        text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
-        noise: share of the prompts with other capitals, and of those with misspelt words.
-        transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
-            randomised one is seeded anew for each draw.
-        seed: of all draws.
-        progress: show a bar while reading.
-        store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
-            keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
+            prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
+            negative_rate: share of draws whose first organ is absent from the slice.
+            absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
+            level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
+                size, so that names of five word pieces are not padded to descriptions of sixty.
+            text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
+            noise: share of the prompts with other capitals, and of those with misspelt words.
+            transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
+                randomised one is seeded anew for each draw.
+            seed: of all draws.
+            progress: show a bar while reading.
+            store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
+                keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
-    Raises:
-        InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
+        Raises:
+            InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
     """
 
     def __init__(
         self,
         data: Sequence[Case],
         *,
-        label_names: dict[int, str],
+        labels: Mapping[str, Sequence[int]],
         network: "TextSegmenter",
         length: int,
         prompts_per_slice: int = 4,
@@ -85,10 +87,11 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.seed = seed
         self.vocabulary = vocabulary = Vocabulary.load()
         self.absent = [[vocabulary.organ_or_own(name) for name in case.absent] for case in data]
-        self.organs = {number: vocabulary.organ_or_own(name) for number, name in label_names.items()}
+        self.organs = [vocabulary.organ_or_own(name) for name in labels]
+        self.numbers = [torch.tensor(numbers, dtype=torch.uint8) for numbers in labels.values()]
         self.prompts_per_slice = min(prompts_per_slice, len(self.organs))
-        numbers = {name: number for number, name in label_names.items()}
-        self.annotated = [[numbers[name] for name in case.targets if name in numbers] for case in data]
+        places = {name: place for place, name in enumerate(labels)}
+        self.annotated = [[places[name] for name in case.targets if name in places] for case in data]
         progress = progress and idist.get_rank() == 0
         self.cases: Sequence[SliceSource]
         if store is None:
@@ -121,21 +124,20 @@ class OrganSlices(Dataset[dict[str, Any]]):
         And where it comes from: `case`, `slice_index` and the volume's `spacing_mm` along (D, H, W).
         """
         rng = np.random.default_rng((self.seed, index))
-        numbers = list(self.organs)
-        anchor = numbers[rng.integers(len(numbers))]
+        anchor = int(rng.integers(len(self.organs)))
         pairs = self._with[anchor]
         if len(self._without[anchor]) and rng.random() < self.negative_rate:
             pairs = self._without[anchor]
         case_index, slice_index = pairs[rng.integers(len(pairs))]
         case, annotated = self.cases[case_index], self.annotated[case_index]
-        others = [number for number in annotated if number != anchor]
+        others = [organ for organ in annotated if organ != anchor]
         chosen = [anchor, *rng.permutation(others)[: self.prompts_per_slice - 1].tolist()]
         while len(chosen) < self.prompts_per_slice:  # few organs annotated here: ask again in other words
             chosen.append(annotated[rng.integers(len(annotated))])
         image, labels = case.read(int(slice_index))
-        organs = [self.organs[number] for number in chosen]
-        masks = [(labels == number).float() for number in chosen]
-        absent = self.absent[case_index]
+        organs = [self.organs[place] for place in chosen]
+        masks = [torch.isin(labels, self.numbers[place]).float() for place in chosen]
+        absent = self.absent[case_index] if len(chosen) > 1 else []
         if absent and rng.random() < self.absent_rate:
             organs[-1], masks[-1] = absent[rng.integers(len(absent))], torch.zeros_like(masks[-1])
         phrasing = self._phrasing(index)
@@ -161,22 +163,24 @@ class OrganSlices(Dataset[dict[str, Any]]):
         return self.phrasings[block.integers(len(self.phrasings))]
 
     def _index(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-        """(n, 2) arrays of (case, slice) that hold each label, and that are known not to."""
+        """(n, 2) arrays of (case, slice) that hold each organ, and that are known not to."""
         having: dict[int, np.ndarray] = {}
         lacking: dict[int, np.ndarray] = {}
-        for number, organ in self.organs.items():
+        for place, (organ, numbers) in enumerate(zip(self.organs, self.numbers, strict=True)):
             present, absent = [np.empty((0, 2), int)], [np.empty((0, 2), int)]
             for index, case in enumerate(self.cases):
-                if number not in self.annotated[index]:
+                if place not in self.annotated[index]:
                     continue
-                found = case.present.get(number, np.empty(0, int))
+                none = np.empty(0, int)
+                found = np.unique(np.concatenate([case.present.get(n, none) for n in numbers.tolist()]))
                 rest = np.setdiff1d(np.arange(len(case)), found)
                 for collected, slices in ((present, found), (absent, rest)):
                     collected.append(np.stack([np.full(len(slices), index), slices], axis=1))
-            having[number], lacking[number] = np.concatenate(present), np.concatenate(absent)
-            if not len(having[number]):
+            having[place], lacking[place] = np.concatenate(present), np.concatenate(absent)
+            if not len(having[place]):
                 raise InputError(
-                    f"labels: no training case has a voxel of '{organ.name}' (label {number}); remove it "
-                    f"from 'labels' or add a case that has it."
+                    f"labels: no training case has a voxel of '{organ.name}' (label "
+                    f"{', '.join(map(str, numbers.tolist()))}); remove it from 'labels' or add a case that "
+                    "has it."
                 )
         return having, lacking

@@ -45,7 +45,7 @@ class Layout:
     def of(cls, network: TextSegmenter) -> "Layout":
         """Try the network out: a tensor is kept if the logits have a gradient with respect to it."""
         with torch.no_grad():
-            features = network.encode_image(torch.rand(1, *_image_shape(network)))
+            features = network.encode_image(torch.rand(1, *network.field_shape))
             text = network.encode_text([network.default_prompt])
         leaves, structure = pytree.tree_flatten(features)
         probes = [leaf.detach().requires_grad_() if _is_map(leaf) else leaf for leaf in leaves]
@@ -126,7 +126,7 @@ def export_graphs(
     layout = Layout.of(network)
     encoder, decoder = ImageEncoder(network, layout).eval(), Decoder(network, layout).eval()
     # Batches and lengths above 1: a 1 would count as fixed, and eight word pieces may be one token.
-    image = torch.rand(2, *_image_shape(network))
+    image = torch.rand(2, *network.field_shape)
     with torch.no_grad():
         text = _words(network, [network.default_prompt, f"the {network.default_prompt}, on the left"])
         text = (text[0].repeat(1, 2, 1), text[1].repeat(1, 2))
@@ -144,11 +144,6 @@ def export_graphs(
     with atomic_path(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record
-
-
-def _image_shape(network: TextSegmenter) -> tuple[int, int, int]:
-    """(C, H, W) of what the network takes."""
-    return len(network.framing.channels), network.image_size, network.image_size
 
 
 def _words(network: TextSegmenter, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -224,7 +219,7 @@ def _record(
     text: tuple[Tensor, Tensor],
 ) -> dict[str, Any]:
     """What a user of the files needs to know."""
-    (channels, size, _), width = _image_shape(network), text[0].shape[-1]
+    (channels, size, _), width = network.field_shape, text[0].shape[-1]
     kept = {f"map_{index}": ["B", *value.shape[1:]] for index, value in enumerate(maps)}
     words = {"tokens": ["B", "T", width], "mask": ["B", "T"]}
     return {

@@ -122,6 +122,11 @@ class TextSegmenter(nn.Module, ABC):
         return self.predict(encoded, guidance) if features else self.decode(encoded, guidance)
 
     @property
+    def field_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image, as `framing` makes it."""
+        return len(self.framing.channels), self.image_size, self.image_size
+
+    @property
     def logit_threshold(self) -> float:
         """The logit of `threshold`.
 

@@ -17,6 +17,7 @@ from common.text.encoders import TextEncoder
 
 from ._case import ORGANS
 
+PEER_CHANNELS = 1  # grey, as CT is
 _HEADS = {"num_attention_heads": 12}
 MINILM = {**_HEADS, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
 BERT_BASE = {**_HEADS, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
@@ -45,7 +46,7 @@ BUILDERS: dict[str, Callable[..., TextSegmenter]] = {"Med-VLM": build_network, "
 
 def peers() -> dict[str, nn.Module]:
     """MONAI's 2D networks of one output channel, in the sizes of its tutorials and the studies' UNet."""
-    sizes: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    sizes: dict[str, Any] = {"spatial_dims": 2, "in_channels": PEER_CHANNELS, "out_channels": 1}
     levels: dict[str, Any] = {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}
     return {
         "MONAI UNet": UNet(**sizes, **levels, num_res_units=2),

@@ -1,7 +1,7 @@
 """Does a bundle do what its prompts say? Organs asked for in many ways, and organs that are not there."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.datalist import Case, load_datalist, load_label_names
+from common.data.datalist import Case, load_datalist, load_label_values
 from common.data.volumes import Volume, check_same_grid, read_labels
 from common.errors import InputError
 from common.files import atomic_path
@@ -57,18 +57,18 @@ def run(
     Raises:
         InputError: unreadable files, or the bundle's engine failed on a case.
     """
-    names = load_label_names(datalist)
+    labels = load_label_values(datalist)
     cases = [case for case in load_datalist(datalist, section) if case.label is not None]
     if not cases:
         raise InputError(f"{datalist}: no case of {section} has a label map; name another section.")
-    asked = questions(list(names.values()), sorted({name for case in cases for name in case.absent}))
+    asked = questions(list(labels), sorted({name for case in cases for name in case.absent}))
     rows: list[dict[str, Any]] = []
     for part in range(0, len(asked), MAX_LABEL):
         some = asked[part : part + MAX_LABEL]
         folder = work / f"masks{part // MAX_LABEL}"
         _segment(bundle, cases, some, folder, checkpoint=checkpoint, presence_threshold=presence_threshold)
         for case in cases:
-            rows += list(_measure(case, names, some, folder))
+            rows += list(_measure(case, labels, some, folder))
     kinds = summarise(rows)
     report = {
         "date": date.today().isoformat(),
@@ -145,14 +145,16 @@ def _segment(
 
 
 def _measure(
-    case: Case, names: dict[int, str], asked: Sequence[Question], folder: Path
+    case: Case, labels: Mapping[str, Sequence[int]], asked: Sequence[Question], folder: Path
 ) -> Iterator[dict[str, Any]]:
     """A row for each question that this case can answer."""
     assert case.label is not None
     reference = read_labels(case.label)
     report = _report(case, folder)
     files, results = report["outputs"]["masks"], report["prompts"]
-    truth = {name: reference.slices == number for number, name in names.items() if name in case.targets}
+    truth = {
+        name: np.isin(reference.slices, numbers) for name, numbers in labels.items() if name in case.targets
+    }
     there = {name for name, mask in truth.items() if mask.any()}
     for question, file, result in zip(asked, files, results, strict=True):
         missing = set(case.absent) | (truth.keys() - there)

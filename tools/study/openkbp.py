@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from common.checkpoints import save_trained
-from common.data.datalist import Case, load_datalist, load_label_names
+from common.data.datalist import Case, load_datalist, load_label_values
 from common.data.organ_slices import OrganSlices
 from common.data.volumes import read_labels
 from common.files import atomic_path
@@ -51,21 +51,21 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     """
     prepare(source, work / "data")
     datalist = work / "data" / "datalist.json"
-    names = load_label_names(datalist)
+    labels = load_label_values(datalist)
     training, test = load_datalist(datalist, "training"), load_datalist(datalist, "test")
     rows: dict[str, list[list[Row]]] = {}
     facts: dict[str, dict[str, dict[str, float]]] = {}
     for seed in seeds:
-        arms = build(names, seed=seed)
+        arms = build(list(labels), seed=seed)
         trainings = {
             name: Training(
                 arm.network,
-                slices_of(training, names=names, seed=seed, level=arm.level),
+                slices_of(training, labels=labels, seed=seed, level=arm.level),
                 words="target" if name == UNET else "prompt",
                 minutes=minutes,
                 device=torch.device(device),
                 batch_size=BATCH,
-                loss=None if name == UNET else with_competition(len(names)),
+                loss=None if name == UNET else with_competition(len(labels)),
             )
             for name, arm in arms.items()
         }
@@ -75,7 +75,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
                 work / f"seed{seed}" / name.split("(")[0].strip().replace(" ", "-").replace(",", "").lower()
             )
             save_trained(arm.network, folder / "model.pt", half=False)
-            rows.setdefault(name, []).append(evaluate(arm, test, names=names, folder=folder))
+            rows.setdefault(name, []).append(evaluate(arm, test, labels=labels, folder=folder))
             facts.setdefault(name, {})[str(seed)] = trainings[name].facts()
         report = {
             "date": date.today().isoformat(),
@@ -92,10 +92,9 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     return report
 
 
-def build(names: Mapping[int, str], *, seed: int) -> dict[str, Arm]:
+def build(organs: Sequence[str], *, seed: int) -> dict[str, Arm]:
     """The UNet, and Med-VLM with no words, with names and with descriptions (Table 2 of the paper)."""
     torch.manual_seed(seed)
-    organs = list(names.values())
     vocabulary = Vocabulary.load()
     arms = {
         UNET: Arm(
@@ -115,14 +114,16 @@ def with_competition(prompts: int) -> nn.Module:
     return WeightedSum({"masks": dice_and_bce(), "competition": PromptCompetition(prompts)})
 
 
-def slices_of(cases: list[Case], *, names: dict[int, str], seed: int, level: str) -> OrganSlices:
+def slices_of(
+    cases: list[Case], *, labels: Mapping[str, tuple[int, ...]], seed: int, level: str
+) -> OrganSlices:
     """The same slices and organs in the same order for every network; each is asked for all organs."""
     return OrganSlices(
         cases,
-        label_names=names,
-        size=IMAGE_SIZE,
+        labels=labels,
+        network=network,
         length=len(cases) * 100,
-        prompts_per_slice=len(names),
+        prompts_per_slice=len(labels),
         text_level=level,
         level_block=BATCH,
         transform=augmentation(),
@@ -131,9 +132,12 @@ def slices_of(cases: list[Case], *, names: dict[int, str], seed: int, level: str
     )
 
 
-def evaluate(arm: Arm, cases: list[Case], *, names: Mapping[int, str], folder: Path) -> list[Row]:
+def evaluate(
+    arm: Arm, cases: list[Case], *, labels: Mapping[str, tuple[int, ...]], folder: Path
+) -> list[Row]:
     """Metrics of label maps written as NIfTI and read back: a row for each patient and annotated organ."""
     output = folder / "test"
+    names = {number: name for name, (number,) in labels.items()}  # the preparer gives each organ one
     prompts = [Prompt(text=arm.texts[name], name=name, label=number) for number, name in names.items()]
     CaseRunner(
         [case.image for case in cases],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.datalist import load_label_names
+from common.data.datalist import load_label_values
 from common.data.volumes import check_same_grid, read_labels
 from common.errors import InputError
 
@@ -26,13 +26,17 @@ def run(report: Path, reference: Path, datalist: Path) -> dict[str, dict[str, fl
     """
     found, truth = read_labels(_label_map(report)), read_labels(reference)
     check_same_grid(found, truth)
-    organs = load_label_names(datalist)
+    labels = load_label_values(datalist)
+    masks = {name: np.isin(truth.slices, numbers) for name, numbers in labels.items()}
     rows = {
-        prompt: {name: dice(found.slices == label, truth.slices == value) for value, name in organs.items()}
+        prompt: {
+            name: dice(found.slices == label, np.isin(truth.slices, numbers))
+            for name, numbers in labels.items()
+        }
         for label, prompt in _prompts(report).items()
     }
-    print("| prompt | " + " | ".join(organs.values()) + " |")
-    print("|---|" + "---|" * len(organs))
+    print("| prompt | " + " | ".join(labels) + " |")
+    print("|---|" + "---|" * len(labels))
     for prompt, row in rows.items():
         best = np.nanmax(list(row.values()))
         cells = [f"**{value:.2f}**" if value == best else f"{value:.2f}" for value in row.values()]

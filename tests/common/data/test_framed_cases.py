@@ -42,7 +42,7 @@ def test_stored_slices_are_those_in_memory(cases: list[Case], tmp_path: Path) ->
 
 
 def test_draws_from_a_store_are_those_from_memory(cases: list[Case], tmp_path: Path) -> None:
-    settings = {"label_names": {1: "liver", 200: "spleen"}, "size": SIZE, "length": 9, "progress": False}
+    settings = {"labels": {"liver": (1,), "spleen": (200,)}, "size": SIZE, "length": 9, "progress": False}
     annotated = [Case(c.case, c.image, c.label, c.patient, ("liver", "spleen")) for c in cases]
     memory, disk = (
         OrganSlices(annotated, **settings),

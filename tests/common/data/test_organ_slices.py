@@ -18,6 +18,7 @@ from common.text.vocabulary import Vocabulary
 
 SIZE, DEPTH = 16, 12
 NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
+LABELS = {name: (number,) for number, name in NAMES.items()}
 TARGETS = {"a": ("liver", "spleen", "left kidney"), "b": ("liver",)}
 
 
@@ -38,7 +39,7 @@ def cases(make_case: Callable[..., Case]) -> list[Case]:
 
 
 def dataset(cases: list[Case], **changes: Any) -> OrganSlices:
-    settings = {"label_names": NAMES, "size": SIZE, "length": 100, "prompts_per_slice": 3, "progress": False}
+    settings = {"labels": LABELS, "size": SIZE, "length": 100, "prompts_per_slice": 3, "progress": False}
     return OrganSlices(cases, **settings | changes)
 
 
@@ -173,6 +174,41 @@ def test_structures_that_are_not_in_a_case_have_empty_masks_at_the_stated_rate(
         assert Counter(asked)["prostate"] / len(asked) == pytest.approx(0.5, abs=2.5 / np.sqrt(len(asked)))
 
 
+def test_an_absent_structure_never_takes_the_place_of_the_drawn_organ(cases: list[Case]) -> None:
+    """With one prompt a slice, empty samples are as many as `negative_rate` says."""
+    count, rate = 3000, 0.25
+    named = [replace(case, absent=("prostate",)) for case in cases]
+    drawn = dataset(named, prompts_per_slice=1, absent_rate=0.5, negative_rate=rate)
+    draws = [drawn[index] for index in range(count)]
+    assert {target for draw in draws for target in draw["target"]} == set(NAMES.values())
+    empty = sum(not draw["label"].any() for draw in draws)
+    assert empty / count == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / count))
+
+
+def test_a_tumour_is_no_hole_in_its_organ(make_case: Callable[..., Case]) -> None:
+    """A ball of label 1 around a ball of label 2, as label maps with one number a voxel have it."""
+    grid = np.stack(np.mgrid[:DEPTH, :SIZE, :SIZE]).astype(float)
+    distance = np.sqrt(((grid - np.array([5.5, 7.5, 7.5])[:, None, None, None]) ** 2).sum(axis=0))
+    labels = np.where(distance < 2.5, 2, np.where(distance < 5, 1, 0))
+    named = {"liver": (1, 2), "liver tumour": (2,)}
+    case = make_case("p", labels, tuple(named))
+    for chosen in (named, {"liver": (1, 2)}):
+        drawn = dataset([case], labels=chosen, negative_rate=0.0)
+        for draw in (drawn[index] for index in range(60)):
+            true = {"liver": distance < 5, "liver tumour": distance < 2.5}
+            for target, mask in zip(draw["target"], draw["label"], strict=True):
+                np.testing.assert_array_equal(mask.numpy(), true[target][draw["slice_index"]])
+
+
+def test_an_organ_may_have_its_numbers_in_different_slices(make_case: Callable[..., Case]) -> None:
+    """Lungs numbered apart: a slice that holds either is one that holds the lung."""
+    labels = np.zeros((DEPTH, SIZE, SIZE), int)
+    labels[2:4, 2:6, 2:6], labels[6:9, 2:6, 9:13] = 3, 4
+    drawn = dataset([make_case("p", labels, ("lung",))], labels={"lung": (3, 4)}, negative_rate=0.5)
+    for draw in (drawn[index] for index in range(100)):
+        assert bool(draw["label"].any()) == (draw["slice_index"] in (2, 3, 6, 7, 8))
+
+
 def test_what_words_are_drawn_changes_neither_slices_nor_their_augmentation(cases: list[Case]) -> None:
     """So that trainings with other words, or none, see the same images."""
     noise = Compose([RandGaussianNoised(keys="image", prob=1.0, std=0.1)])
@@ -185,7 +221,7 @@ def test_what_words_are_drawn_changes_neither_slices_nor_their_augmentation(case
 
 
 def test_no_more_prompts_than_organs(cases: list[Case]) -> None:
-    drawn = dataset(cases, label_names={1: "liver", 2: "spleen"}, prompts_per_slice=8)
+    drawn = dataset(cases, labels={"liver": (1,), "spleen": (2,)}, prompts_per_slice=8)
     assert {len(drawn[index]["prompt"]) for index in range(20)} == {2}
 
 
@@ -262,7 +298,7 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
     with pytest.raises(
         InputError, match=r"no training case has a voxel of 'pancreas' \(label 9\); remove it"
     ):
-        dataset(cases, label_names={**NAMES, 9: "pancreas"})
+        dataset(cases, labels={**LABELS, "pancreas": (9,)})
     unlabelled = Case("a", cases[0].image, None, "a", ())
     with pytest.raises(InputError, match=r"a\.nii\.gz: this case has no label file.*add 'label'"):
         dataset([unlabelled])
@@ -276,6 +312,6 @@ def test_an_organ_of_the_users_own_is_asked_for_by_its_name(
 ) -> None:
     labels = np.zeros((3, 5, 7), np.uint8)
     labels[1, 2:4, 2:5] = 1
-    drawn = dataset([make_case("own", labels, ["livre"])], label_names={1: "livre"}, text_level="complex")[0]
+    drawn = dataset([make_case("own", labels, ["livre"])], labels={"livre": (1,)}, text_level="complex")[0]
     assert set(drawn["prompt"]) == {"livre"}
     assert "'livre' is not in the vocabulary (did you mean 'liver'?)" in caplog.text

@@ -36,9 +36,8 @@ def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
     datalist = tmp_path / "datalist.json"
     files = {"image": "a.png", "label": "a_label.png", "patient": "p7"}
     items = [{**files, "lesion": number, "prompts": ["a lesion"]} for number in (1, 2)]
-    datalist.write_text(
-        json.dumps({"training": items, "test": [{**files, "image": "b.png", "patient": "p8"}]})
-    )
+    other = {**files, "image": "b.png", "patient": "p8", "prompts": ["all lesions"]}
+    datalist.write_text(json.dumps({"training": items, "test": [other]}))
     facts = RunRecord(output_dir=tmp_path / "run", datalist=datalist, seed=0).facts()
     assert facts["split"] == {"training": {"a-1": "p7", "a-2": "p7"}, "test": {"b": "p8"}}
 

@@ -28,7 +28,7 @@ from common.data import (
     load_referring,
     only_item,
 )
-from common.data.datalist import load_datalist, load_label_names
+from common.data.datalist import load_datalist, load_label_names, load_label_values
 from common.inference.segmentation import Segmentation, summarise
 from common.layers.pyramid import PyramidEncoder
 from common.losses import WeightedSum
@@ -60,7 +60,7 @@ def gradients(datalist: Path, out: Path) -> None:
     """Those of one step on BATCH slices, shared by the processes."""
     data = OrganSlices(
         load_datalist(datalist, "training"),
-        label_names=load_label_names(datalist),
+        labels=load_label_values(datalist),
         size=SIZE,
         length=8,
         prompts_per_slice=2,

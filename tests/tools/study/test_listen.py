@@ -175,7 +175,7 @@ def test_measured_is_the_overlap_with_every_organ_that_is_there(datalist: Path, 
     scores = [{"presence_score": score} for score in (0.9, 0.8, 0.3, 0.1)]
     (folder / "all_seg.json").write_text(json.dumps({"outputs": {"masks": files}, "prompts": scores}))
 
-    rows = list(listen._measure(case, ORGANS, asked, folder))
+    rows = list(listen._measure(case, {name: (number,) for number, name in ORGANS.items()}, asked, folder))
 
     assert [row["kind"] for row in rows] == ["name", "typo", "synonym"]  # the spleen is there
     assert [row["ml"] for row in rows] == [50, 86, 0]

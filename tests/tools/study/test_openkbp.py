@@ -96,7 +96,7 @@ def test_tables(rows: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_arms_have_no_words_names_and_descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openkbp.MedVLM, "from_preset", lambda preset, *, image_size: (preset, image_size))
-    arms = openkbp.build({1: "larynx", 2: "mandible"}, seed=0)
+    arms = openkbp.build(["larynx", "mandible"], seed=0)
     assert [(name, arm.level) for name, arm in arms.items()] == [
         (UNET, "simple"),
         ("Med-VLM compact, no words", "none"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from common.data.datalist import load_datalist, load_label_names
+from common.data.datalist import load_datalist, load_label_values
 from common.errors import InputError
 from tools.study import training, words
 from tools.study.image_only import ImageOnlyUNet
@@ -59,8 +59,8 @@ def test_networks_see_the_same_slices_and_get_the_same_time(
 ) -> None:
     monkeypatch.setattr("tools.study.openkbp.IMAGE_SIZE", 32)
     monkeypatch.setattr(training, "TURNS", 3)
-    cases, names = load_datalist(datalist, "training"), load_label_names(datalist)
-    datasets = [slices_of(cases, names=names, seed=3, level=level) for level in ("none", "complex")]
+    cases, labels = load_datalist(datalist, "training"), load_label_values(datalist)
+    datasets = [slices_of(cases, labels=labels, seed=3, level=level) for level in ("none", "complex")]
     for index in (0, 1, 57):
         first, second = datasets[0][index], datasets[1][index]
         assert first["target"] == second["target"]
