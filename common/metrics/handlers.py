@@ -3,22 +3,16 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import ignite.distributed as idist
-import numpy as np
 from ignite.engine import Engine, Events
 
 from .aggregate import IDENTITY, summarise
-from .cases import CaseRows, measure_prompt
 from .distances import Boundary
-from .referred import sentence_facts
+from .prompts import measure_prompts
 from .segmentation import TOLERANCES_MM, Row
 from .tables import write_rows, write_summary
-
-if TYPE_CHECKING:
-    from ..data.evaluation_cases import EvaluationCase, Target
-    from ..inference.segmentation import Segmentation
 
 _log = logging.getLogger(__name__)
 
@@ -26,16 +20,13 @@ _log = logging.getLogger(__name__)
 class CaseReport:
     """Measure every prompt's own mask of an `Evaluator`'s cases and write three tables when its epoch ends.
 
-    volumes.csv has a row a case and prompt, slices.csv one for each slice that the target or the mask has,
-    summary.json what `aggregate.summarise` says of the volumes (`volumes`) and of the slices (`slices`). An
-    item that is about one slice or image is measured there, in the plane. Beside the metrics, rows have
-    `label_map_lost_voxels`: voxels of the own mask that the label map gives to other prompts. Rows of
-    sentences have `sentence_facts` too. Processes of a distributed evaluation share their rows; the first one
-    writes.
+    volumes.csv has a row a case and prompt, slices.csv one for each slice that the target or the mask has (see
+    `measure_prompts`), summary.json what `aggregate.summarise` says of the volumes (`volumes`) and of the
+    slices (`slices`). Processes of a distributed evaluation share their rows; the first one writes.
 
     Args:
         output_dir: folder to write to.
-        boundaries, tolerances_mm, slice_boundaries, instances: see `cases.measure_case`.
+        boundaries, tolerances_mm, slice_boundaries, instances: see `measure_case`.
         penalty_mm: see `aggregate.summarise`.
     """
 
@@ -69,39 +60,16 @@ class CaseReport:
 
     def _collect(self, engine: Engine) -> None:
         output = cast(dict[str, Any], engine.state.output)
-        asked: EvaluationCase = output["label"]
-        found: Segmentation = output["pred"]
-        for row, target in enumerate(asked.targets):
-            mask, spacing_mm = found.mask(row), asked.image.spacing_mm
-            facts: Row = {"patient": target.patient}
-            if target.sentence is not None:
-                facts |= sentence_facts(target, mask)
-            facts["label_map_lost_voxels"] = found.results[row].overlap_voxels
-            rows = self._measure(target, mask, spacing_mm)
-            self._volumes += [_with(facts, measured) for measured in rows.volumes]
-            self._slices += [_with(facts, measured) for measured in rows.slices]
-
-    def _measure(
-        self, target: "Target", mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> CaseRows:
-        """Rows of a mask (D, H, W), whose slices are numbered as in the file."""
-        reference, spacing, plane = target.region.mask(), spacing_mm[-3:], target.region.plane
-        flat = plane is not None
-        rows = measure_prompt(
-            target.case,
-            target.name,
-            mask[plane] if flat else mask,
-            reference[plane] if flat else reference,
-            spacing_mm=spacing[1:] if flat else spacing,
+        rows = measure_prompts(
+            output["label"],
+            output["pred"],
             boundaries=self.boundaries,
             tolerances_mm=self.tolerances_mm,
             slice_boundaries=self.slice_boundaries,
             instances=self.instances,
         )
-        first = plane or 0
-        return CaseRows(
-            rows.volumes, [{**row, "slice": cast(int, row["slice"]) + first} for row in rows.slices]
-        )
+        self._volumes += rows.volumes
+        self._slices += rows.slices
 
     def _write(self, _: Engine) -> None:
         volumes, slices = _of_all_processes(self._volumes), _of_all_processes(self._slices)
@@ -120,12 +88,6 @@ class CaseReport:
         write_summary(self.output_dir / "summary.json", summary)
         means = of_volumes["mean_over_labels"].items()
         _log.info("%s: %s", self.output_dir, ", ".join(f"{name} {value:.3f}" for name, value in means))
-
-
-def _with(facts: Row, row: Row) -> Row:
-    """The row with facts behind the columns that say what it is of."""
-    named = {name: row[name] for name in ("case", "label")}
-    return {**named, **facts, **row}
 
 
 def _of_all_processes(rows: list[Row]) -> list[Row]:
