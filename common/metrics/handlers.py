@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class CaseReport:
     """Measure every prompt's own mask of an `Evaluator`'s cases and write three tables when its epoch ends.
 
-    volumes.csv has a row a case and prompt, slices.csv one for each slice that the target or the mask has (see
+    volumes.csv has a row a case and prompt, slices.csv one for each slice that target or mask has (see
     `measure_prompts`), summary.json what `aggregate.summarise` says of the volumes (`volumes`) and of the
     slices (`slices`). Processes of a distributed evaluation share their rows; the first one writes.
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-
 from .cases import CaseRows, measure_prompt
 from .distances import Boundary
 from .referred import sentence_facts

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common.data.referring_pictures import PictureReader
 
 from common.data.datalist import load_referring
-from common.data.referring_pictures import PictureReader
 from common.errors import InputError
 from tools.prepare.__main__ import main
 from tools.prepare.qata import prepare, subject
