@@ -155,7 +155,7 @@ def frozen(names: set[str]) -> set[str]:
     return {name for name in encoders if not any(mark in name for mark in MARKS.values())}
 
 
-@pytest.mark.parametrize(("level", "words"), [("none", (0, 0)), ("simple", (1, 6)), ("complex", (30, 60))])
+@pytest.mark.parametrize(("level", "words"), [("none", (0, 0)), ("simple", (1, 6)), ("complex", (50, 75))])
 def test_table_2_description(
     two_steps: Callable[..., Trained], tmp_path: Path, level: str, words: tuple[int, int]
 ) -> None:

@@ -34,7 +34,8 @@ SOURCE = Source(
 )
 SHARES = {"training": Fraction(7, 10), "validation": Fraction(1, 10), "test": Fraction(1, 5)}
 SPLIT_SEED = 0
-# What the tasks' own label names mean, in the words of the project's vocabulary or plainer ones.
+# What the tasks' own label names mean. Organs have the names of `common.text.vocabulary`, which describes
+# them; a tumour is no organ, and its name is all the text there is.
 NAMES = {
     "Task03_Liver": {"cancer": "liver tumour"},
     "Task06_Lung": {"cancer": "lung tumour"},
@@ -43,7 +44,6 @@ NAMES = {
     "Task10_Colon": {"colon cancer primaries": "colon cancer"},
     "Task04_Hippocampus": {"Anterior": "anterior hippocampus", "Posterior": "posterior hippocampus"},
     "Task05_Prostate": {"PZ": "peripheral zone of the prostate", "TZ": "transition zone of the prostate"},
-    "Task02_Heart": {"left atrium": "left atrium"},
 }
 
 
