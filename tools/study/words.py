@@ -29,10 +29,7 @@ def run(report: Path, reference: Path, datalist: Path) -> dict[str, dict[str, fl
     labels = load_label_values(datalist)
     masks = {name: np.isin(truth.slices, numbers) for name, numbers in labels.items()}
     rows = {
-        prompt: {
-            name: dice(found.slices == label, np.isin(truth.slices, numbers))
-            for name, numbers in labels.items()
-        }
+        prompt: {name: dice(found.slices == label, mask) for name, mask in masks.items()}
         for label, prompt in _prompts(report).items()
     }
     print("| prompt | " + " | ".join(labels) + " |")
