@@ -11,7 +11,8 @@ import pytest
 
 from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_referring
 from tools.prepare.__main__ import main
-from tools.prepare.mosmed import patient_of, read_sentences
+from tools.prepare._lvit import read_sentences
+from tools.prepare.mosmed import patient_of
 
 HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "mr_msd_hippocampus"
 
