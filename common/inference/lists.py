@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datalist import SECTIONS
+from ..data.items import suffix
 from ..errors import InputError
 from ..text.prompts import Prompt, number_prompts
 
@@ -134,18 +135,13 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
     _check_fields(fields, where)
     slice_index = _number(fields.get("slice"), f"{where}, slice")
-    lesion = fields.get("lesion")
-    several = lesion if isinstance(lesion, list) else [lesion]
-    lesions = sorted(
-        number for value in several if (number := _number(value, f"{where}, lesion")) is not None
-    )
     asked = _asked(fields, where)
     return Entry(
         where,
         image.strip(),
         slice_index,
         _name(fields.get("case"), where),
-        "".join(f"-{number}" for number in (slice_index, *lesions) if number is not None),
+        suffix(slice_index, _lesions(fields.get("lesion"), f"{where}, lesion")),
         asked[:1] if first_alone else asked,
     )
 
@@ -170,6 +166,14 @@ def _number(value: Any, where: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise InputError(f"{where}: found {reprlib.repr(value)}, expected a whole number from 0 up; correct it.")
+
+
+def _lesions(value: Any, where: str) -> list[int] | None:
+    """Those of an item of a datalist; empty where its sentences mean nothing, None where it names none."""
+    if value is None:
+        return None
+    numbers = (_number(each, where) for each in (value if isinstance(value, list) else [value]))
+    return sorted(number for number in numbers if number is not None)
 
 
 def _name(value: Any, where: str) -> str | None:

@@ -31,7 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ref", type=Path, required=True, help="folder of the reference label maps")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; made where it is absent")
     parser.add_argument(
-        "--labels", type=Path, help='JSON with {"labels": {"1": "liver", ...}}, as a datalist'
+        "--labels",
+        type=Path,
+        help='JSON with {"labels": {"1": "liver", "2": ["liver", "liver tumour"]}}, as a datalist; a name '
+        "means the voxels of all of its numbers",
     )
     parser.add_argument(
         "--boundary",
@@ -77,7 +80,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     """Measure, write and return the problems."""
     from tqdm import tqdm  # here and below, so that --help answers at once
 
-    from common.data import load_label_names
+    from common.data import load_label_values
     from common.files import atomic_path
     from common.metrics import summarise, write_rows, write_summary
 
@@ -88,8 +91,8 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
 
     if options.workers < 1:
         raise InputError(f"--workers: found {options.workers}, expected a number from 1; correct it.")
-    names = load_label_names(options.labels) if options.labels else None
-    plan = Plan(names, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
+    labels = load_label_values(options.labels) if options.labels else None
+    plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)
     measured = measure_pairs(pairs, plan, workers=options.workers)
     results = list(tqdm(measured, desc="evaluate", total=len(pairs), unit="case"))
@@ -117,13 +120,13 @@ def _overlays(results: list["CaseResult"], rows: list["Row"], plan: "Plan") -> l
     from .overlays import draw, worst_rows
 
     pairs = {result.pair.case: result.pair for result in results}
-    numbers = {name: number for number, name in (plan.names or {}).items()}
+    labels = plan.labels or {}
     worst = [
         row
         for label in dict.fromkeys(str(r["label"]) for r in rows)
         for row in worst_rows(rows, label, WORST)
     ]
-    return [draw(pairs[str(r["case"])], numbers.get(str(r["label"])) or int(r["label"]), r) for r in worst]
+    return [draw(pairs[str(r["case"])], labels.get(str(r["label"])) or [int(r["label"])], r) for r in worst]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Pictures of the worst cases: where the label is right, missed and false, in the slice with most errors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,12 @@ def worst_rows(rows: list[Row], label: str, count: int) -> list[Row]:
     return sorted(candidates, key=lambda row: float(row["dsc"]))[:count]
 
 
-def draw(pair: Pair, label: int, row: Row) -> Overlay:
-    """Read a pair again and draw the axial slice in which most voxels of a label are wrong."""
+def draw(pair: Pair, numbers: Sequence[int], row: Row) -> Overlay:
+    """Read a pair again and draw the axial slice in which most voxels of a label, of `numbers`, are wrong."""
     import io
 
     pred, ref = read_label_map(pair.pred), read_label_map(pair.ref)
-    found, true = pred.slices == label, ref.slices == label
+    found, true = np.isin(pred.slices, numbers), np.isin(ref.slices, numbers)
     index = int(np.argmax((found ^ true).sum(axis=(1, 2))))
     colours = np.ones((*found.shape[1:], 3))
     for mask, colour in ((found & true, RIGHT), (true & ~found, MISSED), (found & ~true, FALSE)):

@@ -1,8 +1,10 @@
 """What the preparers share: refusing half of a download, and writing the datalist."""
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,8 @@ class Source:
 def write_datalist(
     out: Path,
     head: Mapping[str, Any],
-    labels: Mapping[int, str],
+    labels: Mapping[int, str | Sequence[str]],
     sections: Mapping[str, Sequence[Case]],
-    prompts: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write `out`/datalist.json and print how many cases and patients there are.
 
@@ -74,22 +75,52 @@ def write_datalist(
 
     Args:
         head: first keys of the JSON.
-        labels: {label number: name}.
-        sections: cases by split.
-        prompts: sentences by case id.
+        labels: {label number: its name, or several}.
+        sections: cases by split; an id that is there twice gets a number.
+
+    Returns:
+        The datalist's path.
     """
-    content: dict[str, Any] = {**head, "labels": {str(number): name for number, name in labels.items()}}
-    for name, cases in sections.items():
-        content[name] = [_item(case, out, prompts) for case in cases]
+    items = {name: [item_of(case, out) for case in with_own_ids(cases)] for name, cases in sections.items()}
+    return write_items(out, head, labels, items)
+
+
+def write_items(
+    out: Path,
+    head: Mapping[str, Any],
+    labels: Mapping[int, str | Sequence[str]],
+    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Path:
+    """As `write_datalist`, with items as they stand in the JSON; no labels are left out of it."""
+    named = {str(number): _one_or_more(names) for number, names in labels.items()}
+    content = {**head, **({"labels": named} if named else {}), **sections}
     path = out / "datalist.json"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     counts = ", ".join(
-        f"{len(cases)} {name} ({len({case.patient for case in cases})} patients)"
-        for name, cases in sections.items()
+        f"{len(items)} {name} ({len({item['patient'] for item in items})} patients)"
+        for name, items in sections.items()
     )
     print(f"{path}: {counts}")
     return path
+
+
+def _one_or_more(names: str | Sequence[str]) -> str | list[str]:
+    if isinstance(names, str):
+        return names
+    return names[0] if len(names) == 1 else list(names)
+
+
+def with_own_ids(cases: Iterable[Case]) -> list[Case]:
+    """The cases of a section, of which the second of an id becomes "id-2", the third "id-3"."""
+    found: dict[str, Case] = {}
+    for case in cases:
+        numbers = itertools.count(2)
+        name = case.case
+        while name in found:
+            name = f"{case.case}-{next(numbers)}"
+        found[name] = replace(case, case=name)
+    return list(found.values())
 
 
 def patients_in_two(sections: Mapping[str, Sequence[Case]]) -> dict[str, list[str]]:
@@ -101,15 +132,32 @@ def patients_in_two(sections: Mapping[str, Sequence[Case]]) -> dict[str, list[st
     return {patient: names for patient, names in found.items() if len(names) > 1}
 
 
-def _item(case: Case, out: Path, prompts: Mapping[str, Sequence[str]] | None) -> dict[str, Any]:
+def folders_below(source: Path) -> Iterator[Path]:
+    """`source` and all folders below it, by name, through links too: each folder once, so that loops end."""
+    seen = {os.path.realpath(source)}
+    for folder, names, _ in os.walk(source, followlinks=True):
+        yield Path(folder)
+        new = {os.path.realpath(os.path.join(folder, name)): name for name in sorted(names, reverse=True)}
+        names[:] = sorted(name for real, name in new.items() if real not in seen)
+        seen |= new.keys()
+
+
+def item_of(case: Case, out: Path) -> dict[str, Any]:
+    """All that a case holds as an item of the datalist `out`/datalist.json, what is left out where it may."""
     item: dict[str, Any] = {"case": case.case, "image": _place(case.image, out)}
     if case.label is not None:
         item |= {"label": _place(case.label, out), "targets": list(case.targets)}
     if case.absent:
         item["absent"] = list(case.absent)
     item["patient"] = case.patient
-    if prompts is not None:
-        item["prompts"] = list(prompts[case.case])
+    if case.slice_index is not None:
+        item["slice"] = case.slice_index
+    if case.lesions is not None:
+        item["lesion"] = case.lesions[0] if len(case.lesions) == 1 else list(case.lesions)
+    if case.prompts:
+        item["prompts"] = list(case.prompts)
+    if case.rotatable:
+        item["rotatable"] = True
     return item
 
 

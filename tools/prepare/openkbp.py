@@ -38,7 +38,7 @@ from common.data.volumes import read_labels
 from common.errors import InputError
 from common.files import atomic_path
 
-from ._layout import Source, write_datalist
+from ._layout import Source, folders_below, write_datalist
 
 SIDE = 128
 HU_OFFSET = 1000
@@ -123,7 +123,9 @@ def find_patients(source: Path) -> list[Patient]:
         patients = [Patient(source / row["item"], tuple(row["organs"].split(";"))) for row in rows]
     else:
         patients = [
-            Patient(folder, _structures(folder)) for folder in source.glob("**/pt_*") if folder.is_dir()
+            Patient(folder, _structures(folder))
+            for folder in folders_below(source)
+            if folder.name.startswith("pt_")
         ]
     SOURCE.check_complete(source, [file for patient in patients for file in patient.wanted()])
     return sorted(patients, key=lambda patient: (len(patient.name), patient.name))

@@ -1,7 +1,8 @@
 """QaTa-COV19: chest X-rays with COVID-19 infections outlined, and a sentence for each.
 
 A. Degerli et al., "OSegNet", ICIP 2022 (images and masks, QaTa-COV19 v2); Z. Li et al., "LViT", IEEE TMI 43,
-96-107 (2024; sentences). Read in the layout in which S. Ye et al. (SGSeg) publish them:
+96-107 (2024; sentences). Read in the layout of LViT's authors (`_lvit`), or in that in which S. Ye et al.
+(SGSeg) publish them, whichever is there:
 
     annotation.json   {"train": [{"image_path": "mask_NAME.png", "caption": "...", ...}], "valid": [...]}
     train/images/NAME.png, train/masks/mask_NAME.png, valid/...
@@ -18,7 +19,7 @@ its own.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from common.errors import InputError
 from common.weights import first_few
 
 from ._layout import Source, patients_in_two, write_datalist
+from ._lvit import MASK, read_parts
 
 VALIDATION_SHARE = Fraction(1, 10)  # of the subjects of "train"
 SPLIT_SEED = 0
@@ -39,23 +41,24 @@ SOURCE = Source(
     licence="research use",
     where="X-rays and masks: www.kaggle.com/datasets/aysendegerli/qatacov19-dataset; the sentences: the "
     "authors of LViT (https://github.com/HUANGLIZI/LViT) or SGSeg.",
-    layout="annotation.json, train/images/NAME.png, train/masks/mask_NAME.png, and the same in valid/",
+    layout="annotation.json, train/images/NAME.png, train/masks/mask_NAME.png, and the same in valid/; or "
+    "Train_Folder, Val_Folder and Test_Folder, each with img/NAME.png, labelcol/mask_NAME.png and its "
+    "_text.xlsx",
 )
 
 
 def prepare(source: Path, out: Path) -> None:
     """Write `out`/datalist.json; nothing is copied.
 
-    "valid" becomes the test section, and a tenth of the subjects of "train" the validation section. A subject
-    in both parts is reported and leaves the training.
+    "valid" or Test_Folder becomes the test section, and a tenth of the other subjects the validation section:
+    LViT's own validation part is drawn by picture. A subject in both parts is reported and leaves the
+    training.
 
     Raises:
-        InputError: files are missing or broken in `source`, or `out` cannot be written.
+        InputError: both layouts or none of them, files are missing or broken in `source`, or `out` cannot be
+            written.
     """
-    captions = read_captions(source)
-    parts = {part: _cases(source, part, names) for part, names in captions.items()}
-    files = [file for cases in parts.values() for case in cases for file in (case.image, case.label) if file]
-    SOURCE.check_complete(source.resolve(), files)
+    parts = _parts_of_lvit(source) if _is_of_lvit(source) else _parts_of_sgseg(source)
     if twice := patients_in_two(parts):
         parts["train"] = [case for case in parts["train"] if case.patient not in twice]
         print(
@@ -63,13 +66,41 @@ def prepare(source: Path, out: Path) -> None:
             "test section and their other pictures are left out."
         )
     shares = {"training": 1 - VALIDATION_SHARE, "validation": VALIDATION_SHARE}
-    split = split_by_patient(parts["train"], shares, SPLIT_SEED) | {"test": parts["valid"]}
-    sentences = {name: [text] for texts in captions.values() for name, text in texts.items()}
-    write_datalist(out, SOURCE.notes(), LABELS, split, sentences)
+    split = split_by_patient(parts["train"], shares, SPLIT_SEED) | {"test": parts["test"]}
+    write_datalist(out, SOURCE.notes(), LABELS, split)
 
 
-def read_captions(source: Path) -> dict[str, dict[str, str]]:
-    """{"train" or "valid": {picture's name: sentence}}.
+def _is_of_lvit(source: Path) -> bool:
+    """Which of the two layouts it is.
+
+    Raises:
+        InputError: both, or none.
+    """
+    found = [name for name in ("annotation.json", "Train_Folder") if (source / name).exists()]
+    if len(found) != 1:
+        raise InputError(
+            f"{source}: found {' and '.join(found) or 'neither annotation.json nor Train_Folder'}, expected "
+            f"one of them, {SOURCE.name} as its authors give it: {SOURCE.layout}; name the folder of one. "
+            f"Get it: {SOURCE.where} Licence: {SOURCE.licence}."
+        )
+    return found == ["Train_Folder"]
+
+
+def _parts_of_lvit(source: Path) -> dict[str, list[Case]]:
+    parts = read_parts(source, SOURCE, label=LABELS[1], patient_of=subject)
+    return {"train": parts["training"] + parts["validation"], "test": parts["test"]}
+
+
+def _parts_of_sgseg(source: Path) -> dict[str, list[Case]]:
+    captions = read_captions(source)
+    parts = {part: _cases(source, part, names) for part, names in captions.items()}
+    files = [file for cases in parts.values() for case in cases for file in (case.image, case.label) if file]
+    SOURCE.check_complete(source.resolve(), files)
+    return {"train": parts["train"], "test": parts["valid"]}
+
+
+def read_captions(source: Path) -> dict[str, dict[str, list[str]]]:
+    """{"train" or "valid": {picture's name: its sentences}}.
 
     Raises:
         InputError: no such file, or another layout.
@@ -77,13 +108,12 @@ def read_captions(source: Path) -> dict[str, dict[str, str]]:
     path = source / "annotation.json"
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            part: {
-                Path(entry["image_path"]).stem.removeprefix("mask_"): str(entry["caption"])
-                for entry in content[part]
-            }
-            for part in ("train", "valid")
-        }
+        captions: dict[str, dict[str, list[str]]] = {"train": {}, "valid": {}}
+        for part, of_part in captions.items():
+            for entry in content[part]:
+                name = Path(entry["image_path"]).stem.removeprefix(MASK)
+                of_part.setdefault(name, []).append(str(entry["caption"]))
+        return captions
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read as QaTa-COV19's captions ({error!r}), expected "
@@ -98,10 +128,16 @@ def subject(name: str) -> str:
     return found[0].lower() if found else name
 
 
-def _cases(source: Path, part: str, names: Mapping[str, str]) -> list[Case]:
+def _cases(source: Path, part: str, captions: Mapping[str, Sequence[str]]) -> list[Case]:
     images, masks = (source.resolve() / part / kind for kind in ("images", "masks"))
-    labels = tuple(LABELS.values())
     return [
-        Case(name, images / f"{name}.png", masks / f"mask_{name}.png", subject(name), labels)
-        for name in names
+        Case(
+            name,
+            images / f"{name}.png",
+            masks / f"{MASK}{name}.png",
+            subject(name),
+            tuple(LABELS.values()),
+            prompts=tuple(dict.fromkeys(texts)),
+        )
+        for name, texts in captions.items()
     ]

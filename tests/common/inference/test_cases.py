@@ -142,6 +142,7 @@ def test_a_section_of_a_datalist_is_a_list(files):
     test = [
         {"image": "in/a.nii.gz", "slice": 4, "prompts": ["the first", "number one"], **lesions[0]},
         {"image": "in/a.nii.gz", "slice": 4, "prompts": ["the second"], **lesions[1]},
+        {"image": "in/a.nii.gz", "slice": 4, "prompts": ["a square one"], "lesion": [], "patient": "p"},
         {"image": "c.mha", "case": "c 1", "targets": ["liver"], "absent": ["prostate"], "label": "l.nii.gz"},
     ]
     path = files / "datalist.json"
@@ -150,6 +151,7 @@ def test_a_section_of_a_datalist_is_a_list(files):
     assert [(case.stem.name, [one.text for one in case.prompts], case.slice_index) for case in cases] == [
         ("a-4-1", ["the first"], 4),
         ("a-4-2", ["the second"], 4),
+        ("a-4-none", ["a square one"], 4),
         ("c 1", [], None),
     ]
     with pytest.raises(

@@ -177,6 +177,21 @@ def test_slices_are_measured_in_their_own_plane(folders: tuple[Path, Path, Path]
         assert "surfel_hd95_mm" not in rows[0]
 
 
+def test_a_name_with_several_numbers_means_all_of_their_voxels(
+    folders: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """A liver with its tumour: the liver is right where liver and tumour are mistaken for each other."""
+    pred, ref, out = folders
+    whole, tumour = cube(4), cube(5, size=3) > 0
+    save(ref / "a.nii.gz", np.where(tumour, 2, whole).astype(np.uint8))
+    save(pred / "a.nii.gz", whole)
+    names = tmp_path / "labels.json"
+    names.write_text(json.dumps({"labels": {"1": "liver", "2": ["liver", "liver tumour"]}}))
+    assert run(folders, "--labels", str(names)) == 0
+    rows = rows_of(out)
+    assert (float(rows["a", "liver"]["dsc"]), rows["a", "liver tumour"]["status"]) == (1.0, "missed")
+
+
 def test_what_does_not_fit_is_named_and_the_rest_is_measured(
     folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_referring
 from common.text.vocabulary import Vocabulary
 from tools.prepare.__main__ import main
-from tools.prepare.mosmed import patient_of, read_sentences
+from tools.prepare._lvit import read_sentences
+from tools.prepare.mosmed import patient_of
 from tools.prepare.msd import NAMES
 
 HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "mr_msd_hippocampus"
