@@ -98,5 +98,5 @@ def test_another_family_and_an_incomplete_checkpoint_are_refused(tmp_path: Path)
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(InputError, match="found 'huge', expected one of paper, paper_qv, compact"):
+    with pytest.raises(InputError, match="found 'huge', expected one of paper, paper_qv, paper_sam, compact"):
         MedVLM.from_preset("huge")
