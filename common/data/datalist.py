@@ -1,89 +1,65 @@
 """Which cases there are and how they are split: MONAI's decathlon JSON, read with checks.
 
-    {"labels": {"1": "liver", "2": "spleen"},
+    {"labels": {"1": "liver", "2": ["liver", "liver tumour"], "3": "spleen"},
      "training": [{"image": "images/a.nii.gz", "label": "labels/a.nii.gz", "patient": "a",
-                   "targets": ["liver"], "absent": ["prostate"]}],
+                   "targets": ["liver"], "absent": ["prostate"]},
+                  {"image": "images/b.png", "label": "labels/b.png", "lesion": 2, "case": "b-2",
+                   "prompts": ["the largest lesion", "a round lesion in the left lung"], "patient": "b"},
+                  {"image": "images/c.nii.gz", "label": "labels/c.nii.gz", "slice": 41, "lesion": [1, 3],
+                   "prompts": ["all cysts", "the round lesions"], "rotatable": true, "patient": "c"},
+                  {"image": "images/c.nii.gz", "slice": 41, "lesion": [], "prompts": ["a square lesion"],
+                   "patient": "c"}],
      "validation": [...], "test": [...]}
 
-Paths are absolute or relative to the JSON file. `case` (default: the image's file name), `patient`
-(default: the case), `targets` (organs annotated in this case; default: all labels) and `label` are
-optional, and an item may be the image path alone. `absent` lists structures that are surely not in the
-image, such as the prostate in a scan of the head: their words then mean an empty mask. Label 0 is background
+Paths are absolute or relative to the JSON file. Every field but `image` is optional, and an item may be the
+image path alone.
+    label: a label map: integers of a NIfTI file, or grey values of a PNG.
+    case: the item's id; default: the image's file name, and behind it the slice and the lesions, where the
+        item has them. Two items about the same lesions need a `case` each.
+    patient: whom the image shows; default: the case without slice and lesions. Nobody is in two sections.
+
+Organs are items of one kind: `labels` names the numbers of their label maps (see `labels`), 0 is background
 and need not be named.
+    targets: organs annotated in this case; default: all labels.
+    absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
+        words then mean an empty mask.
+
+Sentences about a picture, or about a slice of a volume, are items of the other kind, one for each lesion, or
+several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.
+    prompts: the sentences, at least one, which all mean the same.
+    lesion: its value in the label map, or a list of several; without it, all that is not 0. The empty list:
+        the sentences mean nothing in this picture, their mask is empty and no label map is needed.
+    slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`.
+    rotatable: true where no sentence speaks of a place or a side, so that training may turn the picture.
+Other fields, such as the `attributes` of phantoms, are left to whom they are for.
 """
 
-import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import InputError
+from .items import Case as Case  # what this module gives
+from .items import parse_item
+from .labels import label_values
 
 SECTIONS = ("training", "validation", "test")
-FIELDS = ("image", "label", "patient", "case", "targets", "absent")  # of items
-LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image of the datalist.
-
-    Attributes:
-        case: id, unique within its section; outputs are named after it.
-        image: path of the image.
-        label: path of the label map, or None.
-        patient: whom the image shows. Where the datalist does not say, the case id stands for the patient.
-        targets: names of the organs annotated here; one that is not listed may be in the image, unmarked.
-            Empty without a label map.
-        absent: names of structures that are surely not in the image.
-    """
-
-    case: str
-    image: Path
-    label: Path | None
-    patient: str
-    targets: tuple[str, ...]
-    absent: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
-    """Cases of one section ("training", "validation" or "test") of the datalist at `path`.
+    """Items of one section ("training", "validation" or "test") of the datalist at `path`.
 
     Raises:
         InputError: the file is missing or malformed, it has no such section, a file that an item names does
-            not exist, two cases of the section share an id, or a patient is in two sections.
+            not exist, two items of the section share an id, or a patient is in two sections.
     """
     path = Path(path)
     content = load_json(path)
-    names = tuple(label_names(path, content).values())
-    return read_section(
-        path, content, section, lambda place, item: parse_item(path, place, item, names=names)
-    )
-
-
-AnyCase = TypeVar("AnyCase", bound=Case)
-
-
-def read_section(
-    path: Path, content: Mapping[str, Any], section: str, parse: Callable[[str, Any], AnyCase]
-) -> list[AnyCase]:
-    """Cases of one section of a datalist's content, whatever kind of item it has.
-
-    Args:
-        path: of the datalist, for messages.
-        content: of the datalist.
-        section: "training", "validation" or "test".
-        parse: makes a case of an item's place, such as "training[0]", and the item.
-
-    Raises:
-        InputError: see `load_datalist`, or from `parse`.
-    """
-    sections = {name: _parse(path, content, name, parse) for name in SECTIONS if name in content}
+    sections = parse_sections(path, content)
     if section not in sections:
         found = ", ".join(name for name, value in content.items() if isinstance(value, list)) or "none"
         raise InputError(
@@ -96,8 +72,34 @@ def read_section(
     return sections[section]
 
 
-def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | None = None) -> dict[int, str]:
-    """Label values and names of the datalist at `path`, such as {1: "liver"}, without background.
+def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
+    """As `load_datalist`, for a training that learns from sentences.
+
+    Raises:
+        InputError: as there, or an item has no sentence, or no label map though its sentences mean something.
+    """
+    cases = load_datalist(path, section)
+    for index, case in enumerate(cases):
+        place = f"{path}: {section}[{index}]"
+        if not case.prompts:
+            raise InputError(
+                f'{place} has no "prompts", expected sentences in every item, as this training learns from '
+                "sentences; add one, or leave the item out."
+            )
+        if case.label is None and case.lesions != ():
+            raise InputError(
+                f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
+            )
+    return cases
+
+
+def load_label_values(
+    path: str | os.PathLike[str], *, organs: Sequence[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Names and label values of the datalist at `path`, such as {"liver": (1, 2), "liver tumour": (2,)}.
+
+    A voxel belongs to a name if it has one of its values. Background is left out; names stand in the order
+    in which the file has them first.
 
     Args:
         path: of the datalist.
@@ -106,14 +108,81 @@ def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | No
     Raises:
         InputError: the file is missing, its "labels" are malformed, or they have no such organ.
     """
-    names = label_names(Path(path), load_json(Path(path)))
+    values = label_values(Path(path), load_json(Path(path)).get("labels"))
     for organ in organs or ():
-        if organ not in names.values():
+        if organ not in values:
             raise InputError(
-                f"organs: '{organ}' is not among the labels of {path} ({', '.join(names.values())}); "
-                "use these names."
+                f"organs: '{organ}' is not among the labels of {path} ({', '.join(values)}); use these names."
             )
-    return {number: name for number, name in names.items() if organs is None or name in organs}
+    return {name: numbers for name, numbers in values.items() if organs is None or name in organs}
+
+
+def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | None = None) -> dict[int, str]:
+    """Label values and names of the datalist at `path`, such as {1: "liver"}, for one name a number.
+
+    Raises:
+        InputError: as `load_label_values`, or a number has several names or a name several numbers.
+    """
+    names: dict[int, str] = {}
+    for name, numbers in load_label_values(path, organs=organs).items():
+        if len(numbers) > 1 or numbers[0] in names:
+            raise InputError(
+                f'{path}: "labels" has the numbers {", ".join(map(str, numbers))} for "{name}", expected one '
+                "number a name and one name a number here; name each number once."
+            )
+        names[numbers[0]] = name
+    return names
+
+
+def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Case]]:
+    """The items of every section that a datalist's content has; files are not looked at.
+
+    Raises:
+        InputError: an item or "labels" is malformed, or two items of a section share an id.
+    """
+    listed = {name: content[name] for name in SECTIONS if name in content}
+    for name, items in listed.items():
+        if not isinstance(items, list):
+            raise InputError(
+                f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items; correct it.'
+            )
+    every = [item for items in listed.values() for item in items]
+    if "labels" not in content and every and all(isinstance(i, dict) and "prompts" in i for i in every):
+        names: tuple[str, ...] = ()
+    else:
+        names = tuple(label_values(path, content.get("labels")))
+    return {name: _parse(path, name, items, names) for name, items in listed.items()}
+
+
+def _parse(path: Path, section: str, items: Sequence[Any], names: Sequence[str]) -> list[Case]:
+    cases: dict[str, Case] = {}
+    for index, item in enumerate(items):
+        case = parse_item(path, f"{section}[{index}]", item, names=names)
+        if case.case in cases:
+            raise InputError(
+                f'{path}: {section}[{index}] has the case id "{case.case}" of an earlier item '
+                f'({cases[case.case].image}), expected each once; give both items their own "case".'
+            )
+        cases[case.case] = case
+    return list(cases.values())
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The content of a datalist; InputError when it is missing or no JSON object."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a datalist (JSON).")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not JSON ({error}); give a datalist in MONAI's decathlon layout."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f'{path}: holds a JSON {type(content).__name__}, expected an object with "labels" and '
+            '"training"; give a datalist in MONAI\'s decathlon layout.'
+        )
+    return content
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:
@@ -174,144 +243,6 @@ def _counts(total: int, fractions: Mapping[str, float | Fraction]) -> dict[str, 
     for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """The content of a datalist; InputError when it is missing or no JSON object."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a datalist (JSON).")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not JSON ({error}); give a datalist in MONAI's decathlon layout."
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f'{path}: holds a JSON {type(content).__name__}, expected an object with "labels" and '
-            '"training"; give a datalist in MONAI\'s decathlon layout.'
-        )
-    return content
-
-
-def label_names(path: Path, content: dict[str, Any]) -> dict[int, str]:
-    labels = content.get("labels")
-    expected = 'expected {"1": "liver", ...}: whole numbers from 1 to 255, each with its own name'
-    if not isinstance(labels, dict) or not labels:
-        raise InputError(f'{path}: "labels" is {json.dumps(labels)}, {expected}; correct it.')
-    names: dict[int, str] = {}
-    for key, name in labels.items():
-        value = int(key) if key.isdecimal() and str(int(key)) == key else -1
-        if not 0 <= value <= 255 or not isinstance(name, str) or not name.strip() or name in names.values():
-            raise InputError(
-                f'{path}: "labels" has the entry {json.dumps({key: name})}, {expected}; correct it.'
-            )
-        if value > 0:
-            names[value] = name
-    return names
-
-
-def _parse(
-    path: Path, content: Mapping[str, Any], section: str, parse: Callable[[str, Any], AnyCase]
-) -> list[AnyCase]:
-    items = content[section]
-    if not isinstance(items, list):
-        raise InputError(
-            f'{path}: "{section}" is a JSON {type(items).__name__}, expected a list of items; correct it.'
-        )
-    cases: dict[str, AnyCase] = {}
-    for index, item in enumerate(items):
-        case = parse(f"{section}[{index}]", item)
-        if case.case in cases:
-            raise InputError(
-                f'{path}: {section}[{index}] has the case id "{case.case}" of an earlier item '
-                f'({cases[case.case].image}), expected each once; give both items their own "case".'
-            )
-        cases[case.case] = case
-    return list(cases.values())
-
-
-def parse_item(
-    path: Path, place: str, item: Any, *, names: Sequence[str] = (), fields: Sequence[str] = FIELDS
-) -> Case:
-    """Make a case of an item of the datalist at `path`.
-
-    Args:
-        path, place: for messages.
-        item: of the datalist.
-        names: of its labels.
-        fields: that items of this kind may have. Others are left to whom they are for, unless their names
-            look like slips.
-
-    Raises:
-        InputError: a field is missing, misspelt or malformed; the message says `place`.
-    """
-    if isinstance(item, str):
-        item = {"image": item}
-    if isinstance(item, dict):
-        _check_slips(path, place, item, fields)
-    image = item.get("image") if isinstance(item, dict) else None
-    if not isinstance(image, str) or not image:
-        raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
-    label = item.get("label")
-    if label is not None and not isinstance(label, str):
-        raise InputError(
-            f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH"; correct it.'
-        )
-    case = _identifier(path, place, "case", item.get("case", _stem(image)))
-    return Case(
-        case=case,
-        image=path.parent / image,
-        label=None if label is None else path.parent / label,
-        patient=_identifier(path, place, "patient", item.get("patient", case)),
-        targets=() if label is None else _targets(path, place, item.get("targets", list(names)), names),
-        absent=_absent(path, place, item.get("absent", [])),
-    )
-
-
-def _check_slips(path: Path, place: str, item: Mapping[str, Any], fields: Sequence[str]) -> None:
-    """A misspelt "lesion" would mean all lesions, and a misspelt "patient" a patient of its own."""
-    absent = [name for name in fields if name not in item]
-    for found in (name for name in item if name not in fields):
-        if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
-            raise InputError(
-                f'{path}: {place} has the field "{found}" and no "{near[0]}", expected one of '
-                f"{', '.join(fields)}; did you mean {near[0]}? Correct it, or name it otherwise."
-            )
-
-
-def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tuple[str, ...]:
-    unknown = [name for name in targets if name not in names] if isinstance(targets, list) else [targets]
-    if unknown:
-        raise InputError(
-            f'{path}: {place} has {json.dumps(unknown[0])} in "targets", expected a list of names from '
-            f'"labels" ({", ".join(names)}); correct it.'
-        )
-    return tuple(targets)
-
-
-def _absent(path: Path, place: str, absent: Any) -> tuple[str, ...]:
-    if not isinstance(absent, list) or not all(isinstance(name, str) and name.strip() for name in absent):
-        raise InputError(
-            f'{path}: {place} has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
-        )
-    return tuple(absent)
-
-
-def _identifier(path: Path, place: str, field: str, value: Any) -> str:
-    # An id names files later on: a separator in it would lead out of the output folder.
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "/" in str(value):
-        raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/"; correct it.'
-        )
-    return str(value)
-
-
-def _stem(image: str) -> str:
-    name = Path(image).name
-    for ending in (".gz", ".nii", ".png", ".jpg", ".jpeg"):
-        name = name.removesuffix(ending)
-    return name
 
 
 def _check_files(path: Path, section: str, case: Case) -> None:

@@ -8,7 +8,7 @@
     ["a.png",                                          a .json
      {"image": "b.nii.gz", "slice": 41, "prompts": ["the round lesion", "the largest lesion"]}]
 
-A datalist (see `common.data.referring`) is read too, one section of it. All sentences of an item mean the
+A datalist (see `common.data.datalist`) is read too, one section of it. All sentences of an item mean the
 same, which is asked for by the first, as in evaluation.
 """
 

@@ -137,7 +137,7 @@ class VisionTower(nn.Module):
         return None if self.source is None else frozen_base(self.source, revision=self.revision)
 
     def forward(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1] -> features and patch embeddings, both (B, embed_width, H / 16, W / 16)."""
+        """(B, 1 or 3, H, W) in [0, 1] -> features and patch embeddings, (B, embed_width, H / 16, W / 16)."""
         pixels = self.normalise(image)
         if self.family == "sam_vision_model":
             encoder = self.model.vision_encoder

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.adapters import LowRankBypass, add_bottlenecks, add_query_value_lora, with_prefix
 from ..layers.decoders import MaskDecoder
@@ -19,10 +20,13 @@ from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import MAX_TOKENS, TextEncoder
-from .base import TextFeatures, TextSegmenter
+from .base import TextSegmenter
+from .guidance import Guidance
 
 Side = Literal["both", "text", "image", "none"]
 Tuning = Literal["bypass", "lora", "bottleneck", "prefix"]
+
+FRAMING = Framing(crop="body")  # in the abdomen's window
 
 # What differs between the presets; `MedVLM`'s defaults are the paper's.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -81,7 +85,7 @@ class MedVLM(TextSegmenter):
         words_per_token: word pieces whose mean makes a token; with 2, a description of 60 pieces is 30
             tokens, which the mixers are through with sooner. With many more, two names share a token, and
             which of them is meant can no longer be read.
-        default_prompt: see `TextSegmenter`.
+        default_prompt, framing: see `TextSegmenter`.
 
     Raises:
         InputError: an image size that the encoder cannot tile, an unknown adapter or tuning.
@@ -103,8 +107,9 @@ class MedVLM(TextSegmenter):
         decoder_channels: Sequence[int] = (64, 32),
         words_per_token: int = 1,
         default_prompt: str = "liver",
+        framing: Framing | None = None,
     ) -> None:
-        super().__init__(image_size=image_size, default_prompt=default_prompt)
+        super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
         if image_size % image_encoder.stride:
             raise InputError(
                 f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the "
@@ -156,7 +161,8 @@ class MedVLM(TextSegmenter):
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
             text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
             max_tokens: word pieces of a text that are read, special ones included.
-            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
+            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's. Of
+                `framing`, attributes that replace those of `FRAMING`.
 
         Raises:
             InputError: no such preset, or a base encoder that cannot be found or loaded.
@@ -180,6 +186,7 @@ class MedVLM(TextSegmenter):
                 dtype=text_dtype,
                 max_tokens=max_tokens,
             ),
+            framing=FRAMING.changed(settings.pop("framing", None)),
             **settings,
         )
 
@@ -188,7 +195,7 @@ class MedVLM(TextSegmenter):
         return {"heads": self.heads, "words_per_token": self.words_per_token}
 
     def encode_image(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
+        """(B, C, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
         encoded = self.image_encoder(image)
         features = encoded.features
         if self.image_adapter is not None:
@@ -197,7 +204,7 @@ class MedVLM(TextSegmenter):
         features = self.image_projection(features.movedim(1, -1)).movedim(-1, 1)
         return encoded._replace(features=features)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """P prompts -> adapted and projected tokens (P, T, width) with their mask, see `words_per_token`."""
         encoded = self.text_encoder(prompts)
         tokens = encoded.tokens
@@ -205,20 +212,23 @@ class MedVLM(TextSegmenter):
             tokens = tokens + self.text_adapter(encoded.embedded)
         return _mean_of_words(self.text_projection(tokens), encoded.mask, self.words_per_token)
 
-    def decode(self, image_features: EncodedImage, text: TextFeatures) -> Tensor:
+    def decode(self, image_features: EncodedImage, guidance: Guidance) -> Tensor:
         """Mix and decode: logits (P, 1, H, W) for P prompts on B images, see `TextSegmenter.decode`."""
+        start, mask = guidance.tokens, guidance.mask
+        assert start is not None  # no words at all are those of an empty text
+        assert mask is not None
         grid = (image_features.features.shape[-2], image_features.features.shape[-1])
         image = image_features.features.flatten(2).transpose(1, 2)
-        image = image.repeat_interleave(text.tokens.shape[0] // image.shape[0], dim=0)
-        words, positions = text.tokens, self.positions(*grid)
+        image = image.repeat_interleave(start.shape[0] // image.shape[0], dim=0)
+        words, positions = start, self.positions(*grid)
         for mixer in self.mixers:
-            words, image = mixer(words, image, text_start=text.tokens, positions=positions, mask=text.mask)
+            words, image = mixer(words, image, text_start=start, positions=positions, mask=mask)
         logits = self.decoder(
             words,
             image,
-            text_start=text.tokens,
+            text_start=start,
             positions=positions,
-            mask=text.mask,
+            mask=mask,
             grid=grid,
             skips=image_features.skips,
         )
@@ -282,16 +292,16 @@ def _adapt_image(encoder: VisionTower, tuning: str, rank: int) -> LowRankBypass 
     return None
 
 
-def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> TextFeatures:
+def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> Guidance:
     """Means of `count` neighbouring real tokens: (P, T, C) -> (P, ceil(T / count), C)."""
     if count == 1:
-        return TextFeatures(tokens, mask)
+        return Guidance(tokens, mask)
     missing = -tokens.shape[1] % count
     grouped = F.pad(tokens, (0, 0, 0, missing)).unflatten(1, (-1, count))
     weight = F.pad(mask, (0, missing)).unflatten(1, (-1, count)).to(tokens.dtype)
     total = weight.sum(2)
     means = (grouped * weight.unsqueeze(-1)).sum(2) / total.clamp(min=1).unsqueeze(-1)
-    return TextFeatures(means, total > 0)
+    return Guidance(means, total > 0)
 
 
 def _text_encoder(

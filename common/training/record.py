@@ -17,8 +17,7 @@ from ignite.engine import Engine, Events
 
 from .. import __version__
 from ..command_line import config_being_parsed
-from ..data.datalist import SECTIONS, label_names, load_json, parse_item
-from ..data.referring import parse_lesion
+from ..data.datalist import load_json, parse_sections
 from ..files import write_synced
 from ..inference.fingerprint import source_sha256
 
@@ -167,15 +166,8 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _split(datalist: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """{case: patient} of each section that there is, whatever kind of items (organs, sentences) it has."""
-    content = load_json(datalist)
-    names = tuple(label_names(datalist, content).values()) if "labels" in content else ()
-    for section in (name for name in SECTIONS if name in content):
-        patients: dict[str, str] = {}
-        for index, item in enumerate(content[section]):
-            parse = parse_lesion if isinstance(item, dict) and "prompts" in item else parse_item
-            case = parse(datalist, f"{section}[{index}]", item, names=names)
-            patients[case.case] = case.patient
-        yield section, patients
+    for section, cases in parse_sections(datalist, load_json(datalist)).items():
+        yield section, {case.case: case.patient for case in cases}
 
 
 def _write(path: Path, content: Any) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from common.checkpoints import save_trained
+from common.data.datalist import Case, load_referring
 from common.data.organ_slices import collate_slices
-from common.data.referring import ReferringItem, load_referring
 from common.data.referring_samples import TARGET, ReferringCases, ReferringPictures, in_own_grid
 from common.errors import InputError
 from common.files import atomic_path
@@ -71,9 +71,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     return report
 
 
-def build(
-    training: Sequence[ReferringItem], *, minutes: float, seed: int, device: str
-) -> dict[str, Training]:
+def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -> dict[str, Training]:
     """The four trainings of a seed. On a GPU LSMS is the preset `paper_t`, else `compact`."""
     preset = "paper_t" if device.startswith("cuda") else "compact"
     size = SIDES[preset]
@@ -103,7 +101,7 @@ def build(
     }
 
 
-def shuffled(items: Sequence[ReferringItem], seed: int) -> list[ReferringItem]:
+def shuffled(items: Sequence[Case], seed: int) -> list[Case]:
     """The same pictures with one another's sentences, none with its own or with the same words.
 
     How often each sentence occurs stays the same. What a permutation leaves with its own words changes places
@@ -130,7 +128,7 @@ def shuffled(items: Sequence[ReferringItem], seed: int) -> list[ReferringItem]:
 
 
 @torch.no_grad()
-def segment(network: TextSegmenter, items: Sequence[ReferringItem], *, words: str) -> np.ndarray:
+def segment(network: TextSegmenter, items: Sequence[Case], *, words: str) -> np.ndarray:
     """(pictures, 3) pixels in both, in the prediction only and in the reference only, in the files' grids."""
     network.eval()
     device = next(network.parameters()).device

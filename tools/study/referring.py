@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.datalist import load_json
-from common.data.referring import ReferringItem, load_referring
+from common.data.datalist import Case, load_json, load_referring
 from common.errors import InputError
 from common.files import atomic_path
 from common.text.noise import add_typos
@@ -59,7 +58,7 @@ class AskedPicture:
         lesions: their attributes, in the same order.
     """
 
-    items: tuple[ReferringItem, ...]
+    items: tuple[Case, ...]
     lesions: tuple[Lesion, ...]
 
     @property
@@ -134,9 +133,9 @@ def load_pictures(datalist: Path, section: str) -> list[AskedPicture]:
         InputError: see `load_referring`, an item has no attributes, or no picture has two lesions.
     """
     items = load_referring(datalist, section)
-    found: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[ReferringItem, Lesion]]] = {}
+    found: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[Case, Lesion]]] = {}
     for item, entry in zip(items, load_json(datalist)[section], strict=True):
-        if len(item.lesions) > 1:
+        if item.lesions is not None and len(item.lesions) != 1:
             continue
         if "attributes" not in entry:
             raise InputError(
@@ -277,7 +276,7 @@ def _answer(
     return [dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)]
 
 
-def _place(item: ReferringItem) -> dict[str, Any]:
+def _place(item: Case) -> dict[str, Any]:
     """Where a lesion is, for the worker."""
     files = {"image": str(item.image.absolute()), "label": str(Path(item.label or "").absolute())}
     return {**files, "case": item.case, "lesions": item.lesions, "slice_index": item.slice_index}

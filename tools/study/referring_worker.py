@@ -4,7 +4,7 @@
 
 It imports the bundle's `scripts.common` alone, never the repository's `common` (design: both would meet).
 The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `lesions` (N, fields
-of `ReferringItem`s of one picture) and `texts` (null for none). The answer is, for each picture, an array
+of `Case`s of one picture) and `texts` (null for none). The answer is, for each picture, an array
 (texts, N, 3): pixels of the text's mask, of the lesion, and of both, in the file's own grid.
 """
 
@@ -38,9 +38,9 @@ def main(job_file: str) -> None:
 @torch.no_grad()
 def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
     """The counts of one picture."""
-    data = importlib.import_module("scripts.common.data.referring")
+    data = importlib.import_module("scripts.common.data.datalist")
     read = importlib.import_module("scripts.common.data.referring_pictures").PictureReader()
-    items = [_item(data.ReferringItem, lesion) for lesion in asked["lesions"]]
+    items = [_item(data.Case, lesion) for lesion in asked["lesions"]]
     lesions = np.stack([read(item).mask(item) for item in items])
     picture = read(items[0])
     frame = framing.frame(picture.image, network.image_size)
@@ -56,7 +56,7 @@ def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
 
 
 def _item(kind: Any, fields: dict[str, Any]) -> Any:
-    """A `ReferringItem` whose words are not needed."""
+    """A `Case` whose words are not needed."""
     paths = {name: Path(fields[name]) for name in ("image", "label")}
     return kind(**{**fields, **paths}, patient="", targets=(), prompts=())
 

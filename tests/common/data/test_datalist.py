@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from monai.data import load_decathlon_datalist
 
-from common.data.datalist import Case, check_patients, load_datalist, load_label_names, split_by_patient
+from common.data.datalist import (
+    Case,
+    check_patients,
+    load_datalist,
+    load_label_names,
+    load_label_values,
+    load_referring,
+    split_by_patient,
+)
+from common.data.labels import label_values, labels_entry
 from common.errors import InputError
 
 
@@ -173,15 +182,90 @@ def test_patient_in_two_splits(folder):
         ({"1": ""}, 'has the entry {"1": ""}'),
         ({"256": "liver"}, 'has the entry {"256": "liver"}'),
         ({"-1": "liver"}, 'has the entry {"-1": "liver"}'),
-        ({"1": "liver", "2": "liver"}, 'has the entry {"2": "liver"}'),
+        ({"1": "liver", "2": []}, 'has the entry {"2": []}'),
+        ({"1": ["liver", " "]}, 'has the entry {"1": ["liver", " "]}'),
+        ({"1": ["liver", "liver"]}, 'has the entry {"1": ["liver", "liver"]}'),
+        ({"1": [["liver"]]}, 'has the entry {"1": [["liver"]]}'),
+        ({"1": {"liver": 1}}, 'has the entry {"1": {"liver": 1}}'),
         ({"1": "liver", "01": "spleen"}, 'has the entry {"01": "spleen"}'),
     ],
 )
 def test_malformed_labels(folder, labels, found):
     path = write(folder, training=[item("a")], labels=labels)
+    message = (
+        f'{path}: "labels" {found}, expected {{"1": "liver", "2": ["liver", "liver tumour"], ...}}: whole '
+        "numbers from 1 to 255, each with a name or a list of different ones; correct it."
+    )
+    for load in (load_label_values, load_label_names):
+        assert error_of(load, path) == message
+    assert error_of(load_datalist, path, "training") == message
+
+
+def test_a_number_may_have_several_names_and_a_name_several_numbers(folder):
+    labels = {"0": "background", "7": "spleen", "1": "liver", "2": ["liver", "liver tumour"], "3": "liver"}
+    path = write(folder, training=[item("a"), item("b", targets=["liver tumour"])], labels=labels)
+    values = load_label_values(path)
+    assert list(values.items()) == [("spleen", (7,)), ("liver", (1, 2, 3)), ("liver tumour", (2,))]
+    assert load_label_values(path, organs=["liver tumour", "liver"]) == {
+        "liver": (1, 2, 3),
+        "liver tumour": (2,),
+    }
+    assert label_values(path, labels_entry(values)) == values
+    assert error_of(load_label_values, path, organs=["pancreas"]) == (
+        f"organs: 'pancreas' is not among the labels of {path} (spleen, liver, liver tumour); use these "
+        "names."
+    )
+    a, b = load_datalist(path, "training")
+    assert (a.targets, b.targets) == (("spleen", "liver", "liver tumour"), ("liver tumour",))
+
+
+def test_one_name_a_number_where_no_more_is_possible(folder):
+    labels = {"1": "liver", "2": ["liver", "liver tumour"], "3": "spleen"}
+    path = write(folder, training=[item("a")], labels=labels)
     assert error_of(load_label_names, path) == (
-        f'{path}: "labels" {found}, expected {{"1": "liver", ...}}: whole numbers from 1 to 255, '
-        "each with its own name; correct it."
+        f'{path}: "labels" has the numbers 1, 2 for "liver", expected one number a name and one name a '
+        "number here; name each number once."
+    )
+    assert load_label_names(path, organs=["spleen", "liver tumour"]) == {2: "liver tumour", 3: "spleen"}
+
+
+def test_items_of_both_kinds_are_cases(folder):
+    (folder / "images" / "e.png").touch()
+    picture = {"image": "images/e.png", "label": "labels/a.nii.gz"}
+    path = write(
+        folder,
+        training=[
+            item("a"),
+            item("b", slice=4, lesion=[3, 1], prompts=[" all cysts "], rotatable=True),
+            picture | {"prompts": ["everything"], "attributes": {"shape": "round"}},
+            {"image": "images/e.png", "lesion": [], "prompts": ["a square lesion"]},
+        ],
+    )
+    organs, cysts, everything, nothing = load_datalist(path, "training")
+    assert (organs.case, organs.targets) == ("a", ("liver", "spleen"))
+    assert (organs.prompts, organs.lesions, organs.slice_index, organs.rotatable) == ((), None, None, False)
+    assert (cysts.case, cysts.patient, cysts.prompts) == ("b-4-1-3", "b", ("all cysts",))
+    assert (cysts.lesions, cysts.slice_index, cysts.rotatable) == ((1, 3), 4, True)
+    assert (everything.case, everything.lesions, everything.slice_index) == ("e", None, None)
+    assert (nothing.case, nothing.patient, nothing.lesions, nothing.label) == ("e-none", "e", (), None)
+
+
+def test_labels_may_be_left_out_where_all_items_have_sentences(folder):
+    (folder / "images" / "e.png").touch()
+    sentences = {"image": "images/e.png", "lesion": [], "prompts": ["a square lesion"]}
+    path = folder / "datalist.json"
+    path.write_text(json.dumps({"training": [sentences]}))
+    (case,) = load_datalist(path, "training")
+    assert (case.targets, case.prompts) == ((), ("a square lesion",))
+    path.write_text(json.dumps({"training": [sentences], "test": [item("a")]}))
+    assert error_of(load_datalist, path, "training").startswith(f'{path}: "labels" is null, expected')
+
+
+def test_a_training_on_sentences_wants_them_in_every_item(folder):
+    path = write(folder, training=[item("a", slice=1, prompts=["x"]), item("b")])
+    assert error_of(load_referring, path, "training") == (
+        f'{path}: training[1] has no "prompts", expected sentences in every item, as this training learns '
+        "from sentences; add one, or leave the item out."
     )
 
 

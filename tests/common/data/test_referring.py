@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from monai.transforms import Compose
 from PIL import Image
 
 from common.data import Framing, ReferringCases, ReferringPictures
-from common.data.referring import load_referring
+from common.data.datalist import load_referring
 from common.data.referring_pictures import PictureReader
 from common.data.volumes import read_volume
 from common.errors import InputError
@@ -28,7 +29,7 @@ def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], ma
         make_volume("LPS") | {"prompts": ["left lesion"], "lesion": 1},
     )
     assert [item.case for item in found] == ["image-3", "image-7", "all", "image-1-1"]
-    assert [item.lesions for item in found] == [(3,), (7,), (), (1,)]
+    assert [item.lesions for item in found] == [(3,), (7,), None, (1,)]
     assert [item.slice_index for item in found] == [None, None, 1, 1]
     assert found[0].prompts == ("the small one",)
     read = PictureReader()
@@ -47,7 +48,7 @@ def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], m
         make_volume("LPS") | {"lesion": [LEFT_LESION, RIGHT_LESION], "prompts": ["both"]},
     )
     assert [item.case for item in found] == ["image-3-7", "image-3", "all", "image-1-1-2"]
-    assert [item.lesions for item in found] == [(3, 7), (3,), (), (1, 2)]
+    assert [item.lesions for item in found] == [(3, 7), (3,), None, (1, 2)]
     assert [item.rotatable for item in found] == [True, False, False, False]
     read = PictureReader()
     assert [int(read(item).mask(item).sum()) for item in found] == [24 + 48, 24, 24 + 48 + 1, 24]
@@ -65,6 +66,8 @@ def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], m
         (None, 5, True),  # all of the label map, whatever it holds
         (None, [3, 7], True),
         (None, None, True),
+        ([], 3, False),
+        ([], None, False),
     ],
 )
 def test_items_share_a_lesion_or_not(
@@ -76,17 +79,18 @@ def test_items_share_a_lesion_or_not(
         tmp_path, *[png | entry | {"prompts": ["x"], "case": str(n)} for n, entry in enumerate(meant)]
     )
     assert first.shares_a_lesion(second) == second.shares_a_lesion(first) == shared
-    assert first.shares_a_lesion(first)
+    assert first.shares_a_lesion(first) == (one != [])
     assert not first.shares_a_lesion(elsewhere)  # another label map has lesions of its own
 
 
-NO_LESION = "expected a whole number from 1 up or a list of different ones; correct it"
+NO_LESION = (
+    r"expected a whole number from 1 up or a list of different ones \(empty: nothing is meant\); correct it"
+)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("lesion", [], rf'\[\] as "lesion", {NO_LESION}'),
         ("lesion", [3, 7, 3], rf'\[3, 7, 3\] as "lesion", {NO_LESION}'),
         ("lesion", [3, 0], rf'\[3, 0\] as "lesion", {NO_LESION}'),
         ("lesion", [3, -7], rf'\[3, -7\] as "lesion", {NO_LESION}'),
@@ -135,7 +139,7 @@ def test_sentences_that_name_a_side_cannot_be_turned(
         ({"slice": 2}, r'training\[0\] is a picture with "slice", expected none; correct it'),
         ({"image": "image.nii.gz"}, r'training\[0\] is a volume without "slice", expected "slice": NUMBER'),
         ({"image": "image.bmp"}, r"image\.bmp, expected a picture \(\.png, \.jpg, \.jpeg\) or a NIfTI file"),
-        ({"label": None}, r'training\[0\] has no label map, expected "label": "PATH"; add it'),
+        ({"label": None}, r'training\[0\] has no label map, expected "label": "PATH" \("lesion": \[\] needs'),
     ],
 )
 def test_items_that_cannot_be_meant_are_refused(
@@ -297,3 +301,48 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
         outwards = np.sign(true - shape[axis] / 2)
         assert errors.mean() == pytest.approx(0, abs=0.06)
         assert (errors * outwards).mean() == pytest.approx(0, abs=0.06)
+
+
+def test_sentences_may_mean_nothing(tmp_path: Path, png: dict[str, Any], make_volume: Any) -> None:
+    """Their mask is empty, with a label map and without one, in training and in evaluation."""
+    nothing = {"lesion": [], "prompts": ["a square lesion"]}
+    bare = {key: value for key, value in png.items() if key != "label"}
+    volume = {key: value for key, value in make_volume("LPS").items() if key != "label"}
+    listed = items(
+        tmp_path,
+        png | nothing | {"case": "n"},
+        bare | nothing | {"case": "m"},
+        volume | nothing,
+        png | {"lesion": 3, "prompts": ["small"], "case": "s"},
+    )
+    assert [item.case for item in listed] == ["n", "m", "image-1-none", "s"]
+    read = PictureReader()
+    shapes = [(20, 40), (20, 40), (12, 16), (20, 40)]
+    masks = [read(item).mask(item) for item in listed]
+    assert [mask.shape for mask in masks] == shapes
+    assert [int(mask.sum()) for mask in masks] == [0, 0, 0, 24]
+    dataset = ReferringPictures(listed, size=SIDE, prompts_per_picture=3, progress=False)
+    asked: dict[str, set[tuple[str, ...]]] = {}
+    for sample in (dataset[index] for index in range(40)):
+        asked.setdefault(sample["case"], set()).add(tuple(sorted(sample["prompt"])))
+        for words, mask in zip(sample["prompt"], sample["label"], strict=True):
+            assert bool(mask.any()) == (words == "small")
+    assert asked["s"] == {("a square lesion", "a square lesion", "small")}  # the other two of its picture
+    cases = ReferringCases(listed, size=SIDE)
+    assert [int(cases[index]["label"].sum()) for index in range(4)] == [0, 0, 0, 24]
+    assert cases.beside(listed[0]) == []
+
+
+def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
+    tmp_path: Path, png: dict[str, Any]
+) -> None:
+    listed = items(tmp_path, png | {"lesion": [], "prompts": ["a square lesion"]})
+
+    def darker(sample: dict[str, Any]) -> dict[str, Any]:
+        return sample | {"image": sample["image"] * 0.5}
+
+    plain, turned = (
+        ReferringPictures(listed, size=SIDE, transform=transform, progress=False)[0]["image"]
+        for transform in (None, Compose([darker]))
+    )
+    np.testing.assert_allclose(turned, plain * 0.5)

@@ -25,6 +25,7 @@ from common.layers.adapters import add_query_value_lora
 from common.layers.normalisation import Normalise
 from common.layers.vision_towers import VisionTower, load_tower
 from common.networks import LSMS, MedVLM
+from common.text.encoders import TextEncoder
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 SAM = {
@@ -220,3 +221,18 @@ def test_adapters_leave_a_tower_frozen(tmp_path: Path) -> None:
     add_query_value_lora(tower.model)
     assert any(parameter.requires_grad for parameter in tower.parameters())
     assert tower.frozen
+
+
+def test_a_tower_that_is_trained_belongs_in_the_checkpoint(tmp_path: Path) -> None:
+    vit(tmp_path)
+    text = TextEncoder(write_bert(tmp_path / "bert"), max_tokens=16)
+    for trainable in (False, True):
+        tower = VisionTower(
+            load_tower(str(tmp_path)), image_size=32, source=str(tmp_path), trainable=trainable
+        )
+        network = MedVLM(image_encoder=tower, text_encoder=text, image_size=32, adapter="none", width=16)
+        assert set(network.frozen_bases()) == (
+            {"text_encoder"} if trainable else {"text_encoder", "image_encoder"}
+        )
+        held = {key for key in network.state_dict() if key.startswith("image_encoder.")}
+        assert held == ({f"image_encoder.{key}" for key in tower.state_dict()} if trainable else set())

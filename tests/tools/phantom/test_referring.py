@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from common.data.datalist import SECTIONS
-from common.data.referring import load_referring
+from common.data.datalist import SECTIONS, load_referring
 from common.data.referring_pictures import PictureReader
 from common.data.volumes import read_labels, read_volume
 from common.text.referring import Lesion, facts_of, rules_out

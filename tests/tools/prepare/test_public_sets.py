@@ -9,8 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.data.datalist import SECTIONS, load_datalist, load_label_names
-from common.data.referring import load_referring
+from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_referring
 from tools.prepare.__main__ import main
 from tools.prepare.mosmed import patient_of, read_sentences
 

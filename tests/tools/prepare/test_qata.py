@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.referring import load_referring
+from common.data.datalist import load_referring
 from common.data.referring_pictures import PictureReader
 from common.errors import InputError
 from tools.prepare.__main__ import main

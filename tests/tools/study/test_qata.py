@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from common.checkpoints import read_tensors
-from common.data.referring import load_referring
+from common.data.datalist import load_referring
 from common.errors import InputError
 from common.networks import LSMS
 from common.text.encoders import TextEncoder

@@ -1,0 +1,225 @@
+"""One item of a datalist: an image, what is annotated or said of it, and whom it shows.
+
+The format is that of `datalist`.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..text.prompts import check_prompt
+from ..text.vocabulary import mentions_side
+from .pictures import ENDINGS as PICTURE_ENDINGS
+from .readers import NIFTI_ENDINGS, ending_of
+
+FIELDS = (
+    *("image", "label", "patient", "case", "targets", "absent"),
+    *("prompts", "lesion", "slice", "rotatable"),
+)
+NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
+LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One item of the datalist: an image with organs, or a picture or slice that sentences speak of.
+
+    Attributes:
+        case: id, unique within its section; outputs are named after it.
+        image: path of the image.
+        label: path of the label map, or None.
+        patient: whom the image shows. Where the datalist does not say, the image's name stands for the
+            patient.
+        targets: names of the organs annotated here; one that is not listed may be in the image, unmarked.
+            Empty without a label map.
+        absent: names of structures that are surely not in the image.
+        prompts: sentences, which all mean the same lesions; empty where organs are asked for.
+        lesions: what the sentences mean, values of the label map, rising; None: all that is not 0; empty:
+            nothing in this picture.
+        slice_index: the axial slice of a NIfTI file, 0 the most inferior one; None for all of it.
+        rotatable: whether all sentences stay true where the picture is turned or mirrored.
+    """
+
+    case: str
+    image: Path
+    label: Path | None
+    patient: str
+    targets: tuple[str, ...]
+    _: KW_ONLY
+    absent: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    lesions: tuple[int, ...] | None = None
+    slice_index: int | None = None
+    rotatable: bool = False
+
+    def shares_a_lesion(self, other: "Case") -> bool:
+        """Whether a lesion is meant by both, which are items of one picture."""
+        if self.label != other.label or () in (self.lesions, other.lesions):
+            return False
+        if self.lesions is None or other.lesions is None:
+            return True
+        return not set(self.lesions).isdisjoint(other.lesions)
+
+
+def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) -> Case:
+    """Make a case of an item of the datalist at `path`; whether its files are there is not looked at.
+
+    Args:
+        path, place: for messages; paths of the item are relative to the datalist's folder.
+        item: of the datalist: an object, or the path of an image.
+        names: of the datalist's labels.
+
+    Raises:
+        InputError: a field is missing, misspelt or malformed; the message says `place`.
+    """
+    if isinstance(item, str):
+        item = {"image": item}
+    if isinstance(item, dict):
+        _check_slips(path, place, item)
+    image = item.get("image") if isinstance(item, dict) else None
+    if not isinstance(image, str) or not image:
+        raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
+    label = item.get("label")
+    if label is not None and not isinstance(label, str):
+        raise InputError(
+            f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH"; correct it.'
+        )
+    slice_index = _slice(path, place, item.get("slice"))
+    lesions = _lesions(path, place, item["lesion"]) if item.get("lesion") is not None else None
+    prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
+    _check_slice(path, place, path.parent / image, slice_index, sentences=bool(prompts))
+    name = _stem(image)
+    return Case(
+        case=_identifier(path, place, "case", item.get("case", name + suffix(slice_index, lesions))),
+        image=path.parent / image,
+        label=None if label is None else path.parent / label,
+        patient=_identifier(path, place, "patient", item.get("patient", item.get("case", name))),
+        targets=() if label is None else _targets(path, place, item.get("targets", list(names)), names),
+        absent=_absent(path, place, item.get("absent", [])),
+        prompts=prompts,
+        lesions=lesions,
+        slice_index=slice_index,
+        rotatable=_rotatable(path, place, item.get("rotatable", False), prompts),
+    )
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture (PNG, JPEG) and no volume."""
+    return ending_of(path, PICTURE_ENDINGS) is not None
+
+
+def suffix(slice_index: int | None, lesions: Sequence[int] | None) -> str:
+    """What tells an item from others of its image in an id: "-41-1-3" for slice 41, lesions 1 and 3."""
+    meant = [NONE] if lesions is not None and not lesions else lesions or ()
+    return "".join(f"-{part}" for part in (slice_index, *meant) if part is not None)
+
+
+def _check_slips(path: Path, place: str, item: Mapping[str, Any]) -> None:
+    """A misspelt "lesion" would mean all lesions, and a misspelt "patient" a patient of its own."""
+    absent = [name for name in FIELDS if name not in item]
+    for found in (name for name in item if name not in FIELDS):
+        if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
+            raise InputError(
+                f'{path}: {place} has the field "{found}" and no "{near[0]}", expected one of '
+                f"{', '.join(FIELDS)}; did you mean {near[0]}? Correct it, or name it otherwise."
+            )
+
+
+def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in targets if name not in names] if isinstance(targets, list) else [targets]
+    if unknown:
+        raise InputError(
+            f'{path}: {place} has {json.dumps(unknown[0])} in "targets", expected a list of names from '
+            f'"labels" ({", ".join(names)}); correct it.'
+        )
+    return tuple(targets)
+
+
+def _absent(path: Path, place: str, absent: Any) -> tuple[str, ...]:
+    if not isinstance(absent, list) or not all(isinstance(name, str) and name.strip() for name in absent):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
+        )
+    return tuple(absent)
+
+
+def _prompts(path: Path, place: str, prompts: Any) -> tuple[str, ...]:
+    if not isinstance(prompts, list) or not prompts:
+        raise InputError(
+            f'{path}: {place} has {json.dumps(prompts)} as "prompts", expected a list of sentences that '
+            "refer to the lesion; add one."
+        )
+    field = f"{path}: {place}, prompts"
+    return tuple(check_prompt(prompt, field=field) for prompt in prompts)
+
+
+def _slice(path: Path, place: str, value: Any) -> int | None:
+    if value is not None and not _counts(value, lowest=0):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "slice", expected a whole number from 0 up; '
+            "correct it."
+        )
+    return value
+
+
+def _lesions(path: Path, place: str, value: Any) -> tuple[int, ...]:
+    lesions = value if isinstance(value, list) else [value]
+    if not all(_counts(number, lowest=1) for number in lesions) or len(set(lesions)) < len(lesions):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "lesion", expected a whole number from 1 up or a '
+            "list of different ones (empty: nothing is meant); correct it."
+        )
+    return tuple(sorted(lesions))
+
+
+def _counts(value: Any, *, lowest: int) -> bool:
+    """Whether it is a whole number from `lowest` up."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+
+def _check_slice(path: Path, place: str, image: Path, slice_index: int | None, *, sentences: bool) -> None:
+    picture = is_picture(image)
+    if sentences and not picture and ending_of(image, NIFTI_ENDINGS) is None:
+        raise InputError(
+            f"{path}: {place} names the image {image}, expected a picture ({', '.join(PICTURE_ENDINGS)}) or "
+            f"a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
+        )
+    if picture and slice_index is not None:
+        raise InputError(f'{path}: {place} is a picture with "slice", expected none; correct it.')
+    if sentences and not picture and slice_index is None:
+        raise InputError(
+            f'{path}: {place} is a volume without "slice", expected "slice": NUMBER; correct it.'
+        )
+
+
+def _rotatable(path: Path, place: str, value: Any, prompts: Sequence[str]) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "rotatable", expected true or false; correct it.'
+        )
+    if value and (sided := [prompt for prompt in prompts if mentions_side(prompt)]):
+        raise InputError(
+            f'{path}: {place} is "rotatable" and has the prompt "{sided[0]}", expected none that names a '
+            "side or a segment, which turning moves; remove one of the two."
+        )
+    return value
+
+
+def _identifier(path: Path, place: str, field: str, value: Any) -> str:
+    # An id names files later on: a separator in it would lead out of the output folder.
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "/" in str(value):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/"; correct it.'
+        )
+    return str(value)
+
+
+def _stem(image: str) -> str:
+    name = Path(image).name
+    for ending in (".gz", ".nii", ".png", ".jpg", ".jpeg"):
+        name = name.removesuffix(ending)
+    return name
