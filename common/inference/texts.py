@@ -9,7 +9,7 @@ from .clock import Clock
 if TYPE_CHECKING:
     from ..networks.guidance import Guidance
 
-TEXTS_AT_ONCE = 256  # encoded ahead: a bank of texts is written anew each time, and features take memory
+TEXTS_AT_ONCE = 256  # encoded ahead: features take memory
 
 
 class Texts:

@@ -16,9 +16,10 @@ from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
 from ..layers.full_scale import Design, FullScaleDecoder, resize
+from ..layers.normalisation import Normalise
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
-from ..text.encoders import TextEncoder
+from ..text.encoders import MAX_TOKENS, TextEncoder
 from .base import TextSegmenter
 from .guidance import Guidance
 from .lsms_checks import (
@@ -32,7 +33,6 @@ from .lsms_checks import (
 from .mscan_weights import load_mscan
 
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
 
 # Whole slices, stretched to the field as the paper does, and left in the text is left in the field.
 FRAMING = Framing(crop="whole", mirrored=True, images=True)
@@ -121,9 +121,7 @@ class LSMS(TextSegmenter):
         InputError: a value that the network cannot be built with.
     """
 
-    normalisation = "imagenet"
-    mean: Tensor
-    std: Tensor
+    normalisation = "imagenet"  # as SegNeXt's weights expect
 
     def __init__(
         self,
@@ -185,8 +183,7 @@ class LSMS(TextSegmenter):
             align_channels=align_channels,
             rank=rank,
         )
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.normalise = Normalise(self.normalisation)
 
     @classmethod
     def from_preset(
@@ -196,6 +193,8 @@ class LSMS(TextSegmenter):
         text_model: str | None = None,
         text_revision: str | None = None,
         text_bank: str | None = None,
+        text_dtype: str = "float32",
+        max_tokens: int = MAX_TOKENS,
         language: bool = True,
         train_text: bool = False,
         mscan: str | None = None,
@@ -207,6 +206,8 @@ class LSMS(TextSegmenter):
             preset: a key of `PRESETS`.
             text_model, text_revision: hub id and commit, or local folder, instead of the preset's.
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
+            text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
+            max_tokens: word pieces of a text that are read, special ones included.
             language: False builds the network without language; no language model is looked for.
             train_text: train the language model too; a checkpoint then holds it.
             mscan: SegNeXt's weights to start from, see `load_mscan`; None starts from random ones.
@@ -222,7 +223,10 @@ class LSMS(TextSegmenter):
         base = (settings.pop("text_model"), settings.pop("text_revision", None))
         if text_model is not None:
             base = (text_model, text_revision)
-        encoder = _text_encoder(*base, bank=text_bank, trainable=train_text) if language else None
+        encoder = None
+        if language:
+            reading = {"revision": base[1], "dtype": text_dtype, "max_tokens": max_tokens}
+            encoder = _text_encoder(base[0], bank=text_bank, trainable=train_text, **reading)
         framing = FRAMING.changed(settings.pop("framing", None))
         network = cls(text_encoder=encoder, framing=framing, **settings)
         if mscan is not None:
@@ -250,7 +254,7 @@ class LSMS(TextSegmenter):
             raise InputError(
                 f"image: {size[0]} x {size[1]} pixels, expected sides of at least {SMALLEST_SIDE}; resize it."
             )
-        pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        pixels = self.normalise(image)
         if self.coordinates:
             pixels = torch.cat([pixels[:, :1], _coordinates(size, like=pixels)], dim=1)
         if image.device.type == "cpu":
@@ -264,7 +268,7 @@ class LSMS(TextSegmenter):
         A network without language gives P rows of nothing.
         """
         if self.text_encoder is None:
-            device = self.mean.device
+            device = self.normalise.mean.device
             mask = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
             return Guidance(torch.zeros(len(prompts), 1, 1, device=device), mask)
         encoded = self.text_encoder(prompts)
@@ -292,16 +296,17 @@ class LSMS(TextSegmenter):
 
 
 def _text_encoder(
-    model: str, revision: str | None, *, bank: str | None, trainable: bool
+    model: str, *, bank: str | None, trainable: bool, **options: Any
 ) -> TextEncoder | BankedTextEncoder:
+    """The language model, or a bank that stands for it; `options` are those that both have."""
     if bank is None:
-        return TextEncoder(model, revision=revision, trainable=trainable)
+        return TextEncoder(model, trainable=trainable, **options)
     if trainable:
         raise InputError(
             "text_bank: with train_text the language model is not the frozen one that a bank stands for, "
             "expected one of the two; leave the bank out."
         )
-    return BankedTextEncoder(model, revision=revision, bank=bank)
+    return BankedTextEncoder(model, bank=bank, **options)
 
 
 def _coordinates(size: tuple[int, int], *, like: Tensor) -> Tensor:

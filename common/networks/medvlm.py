@@ -19,7 +19,7 @@ from ..layers.positions import FourierPositions
 from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
 from ..text.bank import BankedTextEncoder
-from ..text.encoders import TextEncoder
+from ..text.encoders import MAX_TOKENS, TextEncoder
 from .base import TextSegmenter
 from .guidance import Guidance
 
@@ -41,6 +41,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_model": "openai/clip-vit-base-patch16",
         "text_model": "dmis-lab/biobert-base-cased-v1.1",
         "image_size": 512,
+        "tuning": "lora",
+    },
+    # The likeliest set-up by the time that the paper's training took: SAM's ViT-B with its own frozen neck,
+    # which gives the mixers' width, and LoRA on the queries and values of both encoders (5.57 M trainable).
+    # MedSAM is image_model "wanglab/medsam-vit-base" or "medsam_vit_b.pth".
+    "paper_sam": {
+        "image_model": "facebook/sam-vit-base",
+        "text_model": "dmis-lab/biobert-base-cased-v1.1",
+        "image_size": 1024,
         "tuning": "lora",
     },
     # For two CPU cores: a small image encoder trained in full.
@@ -107,6 +116,7 @@ class MedVLM(TextSegmenter):
                 "pixels of an image token's side; change it."
             )
         self.image_encoder = image_encoder
+        self.normalisation = image_encoder.normalisation
         self.text_encoder = text_encoder
         self.heads, self.words_per_token = heads, words_per_token
         self.image_adapter: LowRankBypass | None = None
@@ -133,9 +143,12 @@ class MedVLM(TextSegmenter):
         *,
         image_model: str | None = None,
         image_revision: str | None = None,
+        image_normalisation: str | None = None,
         text_model: str | None = None,
         text_revision: str | None = None,
         text_bank: str | None = None,
+        text_dtype: str = "float32",
+        max_tokens: int = MAX_TOKENS,
         **changes: Any,
     ) -> "MedVLM":
         """Build a preset with its pretrained base encoders.
@@ -144,7 +157,10 @@ class MedVLM(TextSegmenter):
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
             image_revision, text_revision: hub commits; None takes the pinned ones.
+            image_normalisation: of the pixels, see `VisionTower`.
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
+            text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
+            max_tokens: word pieces of a text that are read, special ones included.
             changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's. Of
                 `framing`, attributes that replace those of `FRAMING`.
 
@@ -157,9 +173,19 @@ class MedVLM(TextSegmenter):
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
         return cls(
             image_encoder=_image_encoder(
-                image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
+                image_model or preset_image,
+                revision=image_revision,
+                normalisation=image_normalisation,
+                image_size=settings["image_size"],
             ),
-            text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
+            text_encoder=_text_encoder(
+                text_model or preset_text,
+                bank=text_bank,
+                settings=settings,
+                revision=text_revision,
+                dtype=text_dtype,
+                max_tokens=max_tokens,
+            ),
             framing=FRAMING.changed(settings.pop("framing", None)),
             **settings,
         )
@@ -211,13 +237,23 @@ class MedVLM(TextSegmenter):
 
 
 def _image_encoder(
-    model: str | None, *, revision: str | None, image_size: int
+    model: str | None, *, revision: str | None, normalisation: str | None, image_size: int
 ) -> VisionTower | PyramidEncoder:
     """A frozen pretrained tower, or without a `model` the small encoder that is trained in full."""
     if model is None:
+        if normalisation not in (None, PyramidEncoder.normalisation):
+            raise InputError(
+                f"image_normalisation: found {normalisation!r} without an image_model, expected null: the "
+                "small encoder takes [0, 1] as it is; leave it out or give an image_model."
+            )
         return PyramidEncoder()
-    tower = load_tower(model, revision=revision)
-    return VisionTower(tower, image_size=image_size, source=model, revision=revision)
+    return VisionTower(
+        load_tower(model, revision=revision),
+        image_size=image_size,
+        source=model,
+        revision=revision,
+        normalisation=normalisation,
+    )
 
 
 def _check_adapters(adapter: str, tuning: str) -> None:
@@ -269,17 +305,18 @@ def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> Guidance:
 
 
 def _text_encoder(
-    model: str, revision: str | None, bank: str | None, settings: dict[str, Any]
+    model: str, *, bank: str | None, settings: dict[str, Any], **options: Any
 ) -> TextEncoder | BankedTextEncoder:
+    """The language model, or a bank that stands for it; `options` are those that both have."""
     if bank is None:
-        return TextEncoder(model, revision=revision)
+        return TextEncoder(model, **options)
     tuning = settings.get("tuning", "bypass")
     if tuning != "bypass" and settings.get("adapter", "both") in ("both", "text"):
         raise InputError(
             f"text_bank: with tuning '{tuning}' the language model is not the frozen one that a bank stands "
             "for, expected tuning bypass, or adapter image or none; leave the bank out."
         )
-    return BankedTextEncoder(model, revision=revision, bank=bank)
+    return BankedTextEncoder(model, bank=bank, **options)
 
 
 def _projection(before: int, after: int) -> nn.Module:

@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from common.errors import InputError
+from common.layers.adapters import add_query_value_lora
 from common.text import encoders
 from common.text.encoders import TextEncoder
 from common.text.phrases import Phrasing
@@ -244,6 +245,59 @@ def test_gradients_flow_and_nothing_is_remembered(bert, how):
     trained = [p for p in encoder.parameters() if p.requires_grad]
     assert len(trained) == (1 if how == "adapted" else len(list(encoder.parameters())))
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in trained[-1:])
+
+
+def test_frozen_means_its_own_weights(bert):
+    encoder = TextEncoder(str(bert), max_tokens=24)
+    assert encoder.frozen
+    assert not TextEncoder(str(bert), max_tokens=24, trainable=True).frozen
+    add_query_value_lora(encoder.model, rank=2)
+    assert encoder.frozen
+    assert not encoder.train().model.training
+    calls = count_calls(encoder)
+    for _ in range(2):
+        encoder(["left kidney"]).tokens.square().sum().backward()
+    assert calls == [1, 1]  # the adapters learn, so nothing is remembered
+    assert all(value.grad is not None for value in encoder.parameters() if value.requires_grad)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_weights_in_bfloat16_give_features_in_float32(folder, random):
+    """As transformers computes them in bfloat16, and near those of float32."""
+    if random:
+        config = {"model_type": "bert", "vocabulary": WORDS, **SIZES}
+        encoder = TextEncoder(None, config=config, max_tokens=24, dtype="bfloat16")
+        assert {value.dtype for value in encoder.parameters()} == {torch.bfloat16}
+        assert encoder(["left kidney"]).tokens.dtype == torch.float32
+        return
+    encoder = TextEncoder(str(folder), max_tokens=limit(folder), dtype="bfloat16")
+    assert {value.dtype for value in encoder.parameters()} == {torch.bfloat16}
+    peer = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for _ in range(2):  # anew, and remembered
+        encoded = encoder(PROMPTS[:1])
+        assert encoded.tokens.dtype == encoded.embedded.dtype == torch.float32
+        with torch.no_grad():
+            expected = peer(**tokenizer(PROMPTS[0], return_tensors="pt")).last_hidden_state
+        torch.testing.assert_close(encoded.tokens, expected.float(), rtol=0, atol=0)
+    full = TextEncoder(str(folder), max_tokens=limit(folder))(PROMPTS[:1])
+    torch.testing.assert_close(encoded.tokens, full.tokens, rtol=0, atol=0.1)
+    assert not torch.equal(encoded.tokens, full.tokens)
+
+
+def test_types_of_weights_that_cannot_be_are_refused(bert):
+    with pytest.raises(
+        InputError, match="text_dtype: found 'half', expected float32 or bfloat16; choose one"
+    ):
+        TextEncoder(str(bert), max_tokens=24, dtype="half")
+    with pytest.raises(InputError, match="text_dtype: found bfloat16 for a language model that is trained"):
+        TextEncoder(str(bert), max_tokens=24, dtype="bfloat16", trainable=True)
+
+
+@pytest.mark.parametrize("most", [2, 25, None, "24"])
+def test_numbers_of_tokens_that_cannot_be_are_refused(bert, most):
+    with pytest.raises(InputError, match=rf"max_tokens: {most} given, .*bert takes 3 to .*; choose a number"):
+        TextEncoder(str(bert), max_tokens=most)
 
 
 def test_words_that_do_not_fit_are_named(bert):
