@@ -81,7 +81,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
-        self.phrasings = [Phrasing(level, noise) for level in levels]
+        self.phrasings = [Phrasing(level, noise, capitals=network.ignores_case) for level in levels]
         self.level_block = level_block * idist.get_world_size()
         self.transform = transform
         self.seed = seed

@@ -235,12 +235,14 @@ class LSMS(TextSegmenter):
 
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
+        words = self.text_encoder
         return {
             "scale": self.scale,
             "rank": self.rank,
             "decoder_stages": list(self.decoder_stages),
             "align_stage": self.align_stage,
             "coordinates": self.coordinates,
+            **({} if words is None else {"max_tokens": words.max_tokens, "text_dtype": words.dtype}),
         }
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:

@@ -190,9 +190,18 @@ class MedVLM(TextSegmenter):
             **settings,
         )
 
+    @property
+    def ignores_case(self) -> bool:
+        return self.text_encoder.ignores_case
+
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
-        return {"heads": self.heads, "words_per_token": self.words_per_token}
+        return {
+            "heads": self.heads,
+            "words_per_token": self.words_per_token,
+            "max_tokens": self.text_encoder.max_tokens,
+            "text_dtype": self.text_encoder.dtype,
+        }
 
     def encode_image(self, image: Tensor) -> EncodedImage:
         """(B, C, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
