@@ -1,5 +1,6 @@
 """An image with its label map, in any format that can be read."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..errors import InputError
 from .items import Case, is_picture
 from .pictures import GREY_16
-from .readers import read_image
+from .readers import is_blank, read_any
 from .volumes import Volume, check_same_grid, read_labels
+
+_log = logging.getLogger(__name__)
 
 LABEL_MODES = ("1", "L", "P", *GREY_16)  # as Pillow calls pixels of one number, palette numbers included
 
@@ -85,7 +88,13 @@ class LabelledReader:
 
 
 def _read(image: Path, label: Path | None) -> LabelledImage:
-    volume = read_image(image)
+    volume = read_any(image)
+    if is_blank(volume):  # of hundreds of cases that are trained on, one does no harm
+        _log.warning(
+            "%s: every voxel is %g, so there is nothing to see; leave the item out.",
+            image,
+            volume.slices.min(),
+        )
     if label is None:
         return LabelledImage(volume, np.zeros(volume.slices.shape, np.uint8))
     if is_picture(image):
