@@ -15,7 +15,7 @@ import numpy as np
 
 root, name = sys.argv[1:]
 sys.path.insert(0, root)
-module = importlib.import_module(name + ".metrics.segmentation")
+module = importlib.import_module(name + ".metrics.cases")
 mask = np.ones((2, 3, 4), np.uint8)
 (counts, _) = module.slice_counts(mask, mask, {1: "liver"})[1]
 assert counts.both == 12
