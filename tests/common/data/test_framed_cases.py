@@ -11,8 +11,10 @@ import torch
 from common.data import framed_cases
 from common.data.datalist import Case
 from common.data.framed_cases import frame_case, open_store
+from common.data.framing import Channel, Framing
 from common.data.organ_slices import OrganSlices
 from common.errors import InputError
+from tests.common.data.fields import field
 
 SIZE = 16
 

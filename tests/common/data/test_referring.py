@@ -174,7 +174,7 @@ def test_files_that_do_not_fit_are_refused(
     (tmp_path / "text.png").write_text("no picture")
     (item,) = items(tmp_path, png | {"prompts": ["x"]} | changes)
     with pytest.raises(InputError, match=message):
-        ReferringPictures([item], size=SIDE, progress=False)
+        ReferringPictures([item], network=field(SIDE), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_an_item_without_any_lesion_is_refused(
     (item,) = items(tmp_path, png | {"prompts": ["x"], "case": "c"} | changes)
     message = rf'the label map of the case "c" is empty{place}, expected what its sentences refer to; correct'
     with pytest.raises(InputError, match=message):
-        ReferringPictures([item], size=SIDE, progress=False)
+        ReferringPictures([item], network=field(SIDE), progress=False)
     with pytest.raises(InputError, match=message):
-        ReferringCases([item], size=SIDE)[0]
+        ReferringCases([item], network=field(SIDE))[0]
 
 
 @pytest.mark.parametrize("dataset", [ReferringPictures, ReferringCases])
@@ -201,7 +201,7 @@ def test_a_framing_that_crops_is_refused(tmp_path: Path, make_volume: Any, datas
     with pytest.raises(
         InputError, match=r'framing#crop: found "body", expected "whole": .* see whole slices'
     ):
-        dataset([item], size=SIDE, framing=Framing(crop="body"))
+        dataset([item], network=field(SIDE), framing=Framing(crop="body"))
 
 
 def test_a_slice_that_is_not_there_is_refused(tmp_path: Path, make_volume: Any) -> None:
@@ -220,7 +220,7 @@ def test_left_in_the_text_is_left_in_the_picture(tmp_path: Path, make_volume: An
         make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
         make_volume(axes) | {"lesion": RIGHT_LESION, "prompts": ["right"], "case": "r"},
     )
-    dataset = ReferringPictures([left, right], size=SIDE, progress=False)
+    dataset = ReferringPictures([left, right], network=field(SIDE), progress=False)
     half = SIDE // 2
     for index in range(2):
         sample = dataset[index]
@@ -237,7 +237,7 @@ def test_left_in_the_text_is_left_in_the_picture(tmp_path: Path, make_volume: An
 
 def test_a_png_stays_as_it_is(tmp_path: Path, png: dict[str, Any]) -> None:
     (item,) = items(tmp_path, png | {"lesion": 3, "prompts": ["left"]})
-    sample = ReferringPictures([item], size=40, progress=False)[0]
+    sample = ReferringPictures([item], network=field(40), progress=False)[0]
     expected = np.zeros((20, 40))
     expected[4:8, 4:10] = 1
     np.testing.assert_array_equal(sample["label"][0], expected.repeat(2, axis=0))  # 20 rows on 40: stretched
@@ -256,7 +256,7 @@ def test_no_lesion_vanishes_in_the_field(tmp_path: Path) -> None:
         Image.fromarray(labels).save(tmp_path / f"{name}.png")
     entry = {"image": "image.png", "label": "label.png", "patient": "p", "prompts": ["x"]}
     listed = items(tmp_path, *[entry | {"lesion": number} for number in range(1, len(lesions) + 1)])
-    dataset = ReferringPictures(listed, size=size, progress=False)
+    dataset = ReferringPictures(listed, network=field(size), progress=False)
     draws = {dataset[index]["case"]: dataset[index]["label"][0] for index in range(len(lesions))}
     for number, (side, top, left) in enumerate(lesions, start=1):
         rows, columns = np.nonzero(draws[f"image-{number}"].numpy())
@@ -286,7 +286,7 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
             for n in range(1, 17)
         ],
     )
-    dataset = ReferringPictures(listed, size=size, progress=False)
+    dataset = ReferringPictures(listed, network=field(size), progress=False)
     draws = {draw["case"]: draw for draw in (dataset[index] for index in range(len(listed)))}
     shown = [draws[f"{name}-1"]["image"][0].numpy() * 255 / 2 for name in ("rows", "columns")]
     own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
@@ -321,14 +321,14 @@ def test_sentences_may_mean_nothing(tmp_path: Path, png: dict[str, Any], make_vo
     masks = [read(item).mask(item) for item in listed]
     assert [mask.shape for mask in masks] == shapes
     assert [int(mask.sum()) for mask in masks] == [0, 0, 0, 24]
-    dataset = ReferringPictures(listed, size=SIDE, prompts_per_picture=3, progress=False)
+    dataset = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=3, progress=False)
     asked: dict[str, set[tuple[str, ...]]] = {}
     for sample in (dataset[index] for index in range(40)):
         asked.setdefault(sample["case"], set()).add(tuple(sorted(sample["prompt"])))
         for words, mask in zip(sample["prompt"], sample["label"], strict=True):
             assert bool(mask.any()) == (words == "small")
     assert asked["s"] == {("a square lesion", "a square lesion", "small")}  # the other two of its picture
-    cases = ReferringCases(listed, size=SIDE)
+    cases = ReferringCases(listed, network=field(SIDE))
     assert [int(cases[index]["label"].sum()) for index in range(4)] == [0, 0, 0, 24]
     assert cases.beside(listed[0]) == []
 
@@ -342,7 +342,7 @@ def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
         return sample | {"image": sample["image"] * 0.5}
 
     plain, turned = (
-        ReferringPictures(listed, size=SIDE, transform=transform, progress=False)[0]["image"]
+        ReferringPictures(listed, network=field(SIDE), transform=transform, progress=False)[0]["image"]
         for transform in (None, Compose([darker]))
     )
     np.testing.assert_allclose(turned, plain * 0.5)
