@@ -168,7 +168,9 @@ def test_an_augmentation_that_loses_a_lesion_is_left_out(tmp_path: Path, png: di
             mode="nearest",
             padding_mode="zeros",
         )
-        dataset = ReferringPictures(listed, network=field(40), prompts_per_picture=2, transform=moved, progress=False)
+        dataset = ReferringPictures(
+            listed, network=field(40), prompts_per_picture=2, transform=moved, progress=False
+        )
         return [dataset[index] for index in range(8)]
 
     kept, both, one = draws(0), draws(4), draws(15)
