@@ -185,7 +185,7 @@ def test_changes_replace_what_they_name() -> None:
     assert framing.changed(Framing()) == Framing()
     with pytest.raises(
         InputError,
-        match="^framing: found 'windows', expected some of crop, window, channels, mirrored, images; correct",
+        match=r"^framing: found 'windows', expected some of crop, window, channels, mirrored, images;",
     ):
         framing.changed({"windows": [0, 80]})
     with pytest.raises(InputError, match="crop: found 'head', expected body or whole; choose one"):

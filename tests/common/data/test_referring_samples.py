@@ -12,6 +12,7 @@ from PIL import Image
 
 from common.data import EpochSampler, RandQuarterTurnd, ReferringPictures, collate_slices
 from common.errors import InputError
+from tests.common.data.fields import field
 from tests.common.data.referring_files import items
 
 SIDE = 32
