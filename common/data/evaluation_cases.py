@@ -132,7 +132,7 @@ class EvaluationCases(Dataset[EvaluationCase]):
     def _asked(self, item: Case) -> list[str]:
         """Names of the organs that an item is asked for."""
         there = [name for name in self.labels if name in item.targets]
-        return [*there, *(name for name in item.absent if name not in there)] if self.absent else there
+        return list(dict.fromkeys([*there, *item.absent])) if self.absent else there
 
     def _organs_of(self, item: Case) -> tuple[list[Prompt], list[Target]]:
         labels, names = self._read(item).labels, self._asked(item)
@@ -228,12 +228,14 @@ def _grouped(data: Sequence[Case]) -> list[list[Case]]:
 
 
 def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
-    """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone."""
+    """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone.
+
+    Two images may share a label map, as phases of a scan do: a lesion is each one's own.
+    """
+    place = item.image, item.label, item.slice_index
     if item.lesions is None:
-        return [((item.label, item.slice_index, None), item)]
-    return [
-        ((item.label, item.slice_index, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions
-    ]
+        return [((*place, None), item)]
+    return [((*place, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions]
 
 
 def _plane(item: Case) -> int | None:

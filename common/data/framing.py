@@ -1,5 +1,6 @@
 """What a network sees of a slice or an image: declared by the network, applied here alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -27,7 +28,7 @@ class Channel:
             nearest one that there is.
 
     Raises:
-        InputError: another colour, or an empty window.
+        InputError: another colour, an empty window, or no distance.
     """
 
     colour: str = "grey"
@@ -42,6 +43,10 @@ class Channel:
             )
         if self.window is not None:
             object.__setattr__(self, "window", checked_window(self.window))
+        if not isinstance(self.offset_mm, int | float) or not math.isfinite(self.offset_mm):
+            raise InputError(
+                f"channels: found the offset_mm {self.offset_mm!r}, expected a number of mm; correct it."
+            )
 
     @property
     def name(self) -> str:
@@ -155,25 +160,26 @@ class Framing:
         device: torch.device | None,
     ) -> Tensor:
         """(B, box height, box width) float32 in [0, 1]."""
-        steps = source.offset_mm / volume.spacing_mm[0]
-        moved = np.clip(np.rint(np.asarray(indices) + steps), 0, len(volume.slices) - 1).astype(int)
+        # Rounded before it is added: half-way between two slices, 0.5 + 1 and 0.5 + 2 both round to 2.
+        steps = round(source.offset_mm / volume.spacing_mm[0])
+        moved = np.clip(np.asarray(indices) + steps, 0, len(volume.slices) - 1)
         planes = torch.from_numpy(volume.planes(moved.tolist(), colour=source.colour)).to(device)
         limits = volume.value_range or source.window
         assert limits is not None  # of a volume, see `_shown`
         return window(frame.crop(planes), limits)  # cropped first: what lies outside needs no arithmetic
 
 
-def checked_window(limits: Sequence[float]) -> tuple[float, float]:
+def checked_window(limits: Any) -> tuple[float, float]:
     """(low, high) as floats.
 
     Raises:
         InputError: anything else.
     """
-    if len(limits) != 2 or not limits[0] < limits[1]:
-        raise InputError(
-            f"window: found {list(limits)}, expected the lower and the upper intensity; correct it."
-        )
-    return (float(limits[0]), float(limits[1]))
+    given = list(limits) if isinstance(limits, list | tuple) else limits
+    match given:
+        case [int() | float() as low, int() | float() as high] if -math.inf < low < high < math.inf:
+            return float(low), float(high)
+    raise InputError(f"window: found {given!r}, expected the lower and the upper intensity; correct it.")
 
 
 def _channels(given: Any) -> tuple[Channel, ...]:

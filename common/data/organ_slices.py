@@ -26,7 +26,7 @@ MIXED_LEVELS = ("simple", "sentence", "complex")
 class OrganSlices(Dataset[dict[str, Any]]):
     """Endless draws of (slice, organs, descriptions); draw i is a function of (seed, i) alone.
 
-        A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
+    A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
     Each organ is asked for in words that `Phrasing` draws. Where a case names organs that it has not, one of
@@ -39,22 +39,22 @@ class OrganSlices(Dataset[dict[str, Any]]):
             to several organs, as a tumour's to the liver too.
         network: into whose field the slices are brought.
         length: draws that make an epoch.
-            prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
-            negative_rate: share of draws whose first organ is absent from the slice.
-            absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
-            level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
-                size, so that names of five word pieces are not padded to descriptions of sixty.
-            text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
-            noise: share of the prompts with other capitals, and of those with misspelt words.
-            transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
-                randomised one is seeded anew for each draw.
-            seed: of all draws.
-            progress: show a bar while reading.
-            store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
-                keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
+        prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
+        negative_rate: share of draws whose first organ is absent from the slice.
+        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
+        level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
+            size, so that names of five word pieces are not padded to descriptions of sixty.
+        text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
+        noise: share of the prompts with other capitals, and of those with misspelt words.
+        transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
+            randomised one is seeded anew for each draw.
+        seed: of all draws.
+        progress: show a bar while reading.
+        store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
+            keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
-        Raises:
-            InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
+    Raises:
+        InputError: no case, or an organ without a single labelled slice.
     """
 
     def __init__(

@@ -87,7 +87,8 @@ class ReferringPictures(Dataset[dict[str, Any]]):
                     self._masks[key] = _mask_in_field(torch.from_numpy(mask), frame)
             self._together.setdefault(_together_key(item), []).append(index)
             self._spacings.append(picture.image.spacing_mm[1:])
-            self._square.append(framing.crop != "whole" or _is_square(picture))
+            stretched = framing.crop == "whole" or not picture.image.in_mm
+            self._square.append(not stretched or _is_square(picture))
 
     def __len__(self) -> int:
         return self.length

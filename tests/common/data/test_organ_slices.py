@@ -12,9 +12,13 @@ from monai.transforms import Compose, RandGaussianNoised
 from torch.utils.data import DataLoader
 
 from common.data.datalist import Case
-from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices, frame_case
+from common.data.draws import EpochSampler, collate_slices
+from common.data.framed_cases import frame_case
+from common.data.framing import Framing
+from common.data.organ_slices import OrganSlices
 from common.errors import InputError
 from common.text.vocabulary import Vocabulary
+from tests.common.data.fields import field
 
 SIZE, DEPTH = 16, 12
 NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
@@ -39,7 +43,13 @@ def cases(make_case: Callable[..., Case]) -> list[Case]:
 
 
 def dataset(cases: list[Case], **changes: Any) -> OrganSlices:
-    settings = {"labels": LABELS, "size": SIZE, "length": 100, "prompts_per_slice": 3, "progress": False}
+    settings = {
+        "labels": LABELS,
+        "network": field(SIZE),
+        "length": 100,
+        "prompts_per_slice": 3,
+        "progress": False,
+    }
     return OrganSlices(cases, **settings | changes)
 
 
@@ -229,7 +239,7 @@ def test_labels_beyond_eight_bits_are_background(make_case: Callable[..., Case])
     """257 must not become 1."""
     labels = np.zeros((4, SIZE, SIZE), int)
     labels[1, 2:5, 2:5], labels[2, 8:12, 8:12], labels[3, 1:3, 1:3] = 1, 257, 3
-    framed = frame_case(make_case("c", labels, ("liver",)), size=SIZE)
+    framed = frame_case(make_case("c", labels, ("liver",)), size=SIZE, framing=Framing())
     np.testing.assert_array_equal(framed.labels.numpy(), np.where(labels == 257, 0, labels))
     assert {number: found.tolist() for number, found in framed.present.items()} == {1: [1], 3: [3]}
 

@@ -29,10 +29,16 @@ def test_the_network_sees_it_upright_and_the_label_map_has_its_stored_pixels(ori
     picture = read_picture(path)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     np.testing.assert_array_equal(picture.colours[0], upright)
-    np.testing.assert_array_equal(picture.planes([0], channels=3)[0], upright.transpose(2, 0, 1))
-    assert picture.planes([0], channels=3).flags.writeable  # torch warns users of others
+    for place, colour in enumerate(("red", "green", "blue")):
+        plane = picture.planes([0], colour=colour)
+        assert plane.shape == (1, *upright.shape[:2])
+        np.testing.assert_array_equal(plane[0], upright[..., place])
+        assert plane.flags.writeable  # torch warns users of others
     grey = np.asarray(Image.fromarray(upright).convert("L"))
     np.testing.assert_array_equal(picture.slices[0], grey)
+    np.testing.assert_array_equal(picture.planes([0]), grey[None])
+    assert picture.in_colour
+    np.testing.assert_array_equal(picture.shown(0), upright)  # a viewer shows its colours
 
     write_labels_png(tmp_path / "mask.png", (picture.slices > 99).astype(np.uint8), like=picture)
 
@@ -48,10 +54,14 @@ def test_kinds_of_pictures(tmp_path):
     for name, mode in (("grey.png", None), ("alpha.png", "LA")):
         picture = read_picture(save(tmp_path / name, pixels, mode=mode))
         assert picture.colours is None
+        assert not picture.in_colour
         assert picture.value_range == (0.0, 255.0)
         assert not picture.in_mm
         np.testing.assert_array_equal(picture.slices, pixels[None])
-        assert picture.planes([0], channels=3).shape == (1, 1, 6, 4)
+        np.testing.assert_array_equal(picture.planes([0]), pixels[None])
+        np.testing.assert_array_equal(picture.shown(0), pixels)
+        with pytest.raises(ValueError, match=rf"{name} has grey values alone, found green asked of it"):
+            picture.planes([0], colour="green")
     colours = random_pixels(6, 4, 3)
     np.testing.assert_array_equal(read_picture(save(tmp_path / "c.png", colours)).colours[0], colours)
     bits = read_picture(save(tmp_path / "bits.png", pixels > 99, mode="1"))

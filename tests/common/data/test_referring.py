@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.data.referring_pictures import PictureReader
+import torch
 from monai.transforms import Compose
 from PIL import Image
 
-from common.data import Framing, ReferringCases, ReferringPictures
+from common.data import Framing, ReferringPictures
 from common.data.datalist import load_referring
+from common.data.labelled import LabelledReader
 from common.data.volumes import read_volume
 from common.errors import InputError
-from tests.common.data.referring_files import LEFT_LESION, RIGHT_LESION, SHAPES_AND_SIZES, items
+from tests.common.data.conftest import write_nifti
+from tests.common.data.fields import field
+from tests.common.data.referring_files import LEFT_LESION, RIGHT_LESION, SHAPES_AND_SIZES, SLICE, items
 
 SIDE = 32
 
@@ -32,8 +35,8 @@ def test_items_say_which_lesion_is_meant(tmp_path: Path, png: dict[str, Any], ma
     assert [item.lesions for item in found] == [(3,), (7,), None, (1,)]
     assert [item.slice_index for item in found] == [None, None, 1, 1]
     assert found[0].prompts == ("the small one",)
-    read = PictureReader()
-    assert [int(read(item).mask(item).sum()) for item in found] == [24, 48, 24, 12]
+    read = LabelledReader()
+    assert [int(read(item).meant(item).mask().sum()) for item in found] == [24, 48, 24, 12]
 
 
 def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], make_volume: Any) -> None:
@@ -50,9 +53,9 @@ def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], m
     assert [item.case for item in found] == ["image-3-7", "image-3", "all", "image-1-1-2"]
     assert [item.lesions for item in found] == [(3, 7), (3,), None, (1, 2)]
     assert [item.rotatable for item in found] == [True, False, False, False]
-    read = PictureReader()
-    assert [int(read(item).mask(item).sum()) for item in found] == [24 + 48, 24, 24 + 48 + 1, 24]
-    np.testing.assert_array_equal(read(found[0]).mask(found[0]), (labels == 3) | (labels == 7))
+    read = LabelledReader()
+    assert [int(read(item).meant(item).mask().sum()) for item in found] == [24 + 48, 24, 24 + 48 + 1, 24]
+    np.testing.assert_array_equal(read(found[0]).meant(found[0]).mask()[0], (labels == 3) | (labels == 7))
 
 
 @pytest.mark.parametrize(
@@ -156,71 +159,18 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path, png: dict[str, Any])
         load_referring(tmp_path / "datalist.json", "test")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"lesion": 5}, r'lesion 5 of the case "image-5" is not there \(lesions found: 3, 7\)'),
-        ({"lesion": [7, 5, 3]}, r'lesion 5 of the case "image-3-5-7" is not there \(lesions found: 3, 7\)'),
-        ({"label": "image.jpg"}, r"image\.jpg: a JPEG of the kind L is given as label map, expected a PNG"),
-        ({"label": "other.png"}, r"label map has 5 x 5 pixels and the image .*image\.png has 20 x 40 \(rows"),
-        ({"label": "text.png"}, r"text\.png: cannot be read as a label map \("),
-    ],
-)
-def test_files_that_do_not_fit_are_refused(
-    tmp_path: Path, png: dict[str, Any], changes: dict[str, Any], message: str
-) -> None:
-    Image.open(tmp_path / "image.png").save(tmp_path / "image.jpg")
-    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "other.png")
-    (tmp_path / "text.png").write_text("no picture")
-    (item,) = items(tmp_path, png | {"prompts": ["x"]} | changes)
-    with pytest.raises(InputError, match=message):
-        ReferringPictures([item], size=SIDE, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "place"),
-    [({"image": "image.nii.gz", "label": "label.nii.gz", "slice": 0}, " in slice 0"), ({}, "")],
-)
-def test_an_item_without_any_lesion_is_refused(
-    tmp_path: Path, png: dict[str, Any], make_volume: Any, changes: dict[str, Any], place: str
-) -> None:
-    """As one whose lesion is not there: its sentences refer to nothing."""
-    make_volume("LPS")
-    Image.fromarray(np.zeros((20, 40), np.uint8)).save(tmp_path / "label.png")
-    (item,) = items(tmp_path, png | {"prompts": ["x"], "case": "c"} | changes)
-    message = rf'the label map of the case "c" is empty{place}, expected what its sentences refer to; correct'
-    with pytest.raises(InputError, match=message):
-        ReferringPictures([item], size=SIDE, progress=False)
-    with pytest.raises(InputError, match=message):
-        ReferringCases([item], size=SIDE)[0]
-
-
-@pytest.mark.parametrize("dataset", [ReferringPictures, ReferringCases])
-def test_a_framing_that_crops_is_refused(tmp_path: Path, make_volume: Any, dataset: Any) -> None:
-    (item,) = items(tmp_path, make_volume("LPS") | {"prompts": ["x"]})
-    with pytest.raises(
-        InputError, match=r'framing#crop: found "body", expected "whole": .* see whole slices'
-    ):
-        dataset([item], size=SIDE, framing=Framing(crop="body"))
-
-
-def test_a_slice_that_is_not_there_is_refused(tmp_path: Path, make_volume: Any) -> None:
-    (item,) = items(tmp_path, make_volume("RAS") | {"prompts": ["x"], "slice": 3})
-    with pytest.raises(
-        InputError, match="asks for slice 3, but the volume has 3 slices, 0 the most inferior"
-    ):
-        PictureReader()(item)
-
-
+@pytest.mark.parametrize("crop", ["body", "whole"])
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA", "PIR"])
-def test_left_in_the_text_is_left_in_the_picture(tmp_path: Path, make_volume: Any, axes: str) -> None:
+def test_left_in_the_text_is_left_in_the_picture(
+    tmp_path: Path, make_volume: Any, axes: str, crop: str
+) -> None:
     """The patient's left lesion lies in the left half of the field, however the file is stored."""
     left, right = items(
         tmp_path,
         make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
         make_volume(axes) | {"lesion": RIGHT_LESION, "prompts": ["right"], "case": "r"},
     )
-    dataset = ReferringPictures([left, right], size=SIDE, progress=False)
+    dataset = ReferringPictures([left, right], network=field(SIDE, crop=crop, mirrored=True), progress=False)
     half = SIDE // 2
     for index in range(2):
         sample = dataset[index]
@@ -237,7 +187,7 @@ def test_left_in_the_text_is_left_in_the_picture(tmp_path: Path, make_volume: An
 
 def test_a_png_stays_as_it_is(tmp_path: Path, png: dict[str, Any]) -> None:
     (item,) = items(tmp_path, png | {"lesion": 3, "prompts": ["left"]})
-    sample = ReferringPictures([item], size=40, progress=False)[0]
+    sample = ReferringPictures([item], network=field(40), progress=False)[0]
     expected = np.zeros((20, 40))
     expected[4:8, 4:10] = 1
     np.testing.assert_array_equal(sample["label"][0], expected.repeat(2, axis=0))  # 20 rows on 40: stretched
@@ -256,13 +206,99 @@ def test_no_lesion_vanishes_in_the_field(tmp_path: Path) -> None:
         Image.fromarray(labels).save(tmp_path / f"{name}.png")
     entry = {"image": "image.png", "label": "label.png", "patient": "p", "prompts": ["x"]}
     listed = items(tmp_path, *[entry | {"lesion": number} for number in range(1, len(lesions) + 1)])
-    dataset = ReferringPictures(listed, size=size, progress=False)
+    dataset = ReferringPictures(listed, network=field(size), progress=False)
     draws = {dataset[index]["case"]: dataset[index]["label"][0] for index in range(len(lesions))}
     for number, (side, top, left) in enumerate(lesions, start=1):
         rows, columns = np.nonzero(draws[f"image-{number}"].numpy())
         assert len(rows) == max(1, round(side**2 / coarser**2))
         for first, found in ((top, rows), (left, columns)):  # only pixels that the lesion touches
             assert first // coarser <= found.min() <= found.max() <= (first + side - 1) // coarser
+
+
+def body_volume(
+    folder: Path, name: str, *, top: int, left: int, side: tuple[int, int], spacing_mm: tuple[float, ...]
+) -> None:
+    """Four slices of air, with a body that is larger below than in slice `SLICE`, and a label map of it."""
+    hu, (height, width) = np.full((4, 48, 60), -1000), side
+    hu[0, top : top + height, left : left + width] = 0
+    hu[SLICE, top + 2 : top + height - 2, left + 2 : left + width - 2] = 40
+    write_nifti(folder / f"{name}.nii.gz", hu, spacing_mm)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spacing_mm", [(5.0, 1.0, 1.0), (5.0, 0.5, 1.5)])
+def test_sentences_see_the_body_of_the_whole_volume(tmp_path: Path, spacing_mm: tuple[float, ...]) -> None:
+    """As at inference: the box of slice 1 alone would be smaller, and its field another one."""
+    body_volume(tmp_path, "image", top=8, left=10, side=(32, 40), spacing_mm=spacing_mm)
+    labels = np.zeros((4, 48, 60), int)
+    labels[SLICE, 14:26, 20:35] = 5
+    write_nifti(tmp_path / "label.nii.gz", labels, spacing_mm)  # type: ignore[arg-type]
+    entry = {"image": "image.nii.gz", "label": "label.nii.gz", "slice": SLICE, "prompts": ["x"], "lesion": 5}
+    network = field(SIDE)
+    dataset = ReferringPictures(items(tmp_path, entry), network=network, progress=False)
+    volume = read_volume(tmp_path / "image.nii.gz")
+    frame = network.framing.frame(volume, SIDE)
+    assert (frame.box.shape, frame.box.top, frame.box.left) == ((32, 40), 8, 10)
+    sample = dataset[0]
+    expected = network.framing.field(volume, [SLICE], frame)[0]
+    torch.testing.assert_close(sample["image"], expected, atol=1e-3, rtol=0)
+    mask = sample["label"][0].numpy() > 0
+    scale = frame.inner_height / 32, frame.inner_width / 40
+    pad = (SIDE - frame.inner_height) // 2, (SIDE - frame.inner_width) // 2
+    rows, columns = np.nonzero(mask)
+    assert mask.sum() == round(12 * 15 * scale[0] * scale[1])
+    for found, first, length, axis in ((rows, 14 - 8, 12, 0), (columns, 20 - 10, 15, 1)):
+        middle = pad[axis] + (first + length / 2) * scale[axis] - 0.5
+        assert found.mean() == pytest.approx(middle, abs=0.5)
+    assert sample["square"]  # whatever its sides: the body keeps its shape in mm
+
+
+def test_two_images_with_one_label_map_have_fields_of_their_own(tmp_path: Path) -> None:
+    """Phases of one scan: each body has its box, and the masks lie where their own image shows them."""
+    labels = np.zeros((4, 48, 60), int)
+    labels[SLICE, 14:26, 20:35] = 5
+    write_nifti(tmp_path / "label.nii.gz", labels, (5.0, 1.0, 1.0))
+    body_volume(tmp_path, "small", top=8, left=10, side=(32, 40), spacing_mm=(5.0, 1.0, 1.0))
+    body_volume(tmp_path, "large", top=0, left=0, side=(48, 60), spacing_mm=(5.0, 1.0, 1.0))
+    entry = {"label": "label.nii.gz", "slice": SLICE, "prompts": ["x"], "lesion": 5, "patient": "p"}
+    listed = items(tmp_path, *[entry | {"image": f"{name}.nii.gz"} for name in ("small", "large")])
+    together, alone = (
+        {
+            draw["case"]: draw["label"]
+            for dataset in (ReferringPictures(part, network=field(SIDE), progress=False) for part in parts)
+            for draw in (dataset[index] for index in range(len(dataset)))
+        }
+        for parts in ([listed], [listed[:1], listed[1:]])
+    )
+    assert together.keys() == alone.keys()
+    for name, mask in alone.items():
+        assert torch.equal(together[name], mask)
+    assert alone["small-1-5"].sum() > alone["large-1-5"].sum()
+
+
+@pytest.mark.parametrize("crop", ["body", "whole"])
+def test_a_wide_picture_is_stretched_whatever_the_crop_of_volumes(
+    tmp_path: Path, png: dict[str, Any], crop: str
+) -> None:
+    """So a quarter turn would stretch it the other way: it is not square."""
+    (item,) = items(tmp_path, png | {"prompts": ["x"]})
+    sample = ReferringPictures([item], network=field(SIDE, crop=crop), progress=False)[0]
+    assert not sample["square"]
+    assert sample["label"].sum() == round((24 + 48) * SIDE**2 / 800)
+
+
+@pytest.mark.parametrize("channels", [("red", "green", "blue"), ("blue",)])
+def test_a_colour_picture_has_the_channels_of_the_framing(
+    tmp_path: Path, png: dict[str, Any], channels: tuple[str, ...]
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "image.png")
+    (item,) = items(tmp_path, png | {"prompts": ["x"]})
+    network = field(40, channels=channels)
+    image = ReferringPictures([item], network=network, progress=False)[0]["image"]
+    volume = LabelledReader()(item).image
+    expected = network.framing.field(volume, [0], network.framing.frame(volume, 40))[0]
+    assert image.shape == (len(channels), 40, 40)
+    torch.testing.assert_close(image, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
@@ -286,7 +322,7 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
             for n in range(1, 17)
         ],
     )
-    dataset = ReferringPictures(listed, size=size, progress=False)
+    dataset = ReferringPictures(listed, network=field(size), progress=False)
     draws = {draw["case"]: draw for draw in (dataset[index] for index in range(len(listed)))}
     shown = [draws[f"{name}-1"]["image"][0].numpy() * 255 / 2 for name in ("rows", "columns")]
     own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
@@ -304,7 +340,7 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
 
 
 def test_sentences_may_mean_nothing(tmp_path: Path, png: dict[str, Any], make_volume: Any) -> None:
-    """Their mask is empty, with a label map and without one, in training and in evaluation."""
+    """Their mask is empty, with a label map and without one."""
     nothing = {"lesion": [], "prompts": ["a square lesion"]}
     bare = {key: value for key, value in png.items() if key != "label"}
     volume = {key: value for key, value in make_volume("LPS").items() if key != "label"}
@@ -316,21 +352,18 @@ def test_sentences_may_mean_nothing(tmp_path: Path, png: dict[str, Any], make_vo
         png | {"lesion": 3, "prompts": ["small"], "case": "s"},
     )
     assert [item.case for item in listed] == ["n", "m", "image-1-none", "s"]
-    read = PictureReader()
+    read = LabelledReader()
     shapes = [(20, 40), (20, 40), (12, 16), (20, 40)]
-    masks = [read(item).mask(item) for item in listed]
-    assert [mask.shape for mask in masks] == shapes
+    masks = [read(item).meant(item).mask() for item in listed]
+    assert [mask.shape[1:] for mask in masks] == shapes
     assert [int(mask.sum()) for mask in masks] == [0, 0, 0, 24]
-    dataset = ReferringPictures(listed, size=SIDE, prompts_per_picture=3, progress=False)
+    dataset = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=3, progress=False)
     asked: dict[str, set[tuple[str, ...]]] = {}
     for sample in (dataset[index] for index in range(40)):
         asked.setdefault(sample["case"], set()).add(tuple(sorted(sample["prompt"])))
         for words, mask in zip(sample["prompt"], sample["label"], strict=True):
             assert bool(mask.any()) == (words == "small")
     assert asked["s"] == {("a square lesion", "a square lesion", "small")}  # the other two of its picture
-    cases = ReferringCases(listed, size=SIDE)
-    assert [int(cases[index]["label"].sum()) for index in range(4)] == [0, 0, 0, 24]
-    assert cases.beside(listed[0]) == []
 
 
 def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
@@ -342,7 +375,7 @@ def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
         return sample | {"image": sample["image"] * 0.5}
 
     plain, turned = (
-        ReferringPictures(listed, size=SIDE, transform=transform, progress=False)[0]["image"]
+        ReferringPictures(listed, network=field(SIDE), transform=transform, progress=False)[0]["image"]
         for transform in (None, Compose([darker]))
     )
     np.testing.assert_allclose(turned, plain * 0.5)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from common.data import EpochSampler, RandQuarterTurnd, ReferringPictures, collate_slices
 from common.errors import InputError
+from tests.common.data.fields import field
 from tests.common.data.referring_files import items
 
 SIDE = 32
@@ -52,7 +53,7 @@ def test_prompts_of_a_sample_share_no_lesion_unless_they_are_one(
     tmp_path: Path, squares: dict[str, Any], count: int
 ) -> None:
     dataset = ReferringPictures(
-        items(tmp_path, *entries(squares)), size=SIDE, prompts_per_picture=count, progress=False
+        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_picture=count, progress=False
     )
     together = set()
     for sample in (dataset[index] for index in range(40 * len(MEANT))):
@@ -85,7 +86,7 @@ def test_a_round_takes_every_item_once_whatever_else_is_asked(
     tmp_path: Path, squares: dict[str, Any]
 ) -> None:
     dataset = ReferringPictures(
-        items(tmp_path, *entries(squares)), size=SIDE, prompts_per_picture=3, progress=False
+        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_picture=3, progress=False
     )
     for start in (0, len(MEANT)):
         cases = [dataset[index]["case"] for index in range(start, start + len(MEANT))]
@@ -107,7 +108,7 @@ def test_lesions_of_different_label_maps_are_asked_for_together(
             for value in PLACES
         ],
     )
-    sample = ReferringPictures(listed, size=SIDE, prompts_per_picture=4, progress=False)[0]
+    sample = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=4, progress=False)[0]
     assert sorted(sample["prompt"]) == ["1", "2", "3", "4"]
     for words, mask in zip(sample["prompt"], sample["label"], strict=True):
         assert (sample["image"][0][mask > 0] * 255 / 50).mean() == pytest.approx(int(words), abs=0.01)
@@ -117,7 +118,7 @@ def test_only_pictures_whose_words_allow_it_are_turned(tmp_path: Path, squares: 
     listed = items(tmp_path, *entries(squares))
     plain, turned, again = (
         ReferringPictures(
-            listed, size=SIDE, prompts_per_picture=2, transform=transform, progress=False, seed=3
+            listed, network=field(SIDE), prompts_per_picture=2, transform=transform, progress=False, seed=3
         )
         for transform in (None, *(Compose([RandQuarterTurnd()]) for _ in range(2)))
     )
@@ -147,7 +148,7 @@ def test_masks_of_several_lesions_are_those_of_each(tmp_path: Path, png: dict[st
         tmp_path,
         *[png | {"lesion": lesion, "prompts": [words], "case": words} for words, lesion in meant.items()],
     )
-    dataset = ReferringPictures(listed, size=13, progress=False)
+    dataset = ReferringPictures(listed, network=field(13), progress=False)
     masks = {draw["case"]: draw["label"][0] for draw in (dataset[index] for index in range(4))}
     assert torch.equal(masks["both"], torch.maximum(masks["small"], masks["large"]))
     for words, pixels in (("small", 24), ("large", 48)):
@@ -168,7 +169,9 @@ def test_an_augmentation_that_loses_a_lesion_is_left_out(tmp_path: Path, png: di
             mode="nearest",
             padding_mode="zeros",
         )
-        dataset = ReferringPictures(listed, size=40, prompts_per_picture=2, transform=moved, progress=False)
+        dataset = ReferringPictures(
+            listed, network=field(40), prompts_per_picture=2, transform=moved, progress=False
+        )
         return [dataset[index] for index in range(8)]
 
     kept, both, one = draws(0), draws(4), draws(15)
@@ -184,8 +187,8 @@ def test_draws_are_a_function_of_seed_and_number(tmp_path: Path, png: dict[str, 
         png | {"lesion": 3 + 4 * (n % 2), "prompts": [f"{n}a", f"{n}b"], "case": str(n)} for n in range(7)
     ]
     listed = items(tmp_path, *entries)
-    one, same = (ReferringPictures(listed, size=SIDE, seed=4, progress=False) for _ in range(2))
-    other = ReferringPictures(listed, size=SIDE, seed=5, progress=False)
+    one, same = (ReferringPictures(listed, network=field(SIDE), seed=4, progress=False) for _ in range(2))
+    other = ReferringPictures(listed, network=field(SIDE), seed=5, progress=False)
     backwards = [same[index] for index in reversed(range(21))][::-1]
     draws = [one[index] for index in range(21)]
     for first, second in zip(draws, backwards, strict=True):
@@ -204,7 +207,7 @@ def test_prompts_of_a_picture_ask_for_its_different_lesions(tmp_path: Path, png:
         png | {"lesion": 3, "prompts": ["small"], "case": "s"},
         png | {"lesion": 7, "prompts": ["large"], "case": "l"},
     )
-    dataset = ReferringPictures(listed, size=SIDE, prompts_per_picture=3, progress=False)
+    dataset = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=3, progress=False)
     batch = collate_slices([dataset[0], dataset[1]])
     assert batch["image"].shape == (2, 1, SIDE, SIDE)
     assert batch["label"].shape == (6, 1, SIDE, SIDE)
@@ -218,4 +221,4 @@ def test_prompts_of_a_picture_ask_for_its_different_lesions(tmp_path: Path, png:
 def test_a_picture_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[str, Any]) -> None:
     listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
     with pytest.raises(InputError, match="prompts_per_picture: found 0, expected 1 or more"):
-        ReferringPictures(listed, size=32, prompts_per_picture=0)
+        ReferringPictures(listed, network=field(32), prompts_per_picture=0)
