@@ -10,7 +10,6 @@ from common.inference.preview import colours, legend_texts, views_of, write_prev
 from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
 
-
 BALL = (Prompt("ball", "ball", 1),)
 
 
