@@ -88,7 +88,7 @@ def test_what_is_given_out_or_taken_in_is_nobodys_to_change():
 
 
 def test_masks_take_bits_of_their_boxes_alone():
-    """13 balls of 40 voxels in radius in 100 slices of 256 x 256: under a fiftieth of an array of bytes each."""
+    """13 balls of 40 voxels in radius in 256 x 256 x 100: under a fiftieth of an array of bytes each."""
     z, y, x = np.ogrid[-50:50, -128:128, -128:128]
     ball = z**2 + y**2 + x**2 < 40**2
     masks = OwnMasks(ball.shape)

@@ -5,10 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from common.inference.own_masks import OwnMasks
 from common.inference.preview import colours, legend_texts, views_of, write_preview
-from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
+from tests.common import made_up
 
 BALL = (Prompt("ball", "ball", 1),)
 
@@ -16,22 +15,7 @@ BALL = (Prompt("ball", "ball", 1),)
 def segmentation(labels, spacing_mm, asked=BALL, *, own=None):
     """Of a label map, and of the prompts' own masks, by default what the label map has."""
     own = [labels == prompt.label for prompt in asked] if own is None else own
-    masks, many = OwnMasks(labels.shape), np.ones(len(asked))
-    for row, mask in enumerate(own):
-        for index, section in enumerate(mask):
-            masks.put(row, index, section, top=0, left=0)
-    found = summarise(
-        labels,
-        asked,
-        spacing_mm=spacing_mm,
-        scores=many,
-        present=many > 0,
-        lost=[
-            np.count_nonzero(mask & (labels != prompt.label)) for mask, prompt in zip(own, asked, strict=True)
-        ],
-        masks=np.array([mask.sum(axis=(1, 2)) for mask in own]),
-    )
-    return Segmentation(labels, found, {}, None, masks, lambda mask: mask)
+    return made_up.segmentation(asked, own, labels=labels, spacing_mm=spacing_mm)
 
 
 def prompts(*names):
