@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,51 +11,60 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common.data.framing import Framing
 from common.data.slices import window
 from common.data.volumes import Volume, read_volume
 from common.inference import CaseRunner, VolumeInferer
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
 from tests.common.inference.runs import TEXTS
 
 
-class Text(NamedTuple):
-    tokens: Tensor  # (P, 1, 2): gain, threshold in [0, 1]
-    mask: Tensor
+class ThresholdNetwork(TextSegmenter):
+    """Prompts are "GAIN at HU": "5 at 39.5" is positive above 39.5 HU, "-5 at 39.5" below.
 
+    It judges the first channel of its field, and remembers what it was given.
+    """
 
-class ThresholdNetwork(nn.Module):
-    """Prompts are "GAIN at HU": "5 at 39.5" is positive above 39.5 HU, "-5 at 39.5" below."""
-
-    def __init__(self, image_size: int = 8) -> None:
-        super().__init__()
-        self.image_size = image_size
+    def __init__(self, image_size: int = 8, *, threshold: float = 0.5, **framing: Any) -> None:
+        super().__init__(image_size=image_size, default_prompt="5 at 0", framing=Framing(**framing))
+        self.threshold = threshold
         self.frozen = nn.Dropout().eval()
         self.texts_encoded: list[str] = []
-        self.images_encoded = 0
         self.rows_decoded: list[int] = []
         self.was_training: list[bool] = []
-        self.fields: list[Tensor] = []
+        self.images: list[Tensor] = []  # (C, S, S) each
 
-    def encode_text(self, prompts: Sequence[str]) -> Text:
+    @property
+    def images_encoded(self) -> int:
+        return len(self.images)
+
+    @property
+    def fields(self) -> list[Tensor]:
+        """The first channels, (S, S) each."""
+        return [image[0] for image in self.images]
+
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
+        """A token a prompt: gain, and threshold in [0, 1]."""
         self.texts_encoded += prompts
         rows = []
         for prompt in prompts:
             gain, hu = prompt.split(" at ")
             rows.append([float(gain), float(window(torch.tensor([float(hu)])))])
-        return Text(torch.tensor(rows)[:, None], torch.ones(len(rows), 1, dtype=torch.bool))
+        return Guidance(torch.tensor(rows)[:, None], torch.ones(len(rows), 1, dtype=torch.bool))
 
     def encode_image(self, image: Tensor) -> Tensor:
-        assert image.shape[1:] == (1, self.image_size, self.image_size)
+        assert image.shape[1:] == self.field_shape
         assert image.dtype == torch.float32
         assert not torch.is_grad_enabled()
         self.was_training.append(self.training)
-        self.images_encoded += len(image)
-        self.fields += list(image[:, 0])
-        return image
+        self.images += list(image)
+        return image[:, :1]
 
-    def decode(self, image_features: Tensor, text: Text) -> Tensor:
-        self.rows_decoded.append(len(text.tokens))
-        image = image_features.repeat_interleave(len(text.tokens) // len(image_features), dim=0)
-        return text.tokens[:, :, 0, None, None] * (image - text.tokens[:, :, 1, None, None])
+    def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
+        self.rows_decoded.append(guidance.count)
+        image = image_features.repeat_interleave(guidance.count // len(image_features), dim=0)
+        return guidance.tokens[:, :, 0, None, None] * (image - guidance.tokens[:, :, 1, None, None])
 
 
 @pytest.fixture

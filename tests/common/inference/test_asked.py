@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.slices import Framing
 from common.errors import InputError
-from common.inference import CaseRunner, CasesFailedError, SliceRange, VolumeInferer, texts
+from common.inference import CaseRunner, CasesFailedError, Segmentation, SliceRange, VolumeInferer, texts
 from common.inference.cleaning import in_slice, keep_largest_components, smooth_across_slices
+from common.inference.own_masks import OwnMasks
 from common.inference.preview import views_of
 from common.text.prompts import Prompt
 
@@ -130,14 +130,14 @@ def test_a_slice_comes_out_as_it_does_among_all_and_the_others_stay_empty(
     stored[:10, :, 3] = -1000
     source = make_nifti(stored, np.diag([-1.0, -1.0, -2.0, 1.0]))  # from superior to inferior
     kinds = ["labels", "masks", "probabilities", "preview"]
-    options = {"inferer": VolumeInferer(framing=Framing(crop=crop)), "prompts": [SHARED, "2 at 9.5"]}
+    options = {"prompts": [SHARED, "2 at 9.5"]}
     names = [
         f"case_{kind}.nii.gz"
         for kind in ("seg", *(f"{a}_{b}" for a in ("mask", "prob") for b in ("1_5_at_49_5", "2_2_at_9_5")))
     ]
-    (whole,) = run(source, network=make_network(8), outputs=kinds, **options)
+    (whole,) = run(source, network=make_network(8, crop=crop), outputs=kinds, **options)
     every = {name: mask_of(tmp_path / "out" / name) for name in names}
-    network = make_network(8)
+    network = make_network(8, crop=crop)
     (report,) = run(source, network=network, outputs=kinds, slice_index=1, **options)
     assert network.images_encoded == 1
     for name, voxels in every.items():
@@ -162,8 +162,7 @@ def test_cleaning_looks_at_the_asked_slice_alone():
 def test_an_asked_slice_survives_all_cleaning(network, make_volume, random_hu):
     slices = random_hu(5, 8, 8)
     volume, asked = make_volume(slices), [Prompt(SHARED, SHARED, 1)]
-    kept = np.zeros((1, *slices.shape), np.uint8)
-    result = VolumeInferer(smooth=True)(volume, network, asked, slice_index=2, probabilities=kept)
+    result = VolumeInferer(smooth=True)(volume, network, asked, slice_index=2)
     np.testing.assert_array_equal(result.labels[2], slices[2] > 49.5)
     (found,) = result.results
     assert found.labelled.slices == SliceRange(2, 2, 1)
@@ -172,18 +171,27 @@ def test_an_asked_slice_survives_all_cleaning(network, make_volume, random_hu):
 
 def test_the_preview_shows_the_asked_slice(make_volume):
     slices = np.arange(5)[:, None, None] * np.ones((5, 4, 4))
-    (view,) = views_of(make_volume(slices), np.zeros(slices.shape, np.uint8), 3)
+    nothing = np.zeros(slices.shape, np.uint8)
+    found = Segmentation(nothing, [], {}, 3, OwnMasks(slices.shape), lambda mask: mask)
+    (view,) = views_of(make_volume(slices), found)
     assert view.title == "axial, slice 3"
     assert (view.image == 3).all()
 
 
-def test_a_case_without_the_slice_is_reported_and_the_others_are_done(run, images, make_nifti, tmp_path):
+def test_a_case_without_the_slice_is_reported_and_the_others_are_done(
+    run, images, make_network, make_nifti, tmp_path
+):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "p.png")
     make_nifti(images["a"][..., :2], name="short.nii.gz")
     asks_itself = {"image": "p.png", "slice": 3}  # the slice of the run is meant for volumes
     entries = ("a.nii.gz", "short.nii.gz", "p.png", asks_itself, {"image": "b.nii.gz", "slice": 4})
     with pytest.raises(CasesFailedError) as caught:
-        run(listed(tmp_path, *entries), prompts=[SHARED], slice_index=3, pictures=True)
+        run(
+            listed(tmp_path, *entries),
+            network=make_network(8, images=True),
+            prompts=[SHARED],
+            slice_index=3,
+        )
     assert str(caught.value) == (
         f"2 of 5 cases failed: {tmp_path}/short.nii.gz: found slice 3 asked of 2 slices, expected 0 (the "
         f"most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 asked of a picture, "
@@ -195,10 +203,10 @@ def test_a_case_without_the_slice_is_reported_and_the_others_are_done(run, image
         np.testing.assert_array_equal(mask[..., index], images[name[0]][..., index] > 49.5)
 
 
-def test_a_slice_needs_a_volume(run, tmp_path):
+def test_a_slice_needs_a_volume(run, make_network, tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "p.png")
     with pytest.raises(InputError, match="slice: found 3, but none of the inputs is a volume"):
-        run(tmp_path / "p.png", prompts=[SHARED], slice_index=3, pictures=True)
+        run(tmp_path / "p.png", network=make_network(8, images=True), prompts=[SHARED], slice_index=3)
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "2", True])

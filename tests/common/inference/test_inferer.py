@@ -115,10 +115,10 @@ def test_a_slice_is_encoded_once_and_a_text_once_whatever_the_number_of_prompts(
 
 def test_text_that_was_encoded_before_is_not_encoded_again(network, make_volume, random_hu):
     inferer, asked = VolumeInferer(), prompts("5 at 49.5", "-5 at -50.5")
-    text = inferer.encode(network, [prompt.text for prompt in asked])
+    guidance = inferer.encode(network, [prompt.text for prompt in asked])
     for seed in range(3):
         slices = random_hu(2, 8, 8, seed=seed)
-        labels = inferer(make_volume(slices), network, asked, text=text).labels
+        labels = inferer(make_volume(slices), network, asked, guidance=guidance).labels
         np.testing.assert_array_equal(labels, np.where(slices > 49.5, 1, np.where(slices < -50.5, 2, 0)))
     assert len(network.texts_encoded) == 2
 
@@ -166,8 +166,7 @@ def test_millilitres_and_slice_range(network, make_volume):
     assert result.labelled.voxels == 2 * 3 * 5
     assert result.labelled.ml == pytest.approx(30 * 2.5 * 0.8 * 0.8 / 1000)
     assert result.labelled.slices == SliceRange(2, 4, 2)
-    assert result.mask is None
-    assert result.found == result.labelled
+    assert result.mask == result.labelled
 
 
 def test_a_mask_that_lost_its_voxels_in_the_label_map_has_its_own_size(network, make_volume):
@@ -175,16 +174,12 @@ def test_a_mask_that_lost_its_voxels_in_the_label_map_has_its_own_size(network, 
     slices = np.full((6, 8, 8), -100)
     slices[2:5, 1:4, 2:7] = 100
     asked = prompts("3 at 0.5", "9 at 0.5", "5 at 150")
-    kept = np.zeros((3, 6, 8, 8), np.uint8)
-    gentle, steep, none = VolumeInferer()(
-        make_volume(slices, (2.5, 0.8, 0.8)), network, asked, probabilities=kept
-    ).results
+    gentle, steep, none = VolumeInferer()(make_volume(slices, (2.5, 0.8, 0.8)), network, asked).results
     empty = Extent(0, 0.0, SliceRange(None, None, 0))
     assert steep.mask == steep.labelled
     assert gentle.labelled == none.labelled == none.mask == empty
     assert (gentle.mask.voxels, gentle.mask.slices) == (45, SliceRange(2, 4, 3))
     assert gentle.mask.ml == pytest.approx(45 * 2.5 * 0.8 * 0.8 / 1000)
-    assert gentle.found == gentle.mask
 
 
 def test_presence_is_the_largest_slicewise_mean_of_the_top_percent_inside_the_frame(
@@ -280,8 +275,8 @@ def test_mixed_precision_and_device_are_switches(network, make_volume, random_hu
     seen = []
     network.linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     decode = network.decode
-    network.decode = lambda features, text: (
-        network.linear(torch.ones(1, 2)).sum() * 0 + decode(features, text)
+    network.decode = lambda features, guidance: (
+        network.linear(torch.ones(1, 2)).sum() * 0 + decode(features, guidance)
     )
     volume = make_volume(random_hu(2, 8, 8))
     for amp in (False, True):
@@ -303,9 +298,9 @@ def test_channels_last_is_a_switch_that_changes_no_mask(make_volume, random_hu, 
 def test_a_compiled_network_gives_the_same_masks(make_volume, random_hu, make_network):
     network, inferer = make_network(8), VolumeInferer(compiled=True, slice_batch=2)
     network.encode_image = lambda image: image * 1.0
-    network.decode = lambda image, text: (
-        text.tokens[:, :, 0, None, None]
-        * (image.repeat_interleave(len(text.tokens) // len(image), dim=0) - text.tokens[:, :, 1, None, None])
+    network.decode = lambda image, asked: (
+        asked.tokens[:, :, 0, None, None]
+        * (image.repeat_interleave(asked.count // len(image), dim=0) - asked.tokens[:, :, 1, None, None])
     )
     for seed in range(2):
         slices = random_hu(5, 8, 8, seed=seed)
@@ -359,10 +354,10 @@ def test_out_of_memory_halves_the_batches_and_goes_on(network, make_volume, rand
     slices = random_hu(9, 8, 8)
     decode = network.decode
 
-    def small_gpu(features, text):
-        if len(text.tokens) > 3:
+    def small_gpu(features, guidance):
+        if guidance.count > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode(features, text)
+        return decode(features, guidance)
 
     network.decode = small_gpu
     inferer = VolumeInferer(slice_batch=8, prompt_batch=4)
@@ -388,11 +383,15 @@ def test_errors_say_what_to_do(network, make_volume):
         run([Prompt("liver", "liver", 3), Prompt("spleen", "spleen", 3)])
     with pytest.raises(InputError, match="slice_batch and prompt_batch: found 0 and 4, expected 1 or more"):
         run(prompts("1 at 0"), slice_batch=0)
+    network.threshold = 1.0
+    with pytest.raises(InputError, match=r"threshold: found 1\.0, expected a probability between 0 and 1"):
+        run(prompts("1 at 0"))
+    network.threshold = 0.5
     with pytest.raises(InputError, match=r"presence_threshold: found 1\.5, expected 0 \(off\) to 1"):
         run(prompts("1 at 0"), presence_threshold=1.5)
     with pytest.raises(InputError, match="network: its logits contain NaN"):
         run(prompts("nan at 0"))
-    network.decode = lambda features, text: (_ for _ in ()).throw(
+    network.decode = lambda features, guidance: (_ for _ in ()).throw(
         torch.OutOfMemoryError("CUDA out of memory")
     )
     with pytest.raises(InputError, match="out of memory with one slice and one prompt at a time"):

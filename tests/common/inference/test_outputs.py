@@ -76,6 +76,20 @@ def test_a_prompt_below_the_threshold_has_an_empty_mask_and_its_probabilities(ru
     np.testing.assert_allclose(voxels(out / "case_prob_1_faint.nii.gz"), expected, atol=0.51)
 
 
+def test_probabilities_are_kept_only_where_they_are_asked_for(run, make_nifti, random_hu):
+    """They take a byte a voxel and prompt; masks and the preview do without."""
+    asked, source = [], make_nifti(random_hu(8, 8, 5))
+
+    class Watched(VolumeInferer):
+        def __call__(self, *arguments, probabilities=None, **options):
+            asked.append(None if probabilities is None else probabilities.shape)
+            return super().__call__(*arguments, probabilities=probabilities, **options)
+
+    run(source, outputs=["labels", "masks", "preview"], inferer=Watched())
+    run(source, outputs=["probabilities"], inferer=Watched())
+    assert asked == [None, (3, 5, 8, 8)]
+
+
 def test_probabilities_are_scaled_to_a_byte_and_agree_with_the_mask(run, make_nifti):
     """Gain 1: probabilities pass 0.5 so slowly that rounding alone would take 0.4999 for 0.5."""
     stored = np.arange(-100, 220).reshape(8, 8, 5)

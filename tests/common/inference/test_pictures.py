@@ -1,43 +1,43 @@
-"""A bundle of pictures: PNG and JPEG in, a PNG label map in the same pixels out."""
+"""A network of pictures: PNG and JPEG in, a PNG label map in the same pixels out."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from common.data.framing import RGB, Framing
 from common.data.pictures import read_picture
-from common.data.slices import Framing
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
 from common.text.prompts import Prompt
 
-WHOLE = Framing(crop="whole", channels=3)
 
-
-class ColourNetwork(torch.nn.Module):
+class ColourNetwork(TextSegmenter):
     """Prompts are "CHANNEL above LEVEL" with levels from 0 to 255: a known function of the colours."""
 
-    def __init__(self, image_size):
-        super().__init__()
-        self.image_size, self.fields = image_size, []
+    def __init__(self, image_size, **framing):
+        framing = Framing(**{"crop": "whole", "channels": RGB, "images": True, **framing})
+        super().__init__(image_size=image_size, default_prompt="R above 127", framing=framing)
+        self.fields = []
 
     def encode_text(self, prompts):
-        from common.networks.base import TextFeatures
-
         rows = [prompt.split(" above ") for prompt in prompts]
         tokens = torch.tensor([["RGB".index(channel), float(level)] for channel, level in rows])
-        return TextFeatures(tokens[:, None], torch.ones(len(rows), 1, dtype=torch.bool))
+        return Guidance(tokens[:, None], torch.ones(len(rows), 1, dtype=torch.bool))
 
     def encode_image(self, image):
         assert image.shape[1:] == (3, self.image_size, self.image_size)
         self.fields += list(image)
         return image
 
-    def decode(self, image_features, text):
-        rows = image_features.repeat_interleave(len(text.tokens) // len(image_features), dim=0)
-        channel, level = text.tokens[:, 0].T
+    def decode(self, image_features, guidance):
+        rows = image_features.repeat_interleave(guidance.count // len(image_features), dim=0)
+        channel, level = guidance.tokens[:, 0].T
         return (rows[torch.arange(len(rows)), channel.long()] - level[:, None, None] / 255)[:, None]
 
 
@@ -50,9 +50,8 @@ def photo(tmp_path):
 
 
 def run(inputs, out, network, **options):
-    inferer = VolumeInferer(framing=options.pop("framing", WHOLE))
-    options = {"prompts": ["R above 99.5", "B above 199.25"], "pictures": True, "progress": False} | options
-    return CaseRunner(inputs, out, network=network, inferer=inferer, **options).run()
+    options = {"prompts": ["R above 99.5", "B above 199.25"], "progress": False} | options
+    return CaseRunner(inputs, out, network=network, inferer=VolumeInferer(), **options).run()
 
 
 def test_a_picture_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
@@ -94,19 +93,18 @@ def test_the_whole_picture_is_stretched_to_the_field(tmp_path):
 def test_grey_pictures_and_volumes_have_three_equal_channels(make_nifti, tmp_path):
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(grey).save(tmp_path / "grey.png")
-    network = ColourNetwork(8)
+    network = ColourNetwork(8, window=(-100, 300))
     run(tmp_path / "grey.png", tmp_path / "out", network)
     volume = make_nifti(grey[..., None].astype(int) * 4 - 100, np.diag([-1.0, -1.0, 1.0, 1.0]))
-    run(volume, tmp_path / "out", network, framing=Framing(crop="whole", channels=3, window=(-100, 300)))
+    run(volume, tmp_path / "out", network)
     for field, expected in zip(network.fields, (grey / 255, grey.T * 4 / 400), strict=True):
         for channel in field:
             np.testing.assert_allclose(channel.numpy(), expected, atol=1e-6)
 
 
 def test_colours_are_grey_to_a_network_of_one_channel(photo, tmp_path, make_network):
-    network, inferer = make_network(8), VolumeInferer(framing=Framing(crop="whole"))
-    picture = read_picture(tmp_path / "in/photo.PNG")
-    inferer(picture, network, [Prompt("1 at 0", "a", 1)])
+    network, picture = make_network(8, crop="whole"), read_picture(tmp_path / "in/photo.PNG")
+    VolumeInferer()(picture, network, [Prompt("1 at 0", "a", 1)])
     weights = np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(network.fields[0].numpy() * 255, photo @ weights, atol=0.51)
     np.testing.assert_allclose(picture.slices[0], photo @ weights, atol=0.51)  # Pillow rounds
@@ -116,24 +114,34 @@ def test_volumes_can_be_mirrored_and_masks_come_back_where_they_belong(make_volu
     """Left in the words is left in the field: columns of a volume run the other way; a box that pads too."""
     slices = random_hu(3, 8, 6)
     for crop in ("whole", "body"):
-        network, plain = make_network(8), make_network(8)
+        network, plain = make_network(8, crop=crop, mirrored=True), make_network(8, crop=crop)
         asked, volume = [Prompt("5 at 49.5", "a", 1)], make_volume(slices)
-        VolumeInferer(framing=Framing(crop=crop))(volume, plain, asked)
-        mirrored = VolumeInferer(framing=Framing(crop=crop, mirrored=True))(volume, network, asked)
+        VolumeInferer()(volume, plain, asked)
+        mirrored = VolumeInferer()(volume, network, asked)
         for one, other in zip(network.fields, plain.fields, strict=True):
             torch.testing.assert_close(one, other.flip(-1))
         if crop == "body":  # nothing is resampled there
             np.testing.assert_array_equal(mirrored.labels, slices > 49.5)
 
 
-def test_a_bundle_of_volumes_takes_no_pictures(photo, make_nifti, random_hu, network, tmp_path):
+def test_a_network_of_volumes_takes_no_pictures(photo, make_nifti, random_hu, network, tmp_path):
     """Pictures beside the volumes of a folder, such as previews, are left out; one by name is refused."""
     make_nifti(random_hu(8, 8, 2), name="in/ct.nii.gz")
-    options = {"network": network, "pictures": False, "framing": None, "prompts": ["5 at 0"]}
+    options = {"network": network, "prompts": ["5 at 0"]}
     outcomes = run(tmp_path / "in", tmp_path / "out", **options).outcomes
     assert [one.input for one in outcomes] == [str(tmp_path / "in/ct.nii.gz")]
     with pytest.raises(InputError, match=r"photo\.PNG: found the ending '\.PNG', expected NIfTI"):
         run(tmp_path / "in/photo.PNG", tmp_path / "out", **options)
+
+
+def test_the_networks_framing_alone_decides_whether_pictures_are_taken(
+    photo, make_network, make_nifti, random_hu, tmp_path
+):
+    make_nifti(random_hu(8, 8, 2), name="in/ct.nii.gz")
+    for images, expected in ((True, ["ct.nii.gz", "photo.PNG"]), (False, ["ct.nii.gz"])):
+        network = make_network(8, images=images)
+        outcomes = run(tmp_path / "in", tmp_path / f"out-{images}", network, prompts=["5 at 0"]).outcomes
+        assert [Path(one.input).name for one in outcomes] == expected
 
 
 def test_one_broken_picture_of_a_folder_is_reported(photo, tmp_path):
@@ -141,16 +149,3 @@ def test_one_broken_picture_of_a_folder_is_reported(photo, tmp_path):
     with pytest.raises(CasesFailedError, match=r"^1 of 2 cases failed: .*broken\.jpeg: cannot be read as"):
         run(tmp_path / "in", tmp_path / "out", ColourNetwork(8))
     assert (tmp_path / "out/photo_seg.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"crop": "head"}, "crop: found 'head', expected body or whole; choose one."),
-        ({"window": (3, 3)}, r"window: found \[3, 3\], expected the lower and the upper intensity"),
-        ({"channels": 2}, r"channels: found 2, expected 1 or 3 \(colours\); choose one."),
-    ],
-)
-def test_errors_say_what_to_do(changes, message):
-    with pytest.raises(InputError, match=message):
-        Framing(**changes)

@@ -6,17 +6,20 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from common.inference.preview import colours, legend_texts, views_of, write_preview
-from common.inference.segmentation import Segmentation, summarise
 from common.text.prompts import Prompt
+from tests.common import made_up
+
+BALL = (Prompt("ball", "ball", 1),)
 
 
-def segmentation(labels, spacing_mm, names=("ball",)):
-    asked = [Prompt(name, name, label) for label, name in enumerate(names, start=1)]
-    many = np.ones(len(asked))
-    found = summarise(
-        labels, asked, spacing_mm=spacing_mm, scores=many, present=many > 0, lost=np.zeros(len(asked))
-    )
-    return Segmentation(labels, found, {})
+def segmentation(labels, spacing_mm, asked=BALL, *, own=None):
+    """Of a label map, and of the prompts' own masks, by default what the label map has."""
+    own = [labels == prompt.label for prompt in asked] if own is None else own
+    return made_up.segmentation(asked, own, labels=labels, spacing_mm=spacing_mm)
+
+
+def prompts(*names):
+    return [Prompt(name, name, label) for label, name in enumerate(names, start=1)]
 
 
 def coloured(picture):
@@ -40,22 +43,15 @@ def blobs(mask):
     return boxes
 
 
-@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("spacing", [(5.0, 1.0, 1.0), (1.0, 2.0, 0.5), (2.0, 0.7, 1.4)])
-def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, own, make_volume, tmp_path):
+def test_a_ball_is_round_and_of_one_size_in_all_views_of(spacing, make_volume, tmp_path):
     shape = [round(80.0 / step) for step in spacing]
     centred = [(np.arange(n) + 0.5) * step - 40.0 for n, step in zip(shape, spacing, strict=True)]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*centred, indexing="ij")))
     labels = (radius < 20.0).astype(np.uint8)
     path = tmp_path / "ball.png"
 
-    write_preview(
-        path,
-        make_volume(labels * 0, spacing),
-        segmentation(labels, spacing),
-        window=(-160, 240),
-        masks=[labels > 0] if own else [],
-    )
+    write_preview(path, make_volume(labels * 0, spacing), segmentation(labels, spacing), window=(-160, 240))
 
     boxes = blobs(coloured(imread(path)))
     assert len(boxes) == 3
@@ -72,16 +68,11 @@ def test_a_mask_that_lost_its_voxels_to_another_one_is_seen(make_volume, tmp_pat
     wide = np.zeros(labels.shape, bool)
     wide[0, 20:40, 20:55] = True
     asked = [Prompt("a", "a", 1, (255, 0, 0)), Prompt("b", "b", 2, (0, 0, 255))]
-    ones = np.ones(2)
-    found = summarise(
-        labels, asked, spacing_mm=(1.0, 1.0, 1.0), scores=ones, present=ones > 0, lost=400 * ones
-    )
     write_preview(
         tmp_path / "a.png",
         make_volume(np.full(labels.shape, -160), (1.0, 1.0, 1.0)),
-        Segmentation(labels, found, {}),
+        segmentation(labels, (1.0, 1.0, 1.0), asked, own=[labels == 1, wide]),
         window=(-160, 240),
-        masks=iter([labels == 1, wide]),
     )
     rgb = imread(tmp_path / "a.png")[..., :3]
     flat = rgb.reshape(-1, 3)
@@ -93,16 +84,18 @@ def test_views_are_radiological_and_go_through_the_foreground(make_volume):
     """A mark at the patient's upper right front: left on top of every view, in its fullest planes."""
     labels = np.zeros((6, 8, 10), np.uint8)
     labels[5, 1, 2] = labels[5, 1, 3] = labels[5, 2, 2] = labels[4, 1, 2] = 1
-    axial, coronal, sagittal = views_of(make_volume(labels * 100, (3.0, 1.0, 2.0)), labels)
-    for view in (axial, coronal, sagittal):
-        np.testing.assert_array_equal(view.image, view.labels * 100)
+    spacing = (3.0, 1.0, 2.0)
+    views = views_of(make_volume(labels * 100, spacing), segmentation(labels, spacing))
+    for view in views:
+        np.testing.assert_array_equal(view.image, view.masks[0] * 100)
+    axial, coronal, sagittal = (view.masks[0] for view in views)
     # rows: front to back (axial), head to foot (others); columns: right to left, or front to back
-    assert axial.labels[1, 2] == axial.labels[1, 3] == axial.labels[2, 2] == 1
-    assert coronal.labels[0, 2] == coronal.labels[0, 3] == coronal.labels[1, 2] == 1
-    assert sagittal.labels[0, 1] == sagittal.labels[0, 2] == sagittal.labels[1, 1] == 1
-    assert [view.labels.sum() for view in (axial, coronal, sagittal)] == [3, 3, 3]
-    assert [view.extent_mm for view in (axial, coronal, sagittal)] == [(8.0, 20.0), (18.0, 20.0), (18.0, 8.0)]
-    assert [view.sides for view in (axial, coronal, sagittal)] == [("R", "L"), ("R", "L"), ("A", "P")]
+    assert axial[1, 2] == axial[1, 3] == axial[2, 2] == 1
+    assert coronal[0, 2] == coronal[0, 3] == coronal[1, 2] == 1
+    assert sagittal[0, 1] == sagittal[0, 2] == sagittal[1, 1] == 1
+    assert [view.masks[0].sum() for view in views] == [3, 3, 3]
+    assert [view.extent_mm for view in views] == [(8.0, 20.0), (18.0, 20.0), (18.0, 8.0)]
+    assert [view.sides for view in views] == [("R", "L"), ("R", "L"), ("A", "P")]
 
 
 @pytest.mark.parametrize(
@@ -118,17 +111,8 @@ def test_the_legend_says_what_the_label_map_lost(left, in_mm, text):
     """Voxels of 150 mm3: eight are in the mask of the prompt, and in the label map as many as are `left`."""
     labels = np.zeros((1, 2, 4), np.uint8)
     labels.ravel()[:left] = 1
-    one = np.ones(1)
-    found = summarise(
-        labels,
-        [Prompt("a", "a", 1)],
-        spacing_mm=(6.0, 5.0, 5.0),
-        scores=one,
-        present=one > 0,
-        lost=(8 - left) * one,
-        masks=np.array([[8]]),
-    )
-    assert legend_texts(found, in_mm=in_mm) == [text]
+    found = segmentation(labels, (6.0, 5.0, 5.0), prompts("a"), own=[np.ones(labels.shape, bool)])
+    assert legend_texts(found.results, in_mm=in_mm) == [text]
 
 
 @pytest.mark.parametrize("length", [5, 60, 400])
@@ -147,7 +131,7 @@ def test_every_line_of_the_legend_lies_within_the_picture(length, side, make_vol
     write_preview(
         tmp_path / "a.png",
         make_volume(labels, (3.0, 1.0, 1.0)),
-        segmentation(labels, (3.0, 1.0, 1.0), names),
+        segmentation(labels, (3.0, 1.0, 1.0), prompts(*names)),
         window=(-160, 240),
     )
     (figure,) = drawn
@@ -163,25 +147,14 @@ def test_every_line_of_the_legend_lies_within_the_picture(length, side, make_vol
 
 def test_what_rounds_to_nothing_is_still_told_from_nothing():
     """One voxel of a microlitre, which another prompt got."""
-    one = np.ones(1)
     labels = np.zeros((1, 1, 1), np.uint8)
-    scores = {"scores": one, "present": one > 0, "lost": one, "masks": np.array([[1]])}
-    (lost,) = summarise(labels, [Prompt("a", "a", 1)], spacing_mm=(1.0, 1.0, 1.0), **scores)
+    (lost,) = segmentation(labels, (1.0, 1.0, 1.0), prompts("a"), own=[labels == 0]).results
     assert lost.size(in_mm=True) == "0.0 ml (label map: nothing)"
 
 
 def test_prompts_have_their_own_colours_or_different_ones():
     asked = [Prompt("a", "a", 3, (255, 0, 51)), Prompt("b", "b", 1), Prompt("c", "c", 200)]
-    ones = np.ones(3)
-    found = summarise(
-        np.zeros((1, 1, 1), np.uint8),
-        asked,
-        spacing_mm=(1, 1, 1),
-        scores=ones,
-        present=ones > 0,
-        lost=ones,
-    )
-    palette = colours(found)
+    palette = colours(segmentation(np.zeros((1, 1, 1), np.uint8), (1, 1, 1), asked).results)
     assert palette[3, :3].tolist() == [1.0, 0.0, 0.2]
     assert len({tuple(palette[label]) for label in (1, 3, 200)}) == 3
     assert palette[0, 3] == 0.0
@@ -191,7 +164,7 @@ def test_a_dollar_sign_is_no_formula(make_volume, tmp_path):
     """matplotlib would typeset what stands between two, and refuse this."""
     volume = make_volume(np.zeros((1, 8, 8)))
     labels = np.zeros((1, 8, 8), np.uint8)
-    found = segmentation(labels, (1, 1, 1), names=(r"$\frac$", "a$b$c"))
+    found = segmentation(labels, (1, 1, 1), prompts(r"$\frac$", "a$b$c"))
     write_preview(tmp_path / "a.png", volume, found, window=(-160, 240))
     assert (tmp_path / "a.png").is_file()
 
@@ -201,8 +174,9 @@ def test_without_foreground_the_middle_planes_are_shown(make_volume, tmp_path):
     slices[2], slices[:, 3], slices[:, :, 4] = 1, 2, 3
     labels = np.zeros(slices.shape, np.uint8)
     volume = make_volume(slices)
-    axial, coronal, sagittal = views_of(volume, labels)
+    nothing = segmentation(labels, (1, 1, 1), prompts("liver", "spleen"))
+    axial, coronal, sagittal = views_of(volume, nothing)
     assert (axial.image[0, 0], coronal.image[0, 0], sagittal.image[0, 0]) == (1, 2, 3)
     path = tmp_path / "nothing.png"
-    write_preview(path, volume, segmentation(labels, (1, 1, 1), ("liver", "spleen")), window=(-160, 240))
+    write_preview(path, volume, nothing, window=(-160, 240))
     assert not coloured(imread(path)).any()

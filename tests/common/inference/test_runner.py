@@ -53,7 +53,8 @@ def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_
             "count": len(in_slices),
         }
         assert 0.5 < row["presence_score"] < 1.0
-        assert row["mask"] is None
+    counted = [row["mask"]["voxels"] for row in report["prompts"]]
+    assert counted == [np.sum(stored > 99.5), np.sum(stored > 19.5)]
     assert report["prompts"][1]["overlap_voxels"] == np.sum(stored > 139.5)
     assert report["checkpoint"] == {"path": str(weights), "sha256": hashlib.sha256(b"weights").hexdigest()}
     assert report["versions"]["torch"] == str(torch.__version__)
@@ -132,7 +133,7 @@ def test_prompts_that_take_each_others_voxels_are_named(run, make_nifti, random_
     with caplog.at_level("INFO"):
         run(make_nifti(stored), prompts=["9 at 99.5", "8 at 99.5"])
     lost = (stored > 99.5).sum()
-    assert f"2 8 at 99.5: 0.0 ml, nothing left ({lost} voxels went to other prompts), presence" in caplog.text
+    assert f"2 8 at 99.5: {lost / 1000:.1f} ml (label map: nothing), 2 slices, presence" in caplog.text
     assert (
         f"other prompts got {lost} of the {lost} voxels of '8 at 99.5', since a label map (and "
         in caplog.text

@@ -3,29 +3,47 @@
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from monai.engines import SupervisedEvaluator
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from common.data import MaskInOwnGridd, ReferringCases, collate_slices, load_referring
-from common.metrics import CaseReport, ReferredLesions
-from common.training import PreparePrompts
+from common.data import EvaluationCases, Framing, load_referring
+from common.data.evaluation_cases import Target
+from common.data.labelled import Region
+from common.inference import VolumeInferer
+from common.metrics import CaseReport
+from common.metrics.referred import sentence_facts, takes
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
+from common.training import Evaluator
 
 SIZE = 64  # of the pictures and of the network's field: no pixel is interpolated
 BRIGHT, DARK = "the bright one", "the dark one"
 
 
-class Listener(torch.nn.Module):
+class Listener(TextSegmenter):
     """What is brighter than 0.7, or, for a sentence with "dark", what is darker than 0.3."""
 
-    def forward(self, image: torch.Tensor, text: Any = None) -> torch.Tensor:
-        return 0.3 - image if "dark" in text[0] else image - 0.7
+    def __init__(self) -> None:
+        framing = Framing(crop="whole", images=True)
+        super().__init__(image_size=SIZE, default_prompt=BRIGHT, framing=framing)
+
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
+        """One token: -1 where it is dark that is meant."""
+        tokens = torch.tensor([-1.0 if "dark" in prompt else 1.0 for prompt in prompts])
+        return Guidance(tokens[:, None, None], torch.ones(len(prompts), 1, dtype=torch.bool))
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+    def decode(self, image_features: torch.Tensor, guidance: Guidance) -> torch.Tensor:
+        assert guidance.tokens is not None
+        images = image_features.repeat_interleave(guidance.count // len(image_features), dim=0)
+        return guidance.tokens[..., None] * (images - 0.5) - 0.2
 
 
 @pytest.fixture
@@ -46,14 +64,12 @@ def rows(tmp_path: Path) -> list[dict[str, str]]:
         Image.fromarray(grey).save(tmp_path / f"{name}.png")
         Image.fromarray(label).save(tmp_path / f"{name}_label.png")
     (tmp_path / "datalist.json").write_text(json.dumps({"test": items}))
-    cases = ReferringCases(load_referring(tmp_path / "datalist.json", "test"), size=SIZE, sentences="all")
-    SupervisedEvaluator(
+    Evaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(cases, collate_fn=collate_slices),
-        prepare_batch=PreparePrompts(),
+        dataset=EvaluationCases(load_referring(tmp_path / "datalist.json", "test"), sentences="all"),
         network=Listener(),
-        postprocessing=MaskInOwnGridd(),
-        val_handlers=[CaseReport(str(tmp_path), ReferredLesions(cases), boundaries=[])],
+        inferer=VolumeInferer(),
+        val_handlers=[CaseReport(str(tmp_path), boundaries=[])],
     ).run()
     with (tmp_path / "volumes.csv").open() as file:
         return list(csv.DictReader(file))
@@ -94,3 +110,39 @@ def test_shares_above_an_iou_and_their_means(rows: list[dict[str, str]], tmp_pat
     assert metrics["right_lesion"]["mean"] == pytest.approx(4 / 6)
     assert metrics["right_lesion"]["ci95"] is None  # all of one patient
     assert metrics["pr@0.7"]["ci95"] == pytest.approx([0.0, 4 / 6])  # patients p: 4 of 6, q: 0 of 2
+
+
+LESIONS = np.array([[[1, 1, 1, 1, 2, 2, 0, 0, 3, 3]]])
+
+
+def facts(
+    mask: list[int], lesion: tuple[int, ...] | None = (1,), others: Sequence[int] = (2, 3)
+) -> dict[str, float | int | str]:
+    """Of a mask over one row of pixels with three lesions."""
+    beside = tuple(Region(LESIONS, (other,), 0) for other in others)
+    target = Target("a", "p", "lesion", Region(LESIONS, lesion, 0), BRIGHT, beside)
+    return sentence_facts(target, np.array([[mask]], bool))
+
+
+def test_the_right_lesion_is_the_one_that_most_of_the_mask_lies_on() -> None:
+    right = {
+        "three pixels of it, two of another": ([1, 1, 1, 0, 1, 1, 0, 0, 0, 0], 1.0),
+        "two of each": ([1, 1, 0, 0, 1, 1, 0, 0, 0, 0], 0.0),
+        "one of it, two of the third": ([1, 0, 0, 0, 0, 0, 0, 0, 1, 1], 0.0),
+        "beside all": ([0, 0, 0, 0, 0, 0, 1, 1, 0, 0], 0.0),
+        "nothing": ([0] * 10, 0.0),
+    }
+    for name, (mask, expected) in right.items():
+        assert facts(mask)["right_lesion"] == expected, name
+    assert math.isnan(float(facts([1] * 10, others=())["right_lesion"]))
+    assert [takes(3, [2, 1]), takes(2, [2]), takes(1, []), takes(0, [])] == [True, False, True, False]
+
+
+def test_a_share_counts_above_its_threshold_alone() -> None:
+    """An IoU of 3 of 4 pixels, of exactly one half, and of nothing that is meant."""
+    found = facts([1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    assert [found[f"pr@{threshold}"] for threshold in (0.5, 0.7, 0.9)] == [1.0, 1.0, 0.0]
+    assert found["sentence"] == BRIGHT
+    assert facts([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])["pr@0.5"] == 0.0
+    nothing = facts([1] * 10, lesion=(), others=())
+    assert all(math.isnan(float(nothing[f"pr@{threshold}"])) for threshold in (0.5, 0.7, 0.9))
