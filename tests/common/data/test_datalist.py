@@ -16,7 +16,7 @@ from common.data.datalist import (
     load_referring,
     split_by_patient,
 )
-from common.data.labels import label_values, labels_entry
+from common.data.labels import names_of_numbers
 from common.errors import InputError
 
 
@@ -210,7 +210,12 @@ def test_a_number_may_have_several_names_and_a_name_several_numbers(folder):
         "liver": (1, 2, 3),
         "liver tumour": (2,),
     }
-    assert label_values(path, labels_entry(values)) == values
+    assert names_of_numbers(values) == {
+        7: ("spleen",),
+        1: ("liver",),
+        2: ("liver", "liver tumour"),
+        3: ("liver",),
+    }
     assert error_of(load_label_values, path, organs=["pancreas"]) == (
         f"organs: 'pancreas' is not among the labels of {path} (spleen, liver, liver tumour); use these "
         "names."

@@ -96,6 +96,21 @@ def test_values_are_hounsfield_units(source, tmp_path):
     assert set(np.unique(inside)) == {0, 100, 200, 300}
 
 
+def test_linked_folders_are_found_and_loops_end(tmp_path):
+    """A link to a folder of patients, a patient that is a link, and links that lead back."""
+    store = tmp_path / "store"
+    for name in ("pt_1", "elsewhere"):
+        write_patient(store / name)
+    root = tmp_path / "source"
+    root.mkdir()
+    (root / "train-pats").symlink_to(store)
+    (root / "pt_9").symlink_to(store / "elsewhere")
+    (root / "pt_loop").symlink_to(root / "pt_loop")
+    (store / "back").symlink_to(root)
+    (root / "latest").symlink_to(store / "pt_1")
+    assert [patient.name for patient in find_patients(root)] == ["pt_1", "pt_9"]
+
+
 def test_datalist(source, tmp_path):
     prepare(source, tmp_path / "out")
     path = tmp_path / "out" / "datalist.json"
