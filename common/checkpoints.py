@@ -148,11 +148,15 @@ def settings_of(network: "TextSegmenter") -> dict[str, Any]:
 
     With other values than in training the weights fit all the same, and the masks are merely wrong.
     """
-    parts = {
-        "network_def": network.settings(),
-        "framing": {} if network.framing is None else asdict(network.framing),
+    return {
+        "network_def": {
+            "image_size": network.image_size,
+            "framing": asdict(network.framing),
+            "normalisation": network.normalisation,
+            "threshold": network.threshold,
+            **network.settings(),
+        }
     }
-    return {"image_size": network.image_size, **{name: part for name, part in parts.items() if part}}
 
 
 def check_settings(
@@ -175,7 +179,8 @@ def check_settings(
     Raises:
         InputError: a setting has another value.
     """
-    then, now = _by_id({name: record[name] for name in settings if name in record}), _by_id(settings)
+    then = _by_id({name: record[name] for name in settings if name in record})
+    now = _by_id(settings)
     if unknown := [name for name in now if name not in then]:
         log.warning(
             "%s: its record does not say what it was trained with as %s, so this is not checked.",
@@ -198,14 +203,11 @@ def check_settings(
 
 
 def _by_id(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by the ids with which a bundle's command line overrides them, such as "framing#window"."""
+    """Settings by the ids that override them on a command line, such as "network_def#framing#window"."""
     flat: dict[str, Any] = {}
     for name, value in json.loads(json.dumps(settings)).items():  # tuples become the lists of a record
-        flat |= (
-            {f"{name}#{key}": part for key, part in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
+        parts = _by_id(value) if isinstance(value, dict) else {}
+        flat |= {f"{name}#{key}": part for key, part in parts.items()} or {name: value}
     return flat
 
 

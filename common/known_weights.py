@@ -17,6 +17,8 @@ class KnownBase:
         sha256: of the weights file that is read, checked at every use. None where it is not known to us: then
             a download is held against the hub's own hash, and what lies here already against nothing.
         half_sha256: of the same weights rounded to float16, as `tools.build_bundle` packs them.
+        normalisation: of the pixels, where the family does not tell (SAM and MedSAM have one layout); see
+            `common.layers.normalisation`.
     """
 
     revision: str
@@ -24,6 +26,7 @@ class KnownBase:
     licence: str
     sha256: str | None = None
     half_sha256: str | None = None
+    normalisation: str | None = None
 
 
 KNOWN_BASES: Mapping[str, KnownBase] = {
@@ -49,8 +52,12 @@ KNOWN_BASES: Mapping[str, KnownBase] = {
         "none on the hub card; MIT in the authors' repository",
         "ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",  # of pytorch_model.bin
     ),
-    "facebook/sam-vit-base": KnownBase("70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", 375, "Apache-2.0"),
-    "wanglab/medsam-vit-base": KnownBase("de8488bca37bb1d4fb190f612c516126d739ce3b", 375, "Apache-2.0"),
+    "facebook/sam-vit-base": KnownBase(
+        "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", 375, "Apache-2.0", normalisation="imagenet"
+    ),
+    "wanglab/medsam-vit-base": KnownBase(
+        "de8488bca37bb1d4fb190f612c516126d739ce3b", 375, "Apache-2.0", normalisation="unit"
+    ),
     MINILM: KnownBase(
         "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
         91,
@@ -71,6 +78,7 @@ class KnownFile:
         licence: of the weights.
         sha256: of the file, or its first 8 digits where the authors publish those in the name.
         md5: of the file, where they publish that alone, as Zenodo does.
+        normalisation: see `KnownBase`.
     """
 
     url: str
@@ -78,6 +86,7 @@ class KnownFile:
     licence: str
     sha256: str | None = None
     md5: str | None = None
+    normalisation: str | None = None
 
 
 _OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext"
@@ -88,12 +97,14 @@ KNOWN_FILES: Mapping[str, KnownFile] = {
         375,
         "Apache-2.0",
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        normalisation="imagenet",
     ),
     "medsam_vit_b.pth": KnownFile(
         "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
         375,
         "CC BY 4.0 on Zenodo; Apache-2.0 in the authors' repository",
         md5="3bb6db55bd0c9ca30b61248bca72f8d6",
+        normalisation="unit",
     ),
     "mscan_t_20230227-119e8c9f.pth": KnownFile(
         f"{_OPENMMLAB}/mscan_t_20230227-119e8c9f.pth", 17, _SEGNEXT, "119e8c9f"

@@ -118,13 +118,21 @@ def hub_hashes(folder: Path) -> dict[Path, str | None]:
     return {path: name if re.fullmatch("[0-9a-f]{64}", name) else None for path, name in names.items()}
 
 
-def load_pretrained(auto_class: Any, model: str, *, revision: str | None = None, **kwargs: Any) -> Any:
-    """Build a transformers model with all of its weights read from `find_pretrained`, in float32.
+def load_pretrained(
+    auto_class: Any,
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    **kwargs: Any,
+) -> Any:
+    """Build a transformers model with all of its weights read from `find_pretrained`.
 
     Args:
         auto_class: a transformers class with `from_pretrained`, e.g. AutoModel or ViTModel.
         model: local folder or hub id.
         revision: hub commit; None takes the pinned one.
+        dtype: of the weights in memory, whatever the file has.
         kwargs: handed to `from_pretrained`, e.g. add_pooling_layer=False.
 
     Raises:
@@ -136,7 +144,7 @@ def load_pretrained(auto_class: Any, model: str, *, revision: str | None = None,
         with _quiet_transformers():
             network, info = auto_class.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -170,6 +178,24 @@ def frozen_base(model: str, *, revision: str | None = None) -> FrozenBase:
     if Path(model).expanduser().exists() or model in KNOWN_FILES:
         return FrozenBase(folder.name, revision, _sha256_of_weights(folder))  # a path means nothing elsewhere
     return FrozenBase(model, revision or KNOWN_BASES[model].revision, _sha256_of_weights(folder))
+
+
+def known_normalisation(model: str, *, revision: str | None = None) -> str | None:
+    """Return the normalisation of pixels that known weights were trained with; None for other weights.
+
+    Known are the ids of `KNOWN_BASES`, and files with the bytes of a known one whatever they are called.
+    """
+    place = find_pretrained(model, revision=revision)
+    if model in KNOWN_BASES and not Path(model).expanduser().exists():
+        return KNOWN_BASES[model].normalisation
+    sha256 = _sha256_of_weights(place)
+    for base in KNOWN_BASES.values():
+        if base.sha256 == sha256:
+            return base.normalisation
+    for known in KNOWN_FILES.values():
+        if known.normalisation and place.is_file() and differs(place, known) is None:
+            return known.normalisation
+    return None
 
 
 def published_sha256(sha256: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from common.errors import InputError
 
 INTERRUPTED = 130
+PROMPT_KINDS = ("organ", "sentence")
 
 
 def inference_config(bundle: Path) -> Path:
@@ -27,6 +28,28 @@ def inference_config(bundle: Path) -> Path:
             "name one such as bundles/medvlm_organ."
         )
     return config.resolve()
+
+
+def prompt_kinds(bundle: Path) -> tuple[str, ...]:
+    """Return what a bundle is asked for: some of "organ" and "sentence", as its metadata.json says.
+
+    Raises:
+        InputError: there is no such file, or it does not say.
+    """
+    path = bundle / "configs" / "metadata.json"
+    try:
+        kinds = json.loads(path.read_text("utf-8"))["prompt_kinds"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: found no prompt_kinds ({error!r}), expected a list of {', '.join(PROMPT_KINDS)}; fetch "
+            "the bundle again."
+        ) from error
+    if not isinstance(kinds, list) or not kinds or not set(kinds) <= set(PROMPT_KINDS):
+        raise InputError(
+            f"{path}: found {kinds!r} as prompt_kinds, expected a list of {', '.join(PROMPT_KINDS)}; correct "
+            "it."
+        )
+    return tuple(kinds)
 
 
 def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:

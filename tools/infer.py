@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
-from .engine import INTERRUPTED, inference_config, run_in_bundle
+from .engine import INTERRUPTED, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
 EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
@@ -126,7 +126,7 @@ def _launch(options: argparse.Namespace) -> int:
         options.prompts_file,
         options.organs,
         needed=not listed,
-        of_organs=asks_for_organs(options.bundle),
+        of_organs="organ" in prompt_kinds(options.bundle),
     )
     with tempfile.TemporaryDirectory(prefix="infer-") as name:
         prompts_file = Path(name) / "prompts.json"
@@ -174,9 +174,9 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#keep_largest": options.keep_largest or None,
         "slice": options.slice,
         "section": options.section,
-        "text_bank": options.text_bank and str(options.text_bank.absolute()),
+        "network_def#text_bank": options.text_bank and str(options.text_bank.absolute()),
         "evaluator#series": options.series,
-        "evaluator#outputs": options.outputs,
+        "outputs": options.outputs,
         "evaluator#file_format": options.format,
         "evaluator#skip_existing": options.skip_existing or None,
         "evaluator#report": options.report and str(options.report.absolute()),
@@ -197,7 +197,7 @@ def choose_prompts(
 
     Args:
         needed: whether there has to be one.
-        of_organs: see `asks_for_organs`; without, the vocabulary has nothing to say.
+        of_organs: whether the bundle is asked for organs, of which the vocabulary speaks.
 
     Raises:
         InputError: no prompt, an unusable one, an unknown group, or a group where no organs are asked for.
@@ -226,16 +226,6 @@ def choose_prompts(
         for note in _notes(free, [str(entry["prompt"]) for entry in entries], vocabulary):
             print(f"note: {note}", file=sys.stderr)
     return entries
-
-
-def asks_for_organs(bundle: Path) -> bool:
-    """Whether the prompt in the bundle's metadata is in the vocabulary; True where it says none."""
-    metadata = bundle / "configs" / "metadata.json"
-    try:
-        prompt = json.loads(metadata.read_text("utf-8"))["network_data_format"]["inputs"]["prompt"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return True
-    return Vocabulary.load().find(str(prompt)) is not None
 
 
 def _notes(free: list[str], asked: list[str], vocabulary: Vocabulary) -> Iterator[str]:

@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def as_json(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
     """Organs with all that is known of them, and the groups, as JSON."""
-    return json.dumps({"groups": vocabulary.groups, "organs": [asdict(organ) for organ in organs]}, indent=2)
+    known = [asdict(organ) | {"descriptions": organ.descriptions} for organ in organs]
+    return json.dumps({"groups": vocabulary.groups, "organs": known}, indent=2)
 
 
 def _as_table(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:

@@ -4,27 +4,25 @@ The names below are what the bundles' configs point at.
 """
 
 from .datalist import load_datalist, load_label_names, load_label_values, load_referring
+from .draws import EpochSampler, collate_slices
+from .evaluation_cases import EvaluationCases
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
-from .organ_slices import EpochSampler, OrganSlices, collate_slices
-from .referring_samples import MaskInOwnGridd, ReferringCases, ReferringPictures
-from .slices import Framing
-from .volume_cases import CaseSampler, VolumeCases, only_item
+from .framing import Channel, Framing
+from .organ_slices import OrganSlices
+from .referring_samples import ReferringPictures
 
 __all__ = [
-    "CaseSampler",
+    "Channel",
     "EpochSampler",
+    "EvaluationCases",
     "Framing",
-    "MaskInOwnGridd",
     "OrganSlices",
     "RandLeftRightFlipd",
     "RandQuarterTurnd",
-    "ReferringCases",
     "ReferringPictures",
-    "VolumeCases",
     "collate_slices",
     "load_datalist",
     "load_label_names",
     "load_label_values",
     "load_referring",
-    "only_item",
 ]

@@ -1,11 +1,11 @@
-"""All axial slices of a case at a network's size: in memory, or in a store on the disk."""
+"""All axial slices of a case in a network's field: in memory, or in a store on the disk."""
 
 import hashlib
 import json
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import write_synced
-from .datalist import Case
-from .slices import ABDOMEN_WINDOW_HU, SliceFrame, window
-from .volumes import check_same_grid, read_labels, read_volume
+from .framing import Framing
+from .items import Case
+from .labelled import LabelledReader
 
-_FORMAT = 1  # of the store's files; raise it when what `frame_case` makes of a case changes
+_FORMAT = 2  # of the store's files; raise it when what `frame_case` makes of a case changes
 _OPEN_FILES = 256  # at once: systems often allow a process 1,024
 
 
@@ -44,12 +44,12 @@ class SliceSource(Protocol):
         """Number of slices."""
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Slice `index`: image (S, S) float16 in [0, 1] and label numbers (S, S) uint8."""
+        """Slice `index`: image (C, S, S) float16 in [0, 1] and label numbers (S, S) uint8."""
 
 
 @dataclass(frozen=True)
 class FramedCase:
-    """A `SliceSource` in memory: images (D, S, S) float16 and labels (D, S, S) uint8."""
+    """A `SliceSource` in memory: images (D, C, S, S) float16 and labels (D, S, S) uint8."""
 
     images: Tensor
     labels: Tensor
@@ -64,8 +64,8 @@ class FramedCase:
         return self.images[index], self.labels[index]
 
 
-def frame_case(case: Case, *, size: int, window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU) -> FramedCase:
-    """Read a case, window it and bring it to `size` x `size` pixels.
+def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
+    """Read a case and bring it into fields of `size` x `size` pixels.
 
     Label numbers above 255 become background, as datalists name none.
 
@@ -74,12 +74,11 @@ def frame_case(case: Case, *, size: int, window_hu: tuple[float, float] = ABDOME
     """
     if case.label is None:
         raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
-    image, labels = read_volume(case.image), read_labels(case.label)
-    check_same_grid(labels, image)
-    frame = SliceFrame.fit(image.slices, image.spacing_mm[1:], size)
-    windowed = window(torch.from_numpy(np.ascontiguousarray(image.slices)), window_hu)
-    images = frame.to_field(windowed[:, None])[:, 0].half()
-    numbers = np.where((labels.slices > 0) & (labels.slices <= 255), labels.slices, 0).astype(np.float32)
+    read = LabelledReader()(case)
+    image, labels = read.image, read.labels
+    frame = framing.frame(image, size)
+    images = framing.field(image, range(len(image.slices)), frame).half()
+    numbers = np.where((labels > 0) & (labels <= 255), labels, 0).astype(np.float32)
     framed = frame.to_field(torch.from_numpy(numbers)[:, None], mode="nearest-exact")[:, 0].byte()
     return FramedCase(images, framed, _present(framed.numpy()), case.case, image.spacing_mm)
 
@@ -93,21 +92,22 @@ def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
 class StoredCase:
     """A `SliceSource` in a file of a store, mapped into memory; every slice is checked as it is read.
 
-    The file is a row of records, one a slice: image (S, S) float16, labels (S, S) uint8. The JSON beside it
-    has the rest, with a CRC-32 for each record. It is written last, so that a case without one is not there
-    yet.
+    The file is a row of records, one a slice: image (C, S, S) float16, labels (S, S) uint8. The JSON beside
+    it has the rest, with a CRC-32 for each record. It is written last, so that a case without one is not
+    there yet.
     """
 
     def __init__(self, path: Path) -> None:
         content = json.loads(path.with_suffix(".json").read_text("utf-8"))
         self.path = path
         self.size = int(content["size"])
+        self.channels = int(content["channels"])
         self.crc32: list[int] = content["crc32"]
         self.case = str(content["case"])
         depth, height, width = content["spacing_mm"]
         self.spacing_mm = (float(depth), float(height), float(width))
         self.present = {int(number): np.array(found) for number, found in content["present"].items()}
-        if path.stat().st_size != len(self) * _record(self.size).itemsize:
+        if path.stat().st_size != len(self) * _record(self.channels, self.size).itemsize:
             raise ValueError(f"{path.stat().st_size} bytes")
 
     def __len__(self) -> int:
@@ -119,12 +119,11 @@ class StoredCase:
         Raises:
             InputError: the file was changed or damaged.
         """
-        record = np.array(_mapped(self.path, self.size)[index])
+        record = np.array(_mapped(self.path, self.channels, self.size)[index])
         if zlib.crc32(record.tobytes()) != self.crc32[index]:
             raise InputError(
-                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); "
-                f"remove the "
-                "file, then start again to have it built anew."
+                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); remove "
+                "the file, then start again to have it built anew."
             )
         return torch.from_numpy(record["image"].copy()), torch.from_numpy(record["label"].copy())
 
@@ -134,21 +133,20 @@ def open_store(
     cases: Sequence[Case],
     *,
     size: int,
-    window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
+    framing: Framing,
     progress: bool = True,
     start: int = 0,
 ) -> list[StoredCase]:
     """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
 
-    A case is built anew when its files (path, size, time), `size` or `window_hu` change. Several processes
-    may
+    A case is built anew when its files (path, size, time), `size` or `framing` change. Several processes may
     build at once: each file appears by renaming, and with different `start`s they share the work.
 
     Args:
         folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.
         cases: of a datalist.
-        size: side in pixels.
-        window_hu: (low, high).
+        size: side in pixels of the fields.
+        framing: what they show.
         progress: show a bar.
         start: place in the list to begin at.
 
@@ -158,22 +156,23 @@ def open_store(
     found: dict[int, StoredCase] = {}
     order = [(start + place) % len(cases) for place in range(len(cases))]
     for index in tqdm(order, desc="slice store", unit="case", disable=not progress):
-        path = Path(folder) / f"{cases[index].case}-{_key(cases[index], size, window_hu)}.slices"
+        path = Path(folder) / f"{cases[index].case}-{_key(cases[index], size, framing)}.slices"
         try:
             found[index] = StoredCase(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not whole
-            _store(path, frame_case(cases[index], size=size, window_hu=window_hu))
+            _store(path, frame_case(cases[index], size=size, framing=framing))
             found[index] = StoredCase(path)
     return [found[index] for index in range(len(cases))]
 
 
 def _store(path: Path, framed: FramedCase) -> None:
-    size = framed.images.shape[-1]
-    records = np.empty(len(framed), _record(size))
+    _, channels, size, _ = framed.images.shape
+    records = np.empty(len(framed), _record(channels, size))
     records["image"], records["label"] = framed.images.numpy(), framed.labels.numpy()
     content: dict[str, Any] = {
         "case": framed.case,
         "size": size,
+        "channels": channels,
         "spacing_mm": framed.spacing_mm,
         "present": {number: found.tolist() for number, found in framed.present.items()},
         "crc32": [zlib.crc32(record.tobytes()) for record in records],
@@ -182,17 +181,22 @@ def _store(path: Path, framed: FramedCase) -> None:
     write_synced(path.with_suffix(".json"), json.dumps(content).encode())
 
 
-def _key(case: Case, size: int, window_hu: tuple[float, float]) -> str:
+def _key(case: Case, size: int, framing: Framing) -> str:
     """What a stored case depends on, as 16 hexadecimal digits."""
     files = [(str(file.absolute()), file.stat()) for file in (case.image, case.label) if file is not None]
-    facts = [_FORMAT, size, *window_hu, *((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)]
+    facts = [
+        _FORMAT,
+        size,
+        asdict(framing),
+        *((name, stat.st_size, stat.st_mtime_ns) for name, stat in files),
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _record(size: int) -> np.dtype[Any]:
-    return np.dtype([("image", "<f2", (size, size)), ("label", "u1", (size, size))])
+def _record(channels: int, size: int) -> np.dtype[Any]:
+    return np.dtype([("image", "<f2", (channels, size, size)), ("label", "u1", (size, size))])
 
 
 @lru_cache(maxsize=_OPEN_FILES)
-def _mapped(path: Path, size: int) -> np.ndarray:
-    return np.memmap(path, dtype=_record(size), mode="r")
+def _mapped(path: Path, channels: int, size: int) -> np.ndarray:
+    return np.memmap(path, dtype=_record(channels, size), mode="r")

@@ -1,22 +1,24 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
 import numpy as np
 import torch
-from monai.utils import convert_to_tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..text.phrases import Phrasing
 from ..text.vocabulary import Vocabulary
-from .datalist import Case
+from .draws import steps_per_epoch
 from .framed_cases import SliceSource, frame_case, open_store
-from .slices import ABDOMEN_WINDOW_HU
+from .items import Case
+
+if TYPE_CHECKING:
+    from ..networks.base import TextSegmenter
 
 MIXED_LEVELS = ("simple", "sentence", "complex")
 
@@ -24,36 +26,35 @@ MIXED_LEVELS = ("simple", "sentence", "complex")
 class OrganSlices(Dataset[dict[str, Any]]):
     """Endless draws of (slice, organs, descriptions); draw i is a function of (seed, i) alone.
 
-    A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
+        A draw picks an organ (all equally likely), then a slice: with `negative_rate` one where the organ is
     annotated but absent, otherwise one that holds it. The other `prompts_per_slice - 1` organs are drawn
     from those annotated in that case, present or not, so that prompts of one slice share its image pass.
     Each organ is asked for in words that `Phrasing` draws. Where a case names organs that it has not, one of
-    them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never the
-    place of the organ that was drawn, so with one prompt a slice there are none.
+    them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never
+    that of the organ that was drawn first, so with one prompt a slice there are none.
 
     Args:
         data: cases; each is read once and kept at the network's size.
-        labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong to
-            several organs, as a tumour's to the liver too.
-        size: side in pixels of the network's field.
+        labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong
+            to several organs, as a tumour's to the liver too.
+        network: into whose field the slices are brought.
         length: draws that make an epoch.
-        prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
-        negative_rate: share of draws whose first organ is absent from the slice.
-        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
-        level_block: draws in a row that share a level when it is "mixed"; give the batch size, so that names
-            of five word pieces are not padded to descriptions of sixty.
-        text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
-        noise: share of the prompts with other capitals, and of those with misspelt words.
-        window_hu: (low, high).
-        transform: dictionary transform over `image` (1, S, S) and `label` (K, S, S), e.g. MONAI's; a
-            randomised one is seeded anew for each draw.
-        seed: of all draws.
-        progress: show a bar while reading.
-        store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
-            keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
+            prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
+            negative_rate: share of draws whose first organ is absent from the slice.
+            absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
+            level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
+                size, so that names of five word pieces are not padded to descriptions of sixty.
+            text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
+            noise: share of the prompts with other capitals, and of those with misspelt words.
+            transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
+                randomised one is seeded anew for each draw.
+            seed: of all draws.
+            progress: show a bar while reading.
+            store: folder to keep the slices in (see `open_store`), for more cases than the memory holds; None
+                keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
-    Raises:
-        InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
+        Raises:
+            InputError: no case, an organ without a single labelled slice, or a name not in the vocabulary.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         data: Sequence[Case],
         *,
         labels: Mapping[str, Sequence[int]],
-        size: int,
+        network: "TextSegmenter",
         length: int,
         prompts_per_slice: int = 4,
         negative_rate: float = 0.25,
@@ -69,7 +70,6 @@ class OrganSlices(Dataset[dict[str, Any]]):
         text_level: str = "mixed",
         noise: float = 0.0,
         level_block: int = 1,
-        window_hu: tuple[float, float] = ABDOMEN_WINDOW_HU,
         transform: Any = None,
         seed: int = 0,
         progress: bool = True,
@@ -81,8 +81,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
-        self.phrasings = [Phrasing(level, noise) for level in levels]
-        self.level_block = level_block
+        self.phrasings = [Phrasing(level, noise, capitals=network.ignores_case) for level in levels]
+        self.level_block = level_block * idist.get_world_size()
         self.transform = transform
         self.seed = seed
         self.vocabulary = vocabulary = Vocabulary.load()
@@ -96,19 +96,30 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.cases: Sequence[SliceSource]
         if store is None:
             shown = tqdm(data, desc="reading cases", unit="case", disable=not progress)
-            self.cases = [frame_case(case, size=size, window_hu=window_hu) for case in shown]
+            self.cases = [
+                frame_case(case, size=network.image_size, framing=network.framing) for case in shown
+            ]
         else:
             start = idist.get_rank() * len(data) // idist.get_world_size()
             self.cases = open_store(
-                store, data, size=size, window_hu=window_hu, progress=progress, start=start
+                store,
+                data,
+                size=network.image_size,
+                framing=network.framing,
+                progress=progress,
+                start=start,
             )
         self._with, self._without = self._index()
 
     def __len__(self) -> int:
         return self.length
 
+    def steps(self, batch_size: int) -> int:
+        """Steps that an epoch takes, see `steps_per_epoch`."""
+        return steps_per_epoch(self.length, batch_size)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Draw `index` >= 0: `image` (1, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
+        """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
         And where it comes from: `case`, `slice_index` and the volume's `spacing_mm` along (D, H, W).
         """
@@ -132,7 +143,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         phrasing = self._phrasing(index)
         names = [organ.name for organ in organs]
         sample = {
-            "image": image[None].float(),
+            "image": image.float(),
             "label": torch.stack(masks),
             "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
             "target": names,
@@ -173,72 +184,3 @@ class OrganSlices(Dataset[dict[str, Any]]):
                     "has it."
                 )
         return having, lacking
-
-
-def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """B samples of K prompts -> `image` (B, 1, S, S), `label` (B * K, 1, S, S), lists of B * K and of B.
-
-    `spacing_mm` becomes one tensor (B, axes), since MONAI's engines would take lists apart the other way.
-
-    The tensors are plain ones: MONAI's transforms give MetaTensors, whose bookkeeping made a training step
-    of Med-VLM compact 8 % slower (0.447 s instead of 0.413 s, one CPU thread).
-    """
-    images, labels = (
-        [convert_to_tensor(sample[key], track_meta=False) for sample in samples] for key in ("image", "label")
-    )
-    return {
-        "image": torch.stack(images),
-        "label": torch.cat(labels)[:, None],
-        "prompt": [prompt for sample in samples for prompt in sample["prompt"]],
-        "target": [target for sample in samples for target in sample["target"]],
-        **{key: [sample[key] for sample in samples] for key in ("case", "slice_index")},
-        "spacing_mm": torch.tensor([sample["spacing_mm"] for sample in samples], dtype=torch.float64),
-    }
-
-
-class EpochSampler(DistributedSampler[int]):
-    """Draw numbers, epoch after epoch: epoch e (from 1) gives (e - 1) * n to e * n - 1, shared by the
-    processes.
-
-    With a dataset whose draw is a function of its number, what an epoch holds depends on nothing else.
-    MONAI's trainer sets the epoch; a plain loop over the loader goes on by itself.
-
-    Args:
-        dataset: whose length makes an epoch.
-        batch_size: of a loader that drops an incomplete last batch, of which an epoch has to fill one.
-        rank, world_size: this process and how many there are; None asks the process group.
-
-    Raises:
-        InputError: an epoch without a whole batch.
-    """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        *,
-        batch_size: int = 1,
-        rank: int | None = None,
-        world_size: int | None = None,
-    ) -> None:
-        super().__init__(
-            dataset,  # type: ignore[arg-type]  # only its length is asked for
-            num_replicas=idist.get_world_size() if world_size is None else world_size,
-            rank=idist.get_rank() if rank is None else rank,
-            shuffle=False,
-        )
-        self.length = len(dataset)
-        self.epoch = 1
-        if len(self) < batch_size:
-            raise InputError(
-                f"draws_per_epoch, batch_size: found {self.length} draws an epoch for {self.num_replicas} "
-                f"process(es) with batches of {batch_size}, expected a whole batch for each "
-                f"({batch_size * self.num_replicas} draws); draw more, or make batches smaller."
-            )
-
-    def __len__(self) -> int:
-        return self.length // self.num_replicas
-
-    def __iter__(self) -> Iterator[int]:
-        start = (self.epoch - 1) * self.length
-        self.epoch += 1
-        return iter(range(start + self.rank, start + len(self) * self.num_replicas, self.num_replicas))

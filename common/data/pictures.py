@@ -57,11 +57,18 @@ class Picture(Volume):
     def in_mm(self) -> bool:
         return False
 
-    def planes(self, indices: Sequence[int], *, channels: int) -> np.ndarray:
-        """(1, C, H, W), C = 3 if colours are asked for and there are some; there is one slice to ask for."""
-        if channels == 1 or self.colours is None:
-            return self.slices[:, None]
-        return self.colours.transpose(0, 3, 1, 2)
+    @property
+    def in_colour(self) -> bool:
+        return self.colours is not None
+
+    def shown(self, index: int) -> np.ndarray:
+        return super().shown(index) if self.colours is None else self.colours[index]
+
+    def planes(self, indices: Sequence[int], *, colour: str = "grey") -> np.ndarray:
+        """(1, H, W), see `Volume.planes`; there is one slice to ask for."""
+        if colour == "grey" or self.colours is None:
+            return super().planes(indices, colour=colour)
+        return np.ascontiguousarray(self.colours[..., ("red", "green", "blue").index(colour)])
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:

@@ -48,16 +48,22 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Vo
         InputError: as the format's reader, an unknown format, or the same value in every voxel.
     """
     path = Path(path)
-    volume = _read(path, series)
-    lowest = volume.slices.min()
-    if volume.slices.size > 1 and lowest == volume.slices.max():
+    volume = read_any(path, series=series)
+    if is_blank(volume):
         raise InputError(
-            f"{path}: every voxel is {lowest:g}, expected an image with some contrast; export it again."
+            f"{path}: every voxel is {volume.slices.min():g}, expected an image with some contrast; export it "
+            "again."
         )
     return volume
 
 
-def _read(path: Path, series: str | None) -> Volume:
+def is_blank(volume: Volume) -> bool:
+    """Whether all voxels have one value."""
+    return volume.slices.size > 1 and bool(volume.slices.min() == volume.slices.max())
+
+
+def read_any(path: Path, *, series: str | None = None) -> Volume:
+    """As `read_image`, which refuses blank images."""
     if ending_of(path, NIFTI_ENDINGS):
         return read_volume(path)
     if ending_of(path, ITK_ENDINGS):

@@ -1,17 +1,15 @@
-"""From a slice to a network's input, and from its logits back.
+"""From a slice to a network's field, and from its logits back.
 
-Training and inference both go through this file, so that a network sees at work what it saw in training.
+Training and inference both go through this file and `framing`, so that a network sees at work what it saw in
+training.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from ..errors import InputError
-from .volumes import Volume
 
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)  # soft-tissue window: width 400, level 40
 BODY_HU = -500.0  # half-way between air (-1000) and water (0)
@@ -137,64 +135,3 @@ class SliceFrame:
         whole = torch.full((*boxed.shape[:-2], self.height, self.width), OUTSIDE_LOGIT).to(boxed)
         self.crop(whole).copy_(boxed)
         return whole
-
-
-CROPS = ("body", "whole")
-
-
-@dataclass(frozen=True)
-class Framing:
-    """What a network sees of a slice: said by its bundle, once for training and inference.
-
-    Attributes:
-        crop: "body" is the box around the patient, which keeps its shape in mm; "whole" is the whole slice,
-            stretched to the field.
-        window: (low, high) of intensities, in HU for CT. Pictures (PNG, JPEG) bring their own range.
-        channels: 1, or 3 for a network that takes colours; grey images then have three equal channels.
-        mirrored: left in the text is left in the field. A sentence's "left lobe" is the patient's, which the
-            usual display has on the right, so columns of volumes then run from the patient's left to the
-            right, as RefHL-Seg shows its slices (arXiv 2408.17347). A picture (PNG, JPEG) says nothing of the
-            patient and stays as it is: whoever writes its sentences makes them speak of the picture.
-
-    Raises:
-        InputError: another crop, an empty window or another number of channels.
-    """
-
-    crop: str = "body"
-    window: tuple[float, float] = ABDOMEN_WINDOW_HU
-    channels: int = 1
-    mirrored: bool = False
-
-    def __post_init__(self) -> None:
-        if self.crop not in CROPS:
-            raise InputError(f"crop: found {self.crop!r}, expected {' or '.join(CROPS)}; choose one.")
-        if len(self.window) != 2 or not self.window[0] < self.window[1]:
-            raise InputError(
-                f"window: found {list(self.window)}, expected the lower and the upper intensity; correct it."
-            )
-        if self.channels not in (1, 3):
-            raise InputError(f"channels: found {self.channels}, expected 1 or 3 (colours); choose one.")
-        object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
-
-    def frame(self, volume: Volume, size: int) -> SliceFrame:
-        """How a volume's slices lie in a field of `size` x `size` pixels."""
-        if self.crop == "whole":
-            _, height, width = volume.slices.shape
-            frame = SliceFrame.stretched(height, width, size)
-        else:
-            frame = SliceFrame.fit(volume.slices, volume.spacing_mm[1:], size)
-        return replace(frame, mirrored=self.mirrored and volume.in_mm)
-
-    def field(
-        self, planes: Tensor, frame: SliceFrame, value_range: tuple[float, float] | None = None
-    ) -> Tensor:
-        """A network's input (B, channels, size, size) in [0, 1] of slices (B, 1 or 3, H, W).
-
-        Args:
-            planes: intensities of any type.
-            frame: where they lie in the field.
-            value_range: of pictures, instead of the window.
-        """
-        boxed = frame.crop(planes)  # first: what lies outside needs no arithmetic
-        field = frame.place(window(boxed, value_range or self.window))
-        return field.expand(-1, self.channels, -1, -1)

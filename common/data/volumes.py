@@ -101,9 +101,21 @@ class Volume:
         """Whether `spacing_mm` is known: pictures have pixels alone."""
         return True
 
-    def planes(self, indices: Sequence[int], *, channels: int) -> np.ndarray:
-        """(B, C, H, W) of some slices; C is 1, but `channels` of a picture in colours."""
-        return np.stack([self.slices[index] for index in indices])[:, None]
+    @property
+    def in_colour(self) -> bool:
+        """Whether there are colours beside the grey values of `slices`."""
+        return False
+
+    def planes(self, indices: Sequence[int], *, colour: str = "grey") -> np.ndarray:
+        """(B, H, W) of some slices: grey values, or those of a colour ("red", "green", "blue")."""
+        if colour != "grey":
+            raise ValueError(f"{self.grid.path} has grey values alone, found {colour} asked of it.")
+        return np.stack([self.slices[index] for index in indices])
+
+    def shown(self, index: int) -> np.ndarray:
+        """A slice as a viewer shows it: (H, W) intensities, or (H, W, 3) uint8 colours."""
+        shown: np.ndarray = self.slices[index]
+        return shown
 
     @property
     def affine(self) -> np.ndarray:

@@ -3,6 +3,8 @@
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from ..layers.adapters import FusedQueryValueLora
+
 
 def fold_adapters(network: nn.Module) -> int:
     """Add every LoRA's B A to the weights beside it and take the adapter away, in place; returns how many.
@@ -14,9 +16,12 @@ def fold_adapters(network: nn.Module) -> int:
         (parent, name, child)
         for parent in network.modules()
         for name, child in parent.named_children()
-        if isinstance(child, LoraLayer)
+        if isinstance(child, (LoraLayer, FusedQueryValueLora))
     ]
     for parent, name, layer in parents:
-        layer.merge(safe_merge=True)
-        setattr(parent, name, layer.get_base_layer())
+        if isinstance(layer, FusedQueryValueLora):
+            setattr(parent, name, layer.merged())
+        else:
+            layer.merge(safe_merge=True)
+            setattr(parent, name, layer.get_base_layer())
     return len(parents)

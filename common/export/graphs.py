@@ -16,7 +16,8 @@ from torch.utils import _pytree as pytree
 
 from ..errors import InputError
 from ..files import atomic_path
-from ..networks.base import TextFeatures, TextSegmenter
+from ..networks.base import TextSegmenter
+from ..networks.guidance import Guidance
 from .folding import fold_adapters
 
 OPSET = 20  # of ONNX: the first in which GELU is one operation
@@ -44,7 +45,7 @@ class Layout:
     def of(cls, network: TextSegmenter) -> "Layout":
         """Try the network out: a tensor is kept if the logits have a gradient with respect to it."""
         with torch.no_grad():
-            features = network.encode_image(torch.rand(1, 1, network.image_size, network.image_size))
+            features = network.encode_image(torch.rand(1, *network.field_shape))
             text = network.encode_text([network.default_prompt])
         leaves, structure = pytree.tree_flatten(features)
         probes = [leaf.detach().requires_grad_() if _is_map(leaf) else leaf for leaf in leaves]
@@ -71,7 +72,7 @@ class Layout:
 
 
 class ImageEncoder(nn.Module):
-    """(B, 1, H, W) in [0, 1] -> the maps of `encode_image` that the decoder reads, each (B, ...)."""
+    """(B, C, H, W) in [0, 1] -> the maps of `encode_image` that the decoder reads, each (B, ...)."""
 
     def __init__(self, network: TextSegmenter, layout: Layout) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Decoder(nn.Module):
         self.network, self.layout = network, layout
 
     def forward(self, maps: tuple[Tensor, ...], tokens: Tensor, mask: Tensor) -> Tensor:
-        return self.network.decode(self.layout.together(maps), TextFeatures(tokens, mask))
+        return self.network.decode(self.layout.together(maps), Guidance(tokens, mask))
 
 
 def export_graphs(
@@ -125,10 +126,10 @@ def export_graphs(
     layout = Layout.of(network)
     encoder, decoder = ImageEncoder(network, layout).eval(), Decoder(network, layout).eval()
     # Batches and lengths above 1: a 1 would count as fixed, and eight word pieces may be one token.
-    image = torch.rand(2, 1, network.image_size, network.image_size)
+    image = torch.rand(2, *network.field_shape)
     with torch.no_grad():
-        text = network.encode_text([network.default_prompt, f"the {network.default_prompt}, on the left"])
-        text = TextFeatures(text.tokens.repeat(1, 2, 1), text.mask.repeat(1, 2))
+        text = _words(network, [network.default_prompt, f"the {network.default_prompt}, on the left"])
+        text = (text[0].repeat(1, 2, 1), text[1].repeat(1, 2))
         maps = encoder(image)
         for kind in formats:
             write = _write_onnx if kind == "onnx" else _write_torchscript
@@ -136,13 +137,21 @@ def export_graphs(
                 with atomic_path(folder / f"{name}{ENDINGS[kind]}") as temporary:
                     write(module, inputs, temporary)
         if prompts:
-            features = network.encode_text(prompts)
+            tokens, mask = _words(network, prompts)
             with atomic_path(folder / PROMPTS) as temporary:
-                np.savez(temporary, tokens=features.tokens.numpy(), mask=features.mask.numpy())
+                np.savez(temporary, tokens=tokens.numpy(), mask=mask.numpy())
     record = _record(network, formats, prompts, maps, text)
     with atomic_path(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record
+
+
+def _words(network: TextSegmenter, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Word features (P, T, C) and their mask (P, T)."""
+    guidance = network.encode_text(prompts)
+    assert guidance.tokens is not None
+    assert guidance.mask is not None
+    return guidance.tokens, guidance.mask
 
 
 def _write_torchscript(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
@@ -207,10 +216,10 @@ def _record(
     formats: Sequence[Format],
     prompts: Sequence[str],
     maps: Sequence[Tensor],
-    text: TextFeatures,
+    text: tuple[Tensor, Tensor],
 ) -> dict[str, Any]:
     """What a user of the files needs to know."""
-    size, width = network.image_size, text.tokens.shape[-1]
+    (channels, size, _), width = network.field_shape, text[0].shape[-1]
     kept = {f"map_{index}": ["B", *value.shape[1:]] for index, value in enumerate(maps)}
     words = {"tokens": ["B", "T", width], "mask": ["B", "T"]}
     return {
@@ -219,9 +228,10 @@ def _record(
         "formats": list(formats),
         "opset": OPSET if "onnx" in formats else None,
         "torch": torch.__version__,
-        "image_encoder": {"inputs": {"image": ["B", 1, size, size]}, "outputs": kept},
+        "image_encoder": {"inputs": {"image": ["B", channels, size, size]}, "outputs": kept},
         "decoder": {"inputs": kept | words, "outputs": {"logits": ["B", 1, size, size]}},
         "image": "float32 in [0, 1], as the bundle's inference prepares it",
+        "channels": [channel.name for channel in network.framing.channels],
         "rows": "one prompt an image: row i of every decoder input belongs together; repeat maps for prompts",
         "prompts": list(prompts),
     }

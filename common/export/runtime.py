@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks.base import TextFeatures, TextSegmenter
+from ..networks.base import TextSegmenter
+from ..networks.guidance import Guidance
 from .graphs import ENDINGS, PARTS, Format
 
 Graph = Callable[..., list[Tensor]]
@@ -27,7 +28,10 @@ class ExportedSegmenter(TextSegmenter):
     """
 
     def __init__(self, network: TextSegmenter, folder: Path, kind: Format) -> None:
-        super().__init__(image_size=network.image_size, default_prompt=network.default_prompt)
+        super().__init__(
+            image_size=network.image_size, default_prompt=network.default_prompt, framing=network.framing
+        )
+        self.threshold, self.normalisation = network.threshold, network.normalisation
         self._encode_text = network.encode_text
         open_graph = _open_onnx if kind == "onnx" else _open_torchscript
         paths = [folder / f"{name}{ENDINGS[kind]}" for name in PARTS]
@@ -37,18 +41,20 @@ class ExportedSegmenter(TextSegmenter):
         self._encoder, self._decoder = (open_graph(path) for path in paths)
 
     def encode_image(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(B, 1, H, W) -> maps, each (B, ...)."""
+        """(B, C, H, W) -> maps, each (B, ...)."""
         return tuple(self._encoder(image))
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """Features of P prompts, by the network."""
         return self._encode_text(prompts)
 
-    def decode(self, image_features: tuple[Tensor, ...], text: TextFeatures) -> Tensor:
+    def decode(self, image_features: tuple[Tensor, ...], guidance: Guidance) -> Tensor:
         """Logits (P, 1, H, W), see `TextSegmenter.decode`."""
-        repeats = text.tokens.shape[0] // image_features[0].shape[0]
+        assert guidance.tokens is not None
+        assert guidance.mask is not None
+        repeats = guidance.count // image_features[0].shape[0]
         maps = [value.repeat_interleave(repeats, dim=0) for value in image_features]
-        (logits,) = self._decoder(*maps, text.tokens, text.mask)
+        (logits,) = self._decoder(*maps, guidance.tokens, guidance.mask)
         return logits
 
 

@@ -26,12 +26,6 @@ def scaled_probability(logits: Tensor) -> Tensor:
     return torch.where(logits > 0, scaled.clamp(min=HALF), scaled.clamp(max=HALF - 1)).to(torch.uint8)
 
 
-def own_mask(probability: np.ndarray, present: bool) -> np.ndarray:
-    """What a prompt claims, whoever got it: (D, H, W) uint8 of `scaled_probability` -> bool."""
-    mask: np.ndarray = (probability >= HALF) & present
-    return mask
-
-
 class Claims:
     """The best claim on every voxel of B slices so far.
 
@@ -51,15 +45,16 @@ class Claims:
         """(B, h, w) uint8, the label numbers that won."""
         return self._labels.cpu().numpy()
 
-    def add(self, index: int, logits: Tensor, label: int) -> int:
-        """Let a prompt claim voxels of slice `index` with logits (h, w); returns how many it claims."""
+    def add(self, index: int, logits: Tensor, label: int) -> np.ndarray:
+        """Let a prompt claim voxels of slice `index` with logits (h, w); returns its own mask, bool."""
         best, labels = self._best[index], self._labels[index]
         if logits.device.type != "cpu":
             labels.masked_fill_(logits > best, label)
             torch.maximum(best, logits, out=best)
-            return int(torch.count_nonzero(logits > 0))
+            return (logits > 0).cpu().numpy()
         # numpy's loops over one plane, which stays in the cache, are ten times as fast as torch's here
         own, highest = logits.numpy(), best.numpy()
         np.copyto(labels.numpy(), np.uint8(label), where=own > highest)
         np.maximum(highest, own, out=highest)
-        return int(np.count_nonzero(own > 0))
+        mask: np.ndarray = own > 0
+        return mask

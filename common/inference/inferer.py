@@ -1,8 +1,8 @@
 """Segment a volume, or a picture as a volume of one slice, slice by slice with any number of prompts.
 
-Every slice is framed, windowed and encoded once, then decoded for the prompts in groups. Nothing
-but the label map and a few numbers per (prompt, slice) is kept, so memory depends neither on the
-number of prompts nor, apart from the volume itself, on the number of slices.
+Every slice is framed, windowed and encoded once, then decoded for the prompts in groups. What is kept is the
+label map, a few numbers per (prompt, slice) and the bits of every prompt's own mask, so that memory hardly
+depends on the number of prompts nor, apart from the volume itself, on the number of slices.
 """
 
 import logging
@@ -15,12 +15,10 @@ import torch
 from monai.inferers import Inferer
 from tqdm import tqdm
 
-from ..data.slices import Framing
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .asked import check_label_numbers, check_slice
-from .claims import own_mask
 from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .network_use import Passes, working
@@ -29,7 +27,8 @@ from .slice_batch import Job, segment_slices
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures, TextSegmenter
+    from ..networks.base import TextSegmenter
+    from ..networks.guidance import Guidance
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +36,14 @@ logger = logging.getLogger(__name__)
 class VolumeInferer(Inferer):
     """Callable on a volume, a network and prompts.
 
-    A voxel belongs to a prompt where its probability exceeds 0.5; where several do, to the most
-    probable one, whatever the order of the prompts.
+    A voxel belongs to a prompt's own mask where its probability exceeds the network's threshold, 0.5 for
+    most; own masks may overlap. In the label map a voxel of several goes to the most probable one, whatever
+    the order of the prompts.
 
     Args:
         slice_batch: slices encoded at once.
         prompt_batch: prompts decoded at once for each of these slices. When the GPU's memory does not
             suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
-        framing: what the network sees of a slice, as in training; None is the abdomen's window and the
-            box around the body.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
         presence_share: the presence score is the largest slice-wise mean of the highest probabilities; of
             this share of the field's pixels inside the frame. What is sought has to fill so much of a slice
@@ -64,7 +62,6 @@ class VolumeInferer(Inferer):
         *,
         slice_batch: int = 8,
         prompt_batch: int = 4,
-        framing: Framing | None = None,
         presence_threshold: float = 0.0,
         presence_share: float = 0.01,
         smooth: bool = False,
@@ -91,7 +88,6 @@ class VolumeInferer(Inferer):
             )
         self.slice_batch = slice_batch
         self.prompt_batch = prompt_batch
-        self.framing = framing or Framing()
         self.presence_threshold = presence_threshold
         self.presence_share = presence_share
         self.smooth = smooth
@@ -102,11 +98,11 @@ class VolumeInferer(Inferer):
         self.compiled = compiled
         self._passes: Passes | None = None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides a result, for reports; batch sizes do not."""
+    def settings(self, network: "TextSegmenter") -> dict[str, Any]:
+        """What decides a result beside the weights, for reports; batch sizes do not."""
         return {
-            "framing": asdict(self.framing),
+            "framing": asdict(network.framing),
+            "threshold": network.threshold,
             "presence_threshold": self.presence_threshold,
             "presence_share": self.presence_share,
             "smooth": self.smooth,
@@ -122,7 +118,7 @@ class VolumeInferer(Inferer):
         network: "TextSegmenter",
         prompts: Sequence[Prompt],
         *,
-        text: "TextFeatures | None" = None,
+        guidance: "Guidance | None" = None,
         slice_index: int | None = None,
         probabilities: np.ndarray | None = None,
         progress: bool = False,
@@ -133,11 +129,11 @@ class VolumeInferer(Inferer):
             inputs: the volume, slices (D, H, W) in Hounsfield units, or a picture.
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
-            text: what `encode` returned for the prompts' texts, to encode them once for many volumes.
+            guidance: what `encode` returned for the prompts' texts, to encode them once for many volumes.
             slice_index: segment this slice alone, 0 the most inferior one; the others stay empty. The network
                 sees it as among all slices; presence is judged, and cleaning done, on it alone.
             probabilities: (prompts, D, H, W) uint8 zeros, such as a memory-mapped file, to be filled with
-                the probabilities of every prompt scaled to 0..255; 128 or more is above 0.5.
+                the probabilities of every prompt scaled to 0..255; 128 or more is above the threshold.
             progress: show a bar over the slices on stderr.
 
         Raises:
@@ -148,19 +144,17 @@ class VolumeInferer(Inferer):
         device = self._place(network)
         clock = Clock(device)
         with working(network, device, amp=self.amp):
-            if text is None:
+            if guidance is None:
                 with clock("text"):
-                    text = self.encode(network, [prompt.text for prompt in prompts])
-            text = type(text)(*(part.to(device) for part in text))
+                    guidance = self.encode(network, [prompt.text for prompt in prompts])
             every = range(len(inputs.slices))
             job = Job(
                 volume=inputs,
                 indices=every if slice_index is None else every[slice_index : slice_index + 1],
                 passes=self._prepared(network),
-                text=text,
+                guidance=guidance.to(device),
                 labels=[prompt.label for prompt in prompts],
-                framing=self.framing,
-                frame=self.framing.frame(inputs, network.image_size),
+                frame=network.framing.frame(inputs, network.image_size),
                 presence_share=self.presence_share,
                 device=device,
                 clock=clock,
@@ -174,7 +168,7 @@ class VolumeInferer(Inferer):
         with clock("clean"):
             clean = in_slice(slice_index, self.clean)
             labels = clean(tally.labels)
-            masks = None if probabilities is None else self._mask_counts(tally, present, probabilities, clean)
+            masks = self._mask_counts(tally, present, clean)
         results = summarise(
             labels,
             prompts,
@@ -184,7 +178,7 @@ class VolumeInferer(Inferer):
             lost=lost,
             masks=masks,
         )
-        return Segmentation(labels, results, clock.seconds, slice_index)
+        return Segmentation(labels, results, clock.seconds, slice_index, tally.masks, clean)
 
     def clean(self, labels: np.ndarray) -> np.ndarray:
         """Apply the cleaning that was asked for to a label map or a mask, (D, H, W) uint8 or bool."""
@@ -194,16 +188,15 @@ class VolumeInferer(Inferer):
             labels = keep_largest_components(labels)
         return labels
 
-    def _mask_counts(
-        self, tally: Tally, present: np.ndarray, probabilities: np.ndarray, clean: Cleaning
-    ) -> np.ndarray:
-        """(prompts, D) voxels of the prompts' own masks. Only where they are cleaned are they read again."""
-        if not (self.smooth or self.keep_largest):
-            return tally.claimed * present[:, None]
-        masks = (clean(own_mask(one, here)) for one, here in zip(probabilities, present, strict=True))
-        return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks])
+    def _mask_counts(self, tally: Tally, present: np.ndarray, clean: Cleaning) -> np.ndarray:
+        """(prompts, D) voxels of the own masks, which are built only where they are cleaned."""
+        counts = tally.claimed * present[:, None]
+        if self.smooth or self.keep_largest:
+            for row in np.flatnonzero(present):
+                counts[row] = np.count_nonzero(clean(tally.masks.of(int(row))), axis=(1, 2))
+        return counts
 
-    def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "TextFeatures":
+    def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "Guidance":
         """What `network.encode_text` gives for the texts, in eval mode and without gradients."""
         with working(network, self._place(network), amp=self.amp):
             return network.encode_text(texts)

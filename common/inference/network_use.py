@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from torch._dynamo.exc import TorchDynamoException
 from ..errors import SwitchError, reason_of
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures, TextSegmenter
+    from ..networks.base import TextSegmenter
+    from ..networks.guidance import Guidance
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,6 @@ def working(network: nn.Module, device: torch.device, *, amp: bool) -> Iterator[
             module.training = flag
 
 
-def rows_of(text: "TextFeatures", group: Sequence[int], images: int) -> "TextFeatures":
-    """The text rows of `group`, repeated for every image: row i belongs to image i // len(group)."""
-    return type(text)(*(part[list(group)].repeat(images, *(1,) * (part.ndim - 1)) for part in text))
-
-
 @dataclass(frozen=True)
 class Passes:
     """A network's two passes as they are run.
@@ -49,12 +45,12 @@ class Passes:
     Attributes:
         network: whose they are.
         encode: (B, C, S, S) to what `decode` takes.
-        decode: see `TextSegmenter.decode`.
+        decode: see `TextSegmenter.decode`; a logit above 0 belongs to the mask, whatever the threshold.
     """
 
     network: "TextSegmenter"
     encode: Callable[[Tensor], Any]
-    decode: Callable[[Any, "TextFeatures"], Tensor]
+    decode: Callable[[Any, "Guidance"], Tensor]
 
     @classmethod
     def of(cls, network: "TextSegmenter", *, channels_last: bool, compiled: bool) -> "Passes":
@@ -69,7 +65,13 @@ class Passes:
             layout = torch.channels_last if channels_last else torch.contiguous_format
             return encode(image.contiguous(memory_format=layout))
 
-        return cls(network, encode_as_asked, decode)
+        shift = network.logit_threshold
+
+        def decode_to_threshold(features: Any, guidance: "Guidance") -> Tensor:
+            logits = decode(features, guidance).float()
+            return logits - shift if shift else logits
+
+        return cls(network, encode_as_asked, decode_to_threshold)
 
 
 def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """The kinds of files that a case may leave."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,9 @@ from ..data.volumes import Volume, write_labels
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .cases import Case
-from .claims import own_mask
-from .cleaning import Cleaning
 from .preview import write_preview
 from .segmentation import Segmentation
 
-FROM_PROBABILITIES = ("masks", "probabilities")  # kinds that need every prompt's probabilities
 FROM_DICOM = ("dicom_seg", "rtstruct")  # kinds that need a DICOM series as input
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
 NAME_CHARACTERS = 40  # of a prompt's name in a file name
@@ -30,8 +27,7 @@ class Finished:
     """A segmented case.
 
     Attributes:
-        probabilities: (prompts, D, H, W) uint8, for the kinds in `FROM_PROBABILITIES`.
-        clean: what was done to the label map, for masks.
+        probabilities: (prompts, D, H, W) uint8, where they are wanted.
         window: of intensities, for the preview.
         file_format: of masks, one of `FORMATS`; those of a picture are PNG.
     """
@@ -40,7 +36,6 @@ class Finished:
     volume: Volume
     segmentation: Segmentation
     probabilities: np.ndarray | None
-    clean: Cleaning
     window: tuple[float, float]
     file_format: str
 
@@ -87,18 +82,10 @@ def _labels(finished: Finished, folder: Path) -> list[str]:
 
 def _masks(finished: Finished, folder: Path) -> list[str]:
     """One mask a prompt; where prompts overlap, so do their masks."""
-    assert finished.probabilities is not None
     return [
         _write(finished, folder, f"mask_{_slug(result.prompt)}", mask)
-        for result, mask in zip(finished.segmentation.results, _own_masks(finished), strict=True)
+        for result, mask in zip(finished.segmentation.results, finished.segmentation.masks(), strict=True)
     ]
-
-
-def _own_masks(finished: Finished) -> Iterator[np.ndarray]:
-    """Of each prompt (D, H, W) bool; none where no probabilities were kept."""
-    if finished.probabilities is not None:
-        for result, probability in zip(finished.segmentation.results, finished.probabilities, strict=True):
-            yield finished.clean(own_mask(probability, result.present))
 
 
 def _probabilities(finished: Finished, folder: Path) -> list[str]:
@@ -112,9 +99,7 @@ def _probabilities(finished: Finished, folder: Path) -> list[str]:
 def _preview(finished: Finished, folder: Path) -> list[str]:
     ending = "_preview.png" if isinstance(finished.volume, Picture) else ".png"  # its label map is a PNG too
     path = folder / finished.case.output(ending).name
-    write_preview(
-        path, finished.volume, finished.segmentation, window=finished.window, masks=_own_masks(finished)
-    )
+    write_preview(path, finished.volume, finished.segmentation, window=finished.window)
     return [path.name]
 
 

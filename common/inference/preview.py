@@ -1,7 +1,7 @@
 """A picture to see at a glance whether a segmentation lies where it should."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -31,8 +31,7 @@ class View(NamedTuple):
 
     title: str
     image: np.ndarray  # (rows, columns) intensities, or (rows, columns, 3) uint8
-    labels: np.ndarray  # (rows, columns) uint8
-    masks: list[np.ndarray]  # (rows, columns) bool of each prompt, or none
+    masks: list[np.ndarray]  # (rows, columns) bool of each prompt
     pixel_mm: tuple[float, float]  # height and width of a pixel
     sides: tuple[str, str]  # what lies at the left and at the right edge
 
@@ -49,26 +48,20 @@ class _Plane(NamedTuple):
     sides: tuple[str, str]
 
 
-def views_of(
-    volume: Volume, labels: np.ndarray, slice_index: int | None = None, masks: Iterable[np.ndarray] = ()
-) -> list[View]:
-    """Axial, coronal and sagittal planes where `labels` (D, H, W) has most foreground, or the middle ones.
+def views_of(volume: Volume, segmentation: Segmentation) -> list[View]:
+    """Axial, coronal and sagittal planes where the label map has most foreground, or the middle ones.
 
-    A picture, a volume of one slice, and a volume that was asked at the slice `slice_index` have one view.
-
-    Args:
-        masks: (D, H, W) bool of each prompt, of which one is held at a time.
+    A picture, a volume of one slice, and a volume that was asked at one slice have one view.
     """
-    planes = _planes(volume, labels, slice_index)
+    planes = _planes(volume, segmentation.labels, segmentation.slice_index)
     shown = volume.slices
     if isinstance(volume, Picture) and volume.colours is not None:
         shown = volume.colours
-    cut = [[plane.of(mask).copy() for plane in planes] for mask in masks]
+    cut = [[plane.of(mask).copy() for plane in planes] for mask in segmentation.masks()]
     return [
         View(
             plane.title,
             plane.of(shown),
-            plane.of(labels),
             [of_mask[number] for of_mask in cut],
             plane.pixel_mm,
             plane.sides,
@@ -105,17 +98,13 @@ def write_preview(
     segmentation: Segmentation,
     *,
     window: tuple[float, float],
-    masks: Iterable[np.ndarray] = (),
 ) -> None:
-    """Write a PNG with the views, what was found in colours, and a legend with the prompts' names and sizes.
+    """Write a PNG with the views, the prompts' own masks with their outlines, and a legend with their names
+    and sizes.
 
     All views have the same scale in millimetres.
-
-    Args:
-        masks: (D, H, W) bool, the prompts' own ones, which may overlap: then these are shown, with their
-            outlines, and else the label map.
     """
-    views = views_of(volume, segmentation.labels, segmentation.slice_index, masks)
+    views = views_of(volume, segmentation)
     palette, numbers = colours(segmentation.results), [result.prompt.label for result in segmentation.results]
     width, widths = WIDTH_INCHES[len(views)], [view.extent_mm[1] for view in views]
     texts = legend_texts(segmentation.results, in_mm=volume.in_mm)
@@ -130,12 +119,9 @@ def write_preview(
         aspect = view.pixel_mm[0] / view.pixel_mm[1]
         low, high = window
         axes.imshow(view.image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-        own = zip(view.masks, palette[numbers], strict=True) if view.masks else ()
-        layers = [np.where(mask[..., None], rgba, 0.0) for mask, rgba in own] or [palette[view.labels]]
-        for layer in layers:
-            axes.imshow(layer, aspect=aspect, interpolation="nearest")
-        if view.masks:
-            _outline(axes, view.masks, palette[numbers, :3])
+        for mask, rgba in zip(view.masks, palette[numbers], strict=True):
+            axes.imshow(np.where(mask[..., None], rgba, 0.0), aspect=aspect, interpolation="nearest")
+        _outline(axes, view.masks, palette[numbers, :3])
         axes.set_title(view.title, color="white", parse_math=False)  # "$" is a sign like others
         axes.axis("off")
         for x, side in zip((0.02, 0.98), view.sides, strict=True):

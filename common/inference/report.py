@@ -30,7 +30,7 @@ def shared_request(
     """What decides the outputs of all cases of a run.
 
     Args:
-        settings: of the inferer.
+        settings: of inferer and network.
         weights: sha256 of the network's state dict.
         checkpoint: `describe_checkpoint` of the file that they came from, if known.
         series: which was asked for of DICOM folders with several.
@@ -87,7 +87,7 @@ def _prompt(result: PromptResult, *, in_mm: bool, judged: bool) -> dict[str, Any
         "name": result.prompt.name,
         "label": result.prompt.label,
         **_extent(result.labelled, in_mm=in_mm),
-        "mask": None if result.mask is None else _extent(result.mask, in_mm=in_mm),
+        "mask": _extent(result.mask, in_mm=in_mm),
         "presence_score": round(result.presence_score, 6),
         "present": result.present if judged else None,
         "overlap_voxels": result.overlap_voxels,
@@ -130,10 +130,8 @@ def prompt_table(results: Sequence[PromptResult], *, in_mm: bool) -> str:
     """What the prompts found, as lines of text for a terminal."""
     lines = []
     for result in results:
-        count = result.found.slices.count
+        count = result.mask.slices.count
         where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
-        if not count and result.mask is None and result.overlap_voxels:
-            where = f"nothing left ({result.overlap_voxels} voxels went to other prompts)"
         lines.append(
             f"  {result.prompt.label:3d} {result.prompt.name}: {result.size(in_mm=in_mm)}, {where}, "
         )

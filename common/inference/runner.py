@@ -19,11 +19,10 @@ from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .asked import ask, warn_if_not_hounsfield
 from .cases import Case, Inputs, find_cases
-from .cleaning import in_slice
 from .clock import Clock
 from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer
-from .outputs import FROM_DICOM, FROM_PROBABILITIES, Finished, check_outputs, check_possible
+from .outputs import FROM_DICOM, Finished, check_outputs, check_possible
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
@@ -61,7 +60,8 @@ class CaseRunner:
     in a file, since a config would evaluate a text that begins with `$`.
 
     Args:
-        inputs: an image (see `common.data.readers`), a folder of them, a file with a list of them (`.csv`,
+        inputs: an image (see `common.data.readers`; PNG and JPEG where the network takes images, whose label
+            maps are PNG in the same pixels), a folder of them, a file with a list of them (`.csv`,
             `.json`, see `lists`; their entries may have prompts and a slice of their own), or a list of all
             these.
         output_dir: where `<case>_seg.json` and the outputs go, subfolders of an input folder mirrored.
@@ -74,7 +74,6 @@ class CaseRunner:
             volume's grid and is empty elsewhere. An entry's own goes before it.
         section: of a datalist as input: "training", "validation" or "test".
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder has several series.
-        pictures: take PNG and JPEG too; label maps of these are PNG in the same pixels.
         outputs: kinds of files: labels (`<case>_seg.nii.gz`), masks (one a prompt, which may overlap),
             probabilities (one a prompt; 0 to 255 is 0 to 1), preview (PNG), dicom_seg, rtstruct (of DICOM).
         file_format: of label maps, masks and probabilities: nii.gz, nii, nrrd or mha.
@@ -97,7 +96,6 @@ class CaseRunner:
         slice_index: int | None = None,
         section: str | None = None,
         series: str | None = None,
-        pictures: bool = False,
         outputs: Sequence[str] = ("labels", "preview"),
         file_format: str = "nii.gz",
         skip_existing: bool = False,
@@ -114,7 +112,6 @@ class CaseRunner:
         self.slice_index = slice_index
         self.section = section
         self.series = series
-        self.pictures = pictures
         self.outputs = outputs
         self.file_format = file_format
         self.skip_existing = skip_existing
@@ -131,7 +128,8 @@ class CaseRunner:
             CasesFailedError: cases failed; the others are done.
         """
         check_outputs(self.outputs, self.file_format)
-        found = find_cases(self.inputs, self.output_dir, pictures=self.pictures, section=self.section)
+        pictures = self.network.framing.images
+        found = find_cases(self.inputs, self.output_dir, pictures=pictures, section=self.section)
         cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
         check_writable(self.output_dir)
         if self.report is not None:
@@ -185,7 +183,7 @@ class CaseRunner:
             if isinstance(error, InputError) or len({case.prompts for case in cases}) == 1:
                 raise
         outputs = {"outputs": list(self.outputs), "file_format": self.file_format}
-        settings = {**self.inferer.settings, **outputs}
+        settings = {**self.inferer.settings(self.network), **outputs}
         request = shared_request(
             settings=settings, weights=weights, checkpoint=checkpoint, series=self.series
         )
@@ -206,19 +204,18 @@ class CaseRunner:
             clear(case)
             outcomes.add(case, "skipped")
             return
-        volume, inferer = loaded.volume, self.inferer
+        volume, framing = loaded.volume, self.network.framing
         check_possible(self.outputs, volume)
-        warn_if_not_hounsfield(volume, inferer.framing.window)
+        warn_if_not_hounsfield(volume, framing.window)
         with staged(case) as folder:
-            wanted = any(kind in FROM_PROBABILITIES for kind in self.outputs)
             shape = (len(case.prompts), *volume.slices.shape)
             with writing_to(case.stem.parent):
-                probabilities = scratch_array(folder, shape) if wanted else None
-            segmentation = inferer(
+                probabilities = scratch_array(folder, shape) if "probabilities" in self.outputs else None
+            segmentation = self.inferer(
                 volume,
                 self.network,
                 case.prompts,
-                text=run.texts.of(case),
+                guidance=run.texts.of(case),
                 slice_index=case.slice_index,
                 probabilities=probabilities,
                 progress=self.progress,
@@ -233,8 +230,7 @@ class CaseRunner:
                 volume,
                 segmentation,
                 probabilities,
-                clean=in_slice(case.slice_index, inferer.clean),
-                window=volume.value_range or inferer.framing.window,
+                window=volume.value_range or framing.window,
                 file_format=self.file_format,
             )
             with writing_to(case.stem.parent):

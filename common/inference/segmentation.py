@@ -1,11 +1,13 @@
 """What segmenting a volume gives: one label map, and for every prompt what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..text.prompts import Prompt
+from .cleaning import Cleaning
+from .own_masks import OwnMasks
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,19 @@ class PromptResult:
     Attributes:
         prompt: text, name and label number.
         labelled: what of the label map has this prompt's label.
-        mask: the prompt's own mask, which may overlap others; None where no probabilities were kept.
+        mask: the prompt's own mask, which may overlap others.
         presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1, see `VolumeInferer`.
         present: False when the score is below the threshold; the mask is then empty.
-        overlap_voxels: voxels with probability > 0.5 that went to a prompt with a higher probability.
+        overlap_voxels: voxels of the own mask that the label map gives to a prompt with a higher
+            probability.
     """
 
     prompt: Prompt
     labelled: Extent
-    mask: Extent | None
+    mask: Extent
     presence_score: float
     present: bool
     overlap_voxels: int
-
-    @property
-    def found(self) -> Extent:
-        """The own mask where it is known, else what the label map has left of it."""
-        return self.labelled if self.mask is None else self.mask
 
     def size(self, *, in_mm: bool) -> str:
         """For people: "1.2 ml", or in pixels, and what the label map has left where that reads otherwise."""
@@ -65,8 +63,8 @@ class PromptResult:
         def text(extent: Extent) -> str:
             return f"{extent.ml:.1f} ml" if in_mm else f"{extent.voxels} pixels"
 
-        found, left = text(self.found), text(self.labelled)
-        if self.found.voxels > 0 == self.labelled.voxels:
+        found, left = text(self.mask), text(self.labelled)
+        if self.mask.voxels > 0 == self.labelled.voxels:
             left = "nothing"  # a small lesion has 0.0 ml as well
         return found if found == left else f"{found} (label map: {left})"
 
@@ -80,12 +78,25 @@ class Segmentation:
         results: one a prompt, in the order in which they were given.
         seconds: time by part: text, preprocess, encode, decode, postprocess, clean.
         slice_index: the only slice that was asked, 0 the most inferior one; None = all were.
+        own_masks: the prompts' own masks as the network drew them, and `clean` what is done to each.
     """
 
     labels: np.ndarray
     results: list[PromptResult]
     seconds: dict[str, float]
-    slice_index: int | None = None
+    slice_index: int | None
+    own_masks: OwnMasks
+    clean: Cleaning
+
+    def mask(self, row: int) -> np.ndarray:
+        """The own mask of prompt `row`, (D, H, W) bool: what is evaluated, whatever else was asked."""
+        if not self.results[row].present:
+            return np.zeros(self.labels.shape, bool)
+        return self.clean(self.own_masks.of(row))
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """The own masks of all prompts, one at a time."""
+        return (self.mask(row) for row in range(len(self.results)))
 
 
 def summarise(
@@ -96,7 +107,7 @@ def summarise(
     scores: np.ndarray,
     present: np.ndarray,
     lost: np.ndarray,
-    masks: np.ndarray | None = None,
+    masks: np.ndarray,
 ) -> list[PromptResult]:
     """Count each prompt's voxels in the label map, and those of its own mask.
 
@@ -106,7 +117,7 @@ def summarise(
         spacing_mm: (D, H, W) spacing.
         scores: (P,) presence scores.
         present: (P,) bool, False where the threshold emptied the mask.
-        lost: (P,) voxels with probability > 0.5 that went to another prompt.
+        lost: (P,) voxels of their own masks that went to another prompt.
         masks: (P, D), the voxels of the prompts' own masks in each slice.
     """
     counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
@@ -115,7 +126,7 @@ def summarise(
         PromptResult(
             prompt=prompt,
             labelled=Extent.of(counts[:, prompt.label], voxel_ml),
-            mask=None if masks is None else Extent.of(masks[row], voxel_ml),
+            mask=Extent.of(masks[row], voxel_ml),
             presence_score=float(scores[row]),
             present=bool(present[row]),
             overlap_voxels=int(lost[row]),

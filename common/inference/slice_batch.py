@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.slices import Framing, SliceFrame
+from ..data.slices import SliceFrame
 from ..data.volumes import Volume
 from .claims import Claims, scaled_probability, top_mean
 from .clock import Clock
-from .network_use import Passes, rows_of
+from .network_use import Passes
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures
+    from ..networks.guidance import Guidance
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Job:
     Attributes:
         volume: whose slices are segmented, and `indices` of these.
         passes: of the network, which works on `device`.
-        text: a row a prompt, and `labels` (P,) their label numbers.
-        framing: what the network sees of a slice, and `frame` what that is in this volume.
+        guidance: a row a prompt, and `labels` (P,) their label numbers.
+        frame: where a slice of this volume lies in the network's field.
         presence_share: see `VolumeInferer`.
         clock: times the parts.
         probabilities: (P, D, H, W) uint8 to be filled, or None.
@@ -36,9 +36,8 @@ class Job:
     volume: Volume
     indices: range
     passes: Passes
-    text: "TextFeatures"
+    guidance: "Guidance"
     labels: list[int]
-    framing: Framing
     frame: SliceFrame
     presence_share: float
     device: torch.device
@@ -56,27 +55,26 @@ def segment_slices(
     """
     frame = job.frame
     with job.clock("preprocess"):
-        planes = torch.from_numpy(job.volume.planes(chosen, channels=job.framing.channels)).to(job.device)
-        image = job.framing.field(planes, frame, job.volume.value_range)
+        image = job.passes.network.framing.field(job.volume, chosen, frame, device=job.device)
     with job.clock("encode"):
         features = job.passes.encode(image)
     claims = Claims(len(chosen), frame.box.shape, job.device)
     for group in _chunks(rows, prompt_batch):
         with job.clock("decode"):
-            logits = job.passes.decode(features, rows_of(job.text, group, len(chosen))).float()
+            logits = job.passes.decode(features, job.guidance.rows(group).repeat(len(chosen)))
         with job.clock("postprocess"):
             inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
             tally.scores[np.ix_(group, chosen)] = top_mean(inner, job.presence_share).T.cpu().numpy()
-            tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims).T
+            tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims, tally).T
     with job.clock("postprocess"):
         for index, labels in zip(chosen, claims.labels, strict=True):
             tally.labels[index][frame.box.pixels] = labels
 
 
 def _claim(
-    job: Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims
+    job: Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims, tally: Tally
 ) -> np.ndarray:
-    """Enter the claims of prompts on slices; returns how many voxels each claims, (slices, prompts).
+    """Enter the claims of prompts on slices, and their own masks; returns (slices, prompts) voxels of these.
 
     Args:
         inner: (slices, prompts, h, w) logits inside the frame. Most pairs have none above 0, and neither has
@@ -89,7 +87,9 @@ def _claim(
             if highest[place, column] <= 0 and job.probabilities is None:
                 continue
             own = job.frame.to_box(inner[place, column][None, None])[0, 0]
-            claimed[place, column] = claims.add(place, own, job.labels[row])
+            mask = claims.add(place, own, job.labels[row])
+            claimed[place, column] = np.count_nonzero(mask)
+            tally.masks.put(row, index, mask, top=job.frame.box.top, left=job.frame.box.left)
             if job.probabilities is not None:
                 probability = job.probabilities[row, index]
                 probability[...] = 0

@@ -5,26 +5,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .own_masks import OwnMasks
+
 
 @dataclass
 class Tally:
-    """The label map so far and, for every (prompt, slice), two numbers.
+    """The label map and the own masks so far and, for every (prompt, slice), two numbers.
 
     Attributes:
         labels: (D, H, W) uint8 label map.
-        claimed: (prompts, D) voxels with probability > 0.5, whoever got them.
+        claimed: (prompts, D) voxels of the own masks, whoever got them.
         scores: (prompts, D) means of the highest probabilities, see `VolumeInferer`.
+        masks: the own masks.
     """
 
     labels: np.ndarray
     claimed: np.ndarray
     scores: np.ndarray
+    masks: OwnMasks
 
     @classmethod
     def empty(cls, prompts: int, shape: tuple[int, ...]) -> "Tally":
         """For volumes of `shape` (D, H, W)."""
         counts = (prompts, shape[0])
-        return cls(np.zeros(shape, np.uint8), np.zeros(counts, np.int64), np.zeros(counts, np.float32))
+        labels, claimed = np.zeros(shape, np.uint8), np.zeros(counts, np.int64)
+        return cls(labels, claimed, np.zeros(counts, np.float32), OwnMasks(shape))
 
     @property
     def presence(self) -> np.ndarray:
@@ -32,7 +37,7 @@ class Tally:
         return self.scores.max(axis=1)
 
     def lost(self, numbers: Sequence[int], present: np.ndarray) -> np.ndarray:
-        """(prompts,) voxels with probability > 0.5 that another prompt got.
+        """(prompts,) voxels of the own masks that another prompt got.
 
         Args:
             numbers: the prompts' label numbers.

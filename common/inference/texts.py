@@ -7,9 +7,9 @@ from .cases import Case
 from .clock import Clock
 
 if TYPE_CHECKING:
-    from ..networks.base import TextFeatures
+    from ..networks.guidance import Guidance
 
-TEXTS_AT_ONCE = 256  # encoded ahead: a bank of texts is written anew each time, and features take memory
+TEXTS_AT_ONCE = 256  # encoded ahead: features take memory
 
 
 class Texts:
@@ -20,10 +20,10 @@ class Texts:
         encode: a network's `encode_text`.
     """
 
-    def __init__(self, cases: Sequence[Case], encode: "Callable[[list[str]], TextFeatures]") -> None:
+    def __init__(self, cases: Sequence[Case], encode: "Callable[[list[str]], Guidance]") -> None:
         self._cases, self._encode = cases, encode
         self._rows: dict[str, int] = {}
-        self._features: TextFeatures | None = None
+        self._features: Guidance | None = None
         self._clock = Clock()
 
     def take_seconds(self) -> dict[str, float]:
@@ -31,14 +31,13 @@ class Texts:
         seconds, self._clock = self._clock.seconds, Clock()
         return seconds
 
-    def of(self, case: Case) -> "TextFeatures":
+    def of(self, case: Case) -> "Guidance":
         """The encoded texts of a case's prompts."""
         texts = [prompt.text for prompt in case.prompts]
         if not self._rows.keys() >= set(texts):
             self._look_ahead(case)
         assert self._features is not None
-        rows = [self._rows[text] for text in texts]
-        return type(self._features)(*(part[rows] for part in self._features))
+        return self._features.rows([self._rows[text] for text in texts])
 
     def _look_ahead(self, case: Case) -> None:
         """Encode the texts of the case and of those behind it; its own alone if that fails."""

@@ -14,6 +14,7 @@ from ..errors import InputError
 
 # Query and value projections in transformers 5: ViT and CLIP towers and LLaMA, BERT, GPT-2 (fused).
 QUERY_VALUE_NAMES = (("q_proj", "v_proj"), ("query", "value"), ("c_attn",))
+FUSED = "qkv"  # SAM's towers: one matrix whose rows are those of queries, keys and values
 # What the adapters' parameters have in their names: they belong in a checkpoint, the frozen rest does not.
 MARKS = (".lora_", ".bottleneck.", ".prompt_encoder.")
 
@@ -51,17 +52,63 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
-        return x + self.up(nn.functional.gelu(self.down(x)))
+        """(..., width) -> (..., width), in the type of `x`, which may be of a model in bfloat16."""
+        hidden = nn.functional.gelu(self.down(x.to(self.down.weight.dtype)))
+        return x + self.up(hidden).to(x.dtype)
+
+
+class FusedQueryValueLora(nn.Module):
+    """LoRA on a linear layer that gives queries, keys and values at once: B A x is added to the first and the
+    last third of its output, each with an A and a B of its own (SAMed, arXiv 2304.13785).
+
+    peft adapts such a layer as a whole only, so keys too, and with one A for all.
+
+    Args:
+        base_layer: width -> 3 * width; frozen here.
+        rank: of each update; its scale is 1.
+    """
+
+    def __init__(self, base_layer: nn.Linear, *, rank: int = 8) -> None:
+        super().__init__()
+        self.base_layer = base_layer.requires_grad_(False)
+        self.lora_A, self.lora_B = nn.ModuleDict(), nn.ModuleDict()
+        device = base_layer.weight.device
+        for part in ("query", "value"):  # A starts as peft's does, at random; B is zero
+            up = nn.Linear(rank, base_layer.out_features // 3, bias=False, device=device)
+            nn.init.zeros_(up.weight)
+            self.lora_A[part] = nn.Linear(base_layer.in_features, rank, bias=False, device=device)
+            self.lora_B[part] = up
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., 3 * width)."""
+        query, key, value = self.base_layer(x).chunk(3, dim=-1)
+        query = query + self.lora_B["query"](self.lora_A["query"](x))
+        value = value + self.lora_B["value"](self.lora_A["value"](x))
+        return torch.cat([query, key, value], dim=-1)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The base layer, with B A added to its rows of queries and values in place."""
+        query, _, value = self.base_layer.weight.chunk(3)
+        for part, rows in (("query", query), ("value", value)):
+            b, a = (self.get_parameter(f"lora_{matrix}.{part}.weight") for matrix in "BA")
+            rows.add_(b @ a)
+        return self.base_layer
 
 
 def add_query_value_lora(encoder: nn.Module, *, rank: int = 8) -> None:
     """Put LoRA (alpha = rank, so scale 1) on the query and value projections of every layer, in place.
 
+    All else in the encoder is frozen. The adapters are float32 in an encoder of bfloat16 too, where small
+    steps would be lost.
+
     Raises:
-        InputError: the encoder has no separate query and value projections (SAM's tower fuses them).
+        InputError: the encoder has no query and value projections.
     """
     leaves = {name.rsplit(".", 1)[-1] for name, _ in encoder.named_modules()}
+    if FUSED in leaves:
+        _add_fused_lora(encoder, rank)
+        return
     for names in QUERY_VALUE_NAMES:
         if leaves.issuperset(names):
             config = LoraConfig(
@@ -72,11 +119,22 @@ def add_query_value_lora(encoder: nn.Module, *, rank: int = 8) -> None:
                 fan_in_fan_out=names == ("c_attn",),  # GPT-2 keeps its weights transposed
             )
             inject_adapter_in_model(config, encoder)
+            for parameter in encoder.parameters():
+                if parameter.requires_grad and parameter.dtype == torch.bfloat16:
+                    parameter.data = parameter.data.float()
             return
     raise InputError(
-        f"tuning 'lora': {type(encoder).__name__} has no separate query and value projections; expected "
-        "a ViT, CLIP, BERT, GPT-2 or LLaMA encoder, so choose one of these or tuning 'bypass'."
+        f"tuning 'lora': {type(encoder).__name__} has no query and value projections; expected a ViT, CLIP, "
+        "SAM, BERT, GPT-2 or LLaMA encoder, so choose one of these or tuning 'bypass'."
     )
+
+
+def _add_fused_lora(encoder: nn.Module, rank: int) -> None:
+    encoder.requires_grad_(False)
+    fused = [(parent, child) for parent in encoder.modules() for child in parent.named_children()]
+    for parent, (name, layer) in fused:
+        if name == FUSED and isinstance(layer, nn.Linear):
+            setattr(parent, name, FusedQueryValueLora(layer, rank=rank))
 
 
 def add_bottlenecks(encoder: nn.Module, *, width: int, rank: int = 8) -> None:

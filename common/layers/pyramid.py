@@ -56,9 +56,11 @@ class PyramidEncoder(nn.Module):
         width: channels of the tokens.
         skip_channels: channels of the maps on the way up, coarse to fine; the last one has stride 1.
         stride: pixels a token's side covers.
+        normalisation: of the pixels, see `Normalise`.
     """
 
     source = None  # no pretrained weights: all of it belongs in a checkpoint
+    normalisation = "unit"
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Pretrained ViT-B image encoders through transformers: ViT, CLIP and SAM (or MedSAM) vision towers."""
 
+import logging
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -17,18 +17,16 @@ from transformers import (
 )
 
 from ..errors import InputError
-from ..weights import FrozenBase, find_pretrained, frozen_base, load_pretrained
+from ..weights import FrozenBase, find_pretrained, frozen_base, known_normalisation, load_pretrained
+from .adapters import is_adapter
 from .encoded_image import EncodedImage
+from .normalisation import Normalise
 from .sam_weights import load_sam
 
-# What each family's published image processor subtracts and divides by, after scaling to [0, 1].
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # MedSAM was trained on slices scaled to [0, 1], no more
-NORMALISATION = {
-    "vit": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "clip_vision_model": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    "sam_vision_model": IMAGENET,
-}
+log = logging.getLogger(__name__)
+
+# What each family's published image processor does after scaling to [0, 1].
+NORMALISATION = {"vit": "half", "clip_vision_model": "clip", "sam_vision_model": "imagenet"}
 FAMILIES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict[str, Any]]] = {
     "vit": (ViTConfig, ViTModel, {"add_pooling_layer": False}),
     "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel, {}),
@@ -69,22 +67,25 @@ def random_tower(family: str, **config: Any) -> PreTrainedModel:
 
 
 class VisionTower(nn.Module):
-    """A frozen ViT that takes grey slices of a size of its own.
+    """A ViT that takes grey slices of a size of its own; frozen unless it is `trainable`.
 
     Args:
         model: a transformers vision tower.
         image_size: pixels of a side; ViT and CLIP interpolate their position embeddings, SAM is fixed.
-        source: hub id, folder or file of its weights, for a checkpoint's record; None for a random tower. A
-            name with "medsam" in it means MedSAM, which has SAM's layout but takes [0, 1] as it is.
+        source: hub id, folder or file of its weights, for a checkpoint's record; None for a random tower.
         revision: hub commit of the weights; None for the pinned one.
+        normalisation: of the pixels, see `Normalise`; None for the family's, or MedSAM's "unit" where these
+            are its published weights. Weights of SAM's family that are not known are warned of.
+        trainable: train all of its weights.
 
     Attributes:
         width: channels that `project` gives: the tower's own, or those of SAM's neck.
         embed_width: channels before `project`, where an adapter acts.
+
+    Raises:
+        InputError: an image size that SAM's tower cannot take, or an unknown normalisation.
     """
 
-    mean: Tensor
-    std: Tensor
     skip_channels: tuple[int, ...] = ()
 
     def __init__(
@@ -94,10 +95,12 @@ class VisionTower(nn.Module):
         image_size: int,
         source: str | None = None,
         revision: str | None = None,
+        normalisation: str | None = None,
+        trainable: bool = False,
     ) -> None:
         super().__init__()
         self.source, self.revision = source, revision
-        self.model: Any = model.requires_grad_(False)
+        self.model: Any = model.requires_grad_(trainable).train(trainable)
         self.family = model.config.model_type
         config = model.config
         if self.family == "sam_vision_model" and image_size != config.image_size:
@@ -108,22 +111,34 @@ class VisionTower(nn.Module):
         self.stride = int(config.patch_size)
         self.embed_width = int(config.hidden_size)
         self.width = int(config.output_channels if self.family == "sam_vision_model" else config.hidden_size)
-        medsam = self.family == "sam_vision_model" and "medsam" in (source or "").lower()
-        normalisation = AS_IT_IS if medsam else NORMALISATION[self.family]
-        for name, values in zip(("mean", "std"), normalisation, strict=True):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        if self.family == "clip_vision_model":
+            self.model.post_layernorm.requires_grad_(False)  # only CLIP's class token passes through it
+        if normalisation is None:
+            normalisation = _normalisation(self.family, source, revision)
+        self.normalise = Normalise(normalisation)
+
+    @property
+    def normalisation(self) -> str:
+        """How pixels are normalised: a name that `Normalise` knows."""
+        return self.normalise.name
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no weight of its own asks for gradients; those of adapters inside it may."""
+        parameters = self.named_parameters()
+        return not any(value.requires_grad for name, value in parameters if not is_adapter(name))
 
     def train(self, mode: bool = True) -> "VisionTower":
-        """Stay in evaluation mode: the tower is frozen, adapters inside it have no dropout."""
-        return super().train(False)
+        """Set the mode; a frozen tower stays in evaluation mode, and adapters inside it have no dropout."""
+        return super().train(mode and not self.frozen)
 
     def base(self) -> FrozenBase | None:
         """The record of the pretrained weights; None for a random tower."""
         return None if self.source is None else frozen_base(self.source, revision=self.revision)
 
     def forward(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1] -> features and patch embeddings, both (B, embed_width, H / 16, W / 16)."""
-        pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        """(B, 1 or 3, H, W) in [0, 1] -> features and patch embeddings, (B, embed_width, H / 16, W / 16)."""
+        pixels = self.normalise(image)
         if self.family == "sam_vision_model":
             encoder = self.model.vision_encoder
             embedded = encoder.patch_embed(pixels) + encoder.pos_embed
@@ -143,6 +158,20 @@ class VisionTower(nn.Module):
         if self.family == "sam_vision_model":
             return self.model.vision_encoder.neck(features.permute(0, 2, 3, 1))
         return features
+
+
+def _normalisation(family: str, source: str | None, revision: str | None) -> str:
+    """The family's, which SAM's published weights have and MedSAM's have not."""
+    if family != "sam_vision_model" or source is None:
+        return NORMALISATION[family]
+    known = known_normalisation(source, revision=revision)
+    if known is None:
+        log.warning(
+            "%s: neither SAM's nor MedSAM's published weights, so pixels are normalised as SAM's are "
+            "('imagenet'); set image_normalisation to say it, 'unit' for weights that go back to MedSAM.",
+            source,
+        )
+    return known or NORMALISATION[family]
 
 
 def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

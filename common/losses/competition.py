@@ -9,7 +9,9 @@ class PromptCompetition(nn.Module):
 
     Losses of one mask at a time let two prompts settle on the union of two organs: each is half right. Here a
     pixel's probability is shared out, so that a mask drawn for the wrong words costs the right ones theirs. A
-    pixel that several prompts may have (one organ asked for twice) counts as right for any of them.
+    pixel that several prompts may have (one organ asked for twice) counts as right for any of them. A prompt
+    that is asked alone has nobody to compete with: the loss is 0, where it would be the binary cross-entropy
+    once more.
 
     Args:
         prompts_per_image: K; row i of a batch belongs to image i // K.
@@ -33,6 +35,8 @@ class PromptCompetition(nn.Module):
             logits: (B * K, 1, H, W).
             target: (B * K, 1, H, W), 1 where a prompt's mask is, else 0.
         """
+        if self.prompts_per_image == 1:
+            return logits.new_zeros(())
         shape = (-1, self.prompts_per_image, *logits.shape[-2:])
         scores, masks = logits.reshape(shape), target.reshape(shape) > 0.5
         if self.background:

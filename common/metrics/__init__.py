@@ -1,35 +1,31 @@
 """Overlap and surface-distance metrics in millimetres: `segmentation.py` has their names and definitions.
 
-The functions need numpy, scikit-image and numba. What hangs onto MONAI's engines is imported when it is asked
-for, so that measuring two arrays does not wait for torch.
+The functions need numpy, scikit-image and numba (instances: scipy). What hangs onto MONAI's engines is
+imported when it is asked for, so that measuring two arrays does not wait for torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .aggregate import describe, pooled_overlap, summarise, with_interval
-from .cases import measure_case
-from .segmentation import measure_channels, measure_labels, measure_mask, slice_counts
+from .cases import CaseRows, measure_case, measure_prompt, slice_counts
+from .segmentation import measure_channels, measure_labels, measure_mask
 from .tables import write_rows, write_summary
 
 if TYPE_CHECKING:
-    from .handlers import CaseMasks, CaseReport, SegmentedVolumes, TensorCases
-    from .monai_metrics import SegmentationMetric, SegmentationMetricHandler
-    from .referred import ReferredLesions
+    from .handlers import CaseReport
+    from .monai_metrics import SegmentationMetric
 
 __all__ = [
-    "CaseMasks",
     "CaseReport",
-    "ReferredLesions",
+    "CaseRows",
     "SegmentationMetric",
-    "SegmentationMetricHandler",
-    "SegmentedVolumes",
-    "TensorCases",
     "describe",
     "measure_case",
     "measure_channels",
     "measure_labels",
     "measure_mask",
+    "measure_prompt",
     "pooled_overlap",
     "slice_counts",
     "summarise",
@@ -39,13 +35,8 @@ __all__ = [
 ]
 
 _NEED_MONAI = {
-    "CaseMasks": ".handlers",
     "CaseReport": ".handlers",
-    "ReferredLesions": ".referred",
-    "SegmentedVolumes": ".handlers",
-    "TensorCases": ".handlers",
     "SegmentationMetric": ".monai_metrics",
-    "SegmentationMetricHandler": ".monai_metrics",
 }
 
 

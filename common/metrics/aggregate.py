@@ -2,7 +2,8 @@
 
 Per-case means and pooled overlap answer different questions and never share a name: `metrics.dsc.mean`
 weighs every case alike, `pooled.dsc` every voxel alike (in 2D referring segmentation, the two means of IoU
-are known as mIoU or gIoU, and oIoU or cIoU).
+are known as mIoU or gIoU, and oIoU or cIoU). `metrics` counts every case, a miss and a false positive as 0;
+`metrics_present`, which many papers print, only cases that have the label in their reference.
 """
 
 from collections import Counter
@@ -17,12 +18,16 @@ from .segmentation import Row
 RESAMPLES = 2000
 IDENTITY = ("case", "label", "slice", "sentence", "patient")  # columns that say what a row is of
 STATUSES = ("found", "missed", "false_positive", "absent")
+PRESENT = ("found", "missed")  # the reference has the label
+PRED_SIZES = {"volume_pred_ml": "false_positive_ml", "area_pred_mm2": "false_positive_mm2"}
 
 
 def describe(
     values: Iterable[float], *, penalty: float | None = None, groups: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Mean, median and 95 % bootstrap interval of the mean (percentile method, seeded) of a metric.
+    """Mean, median, standard deviation and 95 % bootstrap interval of the mean of a metric.
+
+    The bootstrap uses the percentile method and a fixed seed.
 
     Args:
         values: NaN where both masks were empty: such cases say nothing and are not in `n`. inf where one
@@ -32,8 +37,9 @@ def describe(
             is over all of their values (a cluster bootstrap). None: each value is a group of its own.
 
     Returns:
-        `n`, `left_out`, `penalty`, `mean`, `median` and `ci95`: mean and median None without a value, and the
-        interval also where all values or groups are the same: a bootstrap would say that nothing else can be.
+        `n`, `left_out`, `penalty`, `mean`, `median`, `std` and `ci95`. `std` is that of a sample (ddof=1),
+        None with fewer than two values. Mean and median are None without a value, and the interval also
+        where all values or groups are the same: a bootstrap would say that nothing else can be.
     """
     given = np.array(list(values), dtype=np.float64)
     of = np.arange(len(given)) if groups is None else np.unique(list(groups), return_inverse=True)[1]
@@ -43,8 +49,9 @@ def describe(
     used, of = given[np.isfinite(given)], of[np.isfinite(given)]
     result: dict[str, Any] = {"n": len(used), "left_out": len(given) - len(used), "penalty": penalty}
     if len(used) == 0:
-        return result | {"mean": None, "median": None, "ci95": None}
+        return result | {"mean": None, "median": None, "std": None, "ci95": None}
     result |= {"mean": float(used.mean()), "median": float(np.median(used))}
+    result["std"] = float(used.std(ddof=1)) if len(used) > 1 else None
     if (used == used[0]).all() or (of == of[0]).all():
         return result | {"ci95": None}
     sizes = np.unique(of, return_counts=True)[1]
@@ -79,40 +86,69 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
             missing from the distances' means, and `left_out` beside each of these means counts them.
 
     Returns:
-        labels: for each label `cases` (how many of each status), `pooled` (overlap), `metrics` (`describe`);
-        mean_over_labels: for each metric the mean of the labels' means, every label alike.
+        labels: for each label
+            cases: how many of each status;
+            pooled: overlap of all voxels;
+            metrics: `describe` of each metric over all cases: a miss and a false positive count;
+            metrics_present: the same over the cases that have the label in their reference;
+            absent: of the others, how many `cases`, the share of them with an empty prediction (`rejected`,
+                None without a case) and `describe` of the predicted volume, 0 included (`false_positive_ml`,
+                in 2D `false_positive_mm2`). Rows of slices leave out what is empty, so that they have none.
+        mean_over_labels: for each metric the mean of the labels' means in `metrics`, every label alike.
+            Labels that no case has in its reference are not in it: nothing could have been found.
+        mean_over_labels_present: the same of `metrics_present`.
     """
     labels: dict[str, Any] = {}
     for label in dict.fromkeys(str(row["label"]) for row in rows):
-        of_label = [row for row in rows if str(row["label"]) == label]
-        status = Counter(str(row["status"]) for row in of_label)
-        known = "patient" in of_label[0]
-        patients = [str(row["patient"]) for row in of_label] if known else None
-        labels[label] = {
-            "cases": {name: status[name] for name in STATUSES},
-            "pooled": pooled_overlap(of_label),
-            "metrics": {
-                name: describe(
-                    [float(row[name]) for row in of_label],
-                    penalty=_penalty(name, penalty_mm),
-                    groups=patients,
-                )
-                for name in metric_columns(of_label[0])
-            },
-        }
+        labels[label] = _of_label([row for row in rows if str(row["label"]) == label], penalty_mm)
+    return {
+        "labels": labels,
+        "mean_over_labels": _mean_over(labels, "metrics"),
+        "mean_over_labels_present": _mean_over(labels, "metrics_present"),
+    }
+
+
+def _of_label(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
+    """What is said of one label."""
+    columns = metric_columns(rows[0])
+    status = Counter(str(row["status"]) for row in rows)
+    present, absent = (
+        [row for row in rows if (row["status"] in PRESENT) == wanted] for wanted in (True, False)
+    )
+    summary: dict[str, Any] = {
+        "cases": {name: status[name] for name in STATUSES},
+        "pooled": pooled_overlap(rows),
+        "metrics": {name: _describe(rows, name, penalty_mm) for name in columns},
+        "metrics_present": {name: _describe(present, name, penalty_mm) for name in columns},
+    }
+    for size, name in PRED_SIZES.items():
+        if size in columns:
+            rejected = status["absent"] / len(absent) if absent else None
+            falsely = _describe(absent, size, penalty_mm)
+            summary["absent"] = {"cases": len(absent), "rejected": rejected, name: falsely}
+    return summary
+
+
+def _describe(rows: Sequence[Row], name: str, penalty_mm: float | None) -> dict[str, Any]:
+    """`describe` of a column. Only distances need a penalty: shares and volumes are finite for a miss."""
+    return describe(
+        [float(row[name]) for row in rows],
+        penalty=penalty_mm if name.endswith("_mm") else None,
+        groups=[str(row["patient"]) for row in rows] if rows and "patient" in rows[0] else None,
+    )
+
+
+def _mean_over(labels: Mapping[str, Any], which: str) -> dict[str, float]:
+    """For each metric the mean over the labels that at least one case has in its reference."""
     means: dict[str, list[float]] = {}
     for summary in labels.values():
-        for name, stats in summary["metrics"].items():
-            if stats["mean"] is not None:
-                means.setdefault(name, []).append(stats["mean"])
-    return {"labels": labels, "mean_over_labels": {name: float(np.mean(v)) for name, v in means.items()}}
+        if any(summary["cases"][name] for name in PRESENT):
+            for name, stats in summary[which].items():
+                if stats["mean"] is not None:
+                    means.setdefault(name, []).append(stats["mean"])
+    return {name: float(np.mean(values)) for name, values in means.items()}
 
 
 def metric_columns(row: Row) -> list[str]:
     """Names of a row's metrics, without what identifies it and its counts."""
     return [name for name in row if name not in (*IDENTITY, "status", *COUNT_NAMES)]
-
-
-def _penalty(name: str, penalty_mm: float | None) -> float | None:
-    """Only distances need one: shares and volumes are finite for a miss."""
-    return penalty_mm if name.endswith("_mm") else None

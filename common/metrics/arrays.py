@@ -30,6 +30,21 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     )
 
 
+def as_mask(values: Any, name: str) -> NDArray[Any]:
+    """A numpy array of bool, or of the whole numbers 0 and 1.
+
+    Raises:
+        InputError: other values.
+    """
+    mask = as_array(values, name)
+    if mask.dtype != bool and mask.size and (mask.min() < 0 or mask.max() > 1):
+        raise InputError(
+            f"{name}: found values {mask.min()} to {mask.max()}, expected a mask of 0 and 1; "
+            "use measure_labels for a label map."
+        )
+    return mask
+
+
 def check_spacing(spacing_mm: Spacing, axes: int, source: Any = None) -> tuple[float, ...]:
     """The spacing as floats, one an axis; without one, that of `source`, a MetaTensor.
 

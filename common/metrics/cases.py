@@ -1,11 +1,13 @@
-"""One case's rows: its volume and its slices, label by label."""
+"""One case's rows: its volume and its slices, label by label or for the mask of one prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .arrays import Spacing
+from .arrays import Spacing, as_array, as_mask, check_spacing
 from .distances import Boundary
-from .segmentation import TOLERANCES_MM, Row, measure_labels, slice_counts
+from .overlap import Counts
+from .scanning import LabelScan
+from .segmentation import TOLERANCES_MM, Row, Wanted, checked_labels, distance_row, label_row, of_labels
 
 
 class CaseRows(NamedTuple):
@@ -24,33 +26,95 @@ def measure_case(
     spacing_mm: Spacing = None,
     boundaries: Sequence[Boundary] = ("surfel",),
     tolerances_mm: Sequence[float] = TOLERANCES_MM,
+    slice_boundaries: Sequence[Boundary] = (),
+    instances: bool = False,
 ) -> CaseRows:
     """Rows of two label maps (D, H, W): "case", "label" (its name), then the keys of `measure_labels`.
 
-    Rows of slices have "case", "label", "slice" (index along D), "status", counts and overlap. A slice
-    with neither a predicted nor a reference voxel of a label has no Dice, and no row.
+    Rows of slices have "case", "label", "slice" (index along D), "status", counts, overlap and "hit". A
+    slice with neither a predicted nor a reference voxel of a label has no Dice, and no row. Maps (H, W)
+    have the one slice 0.
 
     Args:
         labels: {label number: name} of what was to be found in this case.
+        slice_boundaries: rows of slices have the distances and NSD of these too, measured in the plane of
+            the slice (areas are lengths there), by the names that rows of volumes have.
+        boundaries, tolerances_mm, instances: see `measure_labels`; the tolerances are those of slices too.
 
     Raises:
         InputError: see `measure_labels`.
     """
-    measured = measure_labels(
-        pred, ref, labels, spacing_mm=spacing_mm, boundaries=boundaries, tolerances_mm=tolerances_mm
+    arrays = as_array(pred, "pred"), as_array(ref, "ref")
+    spacing = check_spacing(spacing_mm, arrays[0].ndim, ref)
+    wanted, in_slices = Wanted(boundaries, tolerances_mm, instances), Wanted(slice_boundaries, tolerances_mm)
+    numbers = checked_labels(labels)
+    scan = LabelScan(*arrays, numbers)
+
+    def measure(label: int) -> CaseRows:
+        name: Row = {"case": case, "label": labels[label]}
+        volume = name | label_row(scan, label, spacing, wanted)
+        return CaseRows([volume], [name | row for row in _slice_rows(scan, label, spacing, in_slices)])
+
+    measured = of_labels(measure, numbers).values()
+    return CaseRows(
+        [row for rows in measured for row in rows.volumes], [row for rows in measured for row in rows.slices]
     )
-    volumes: list[Row] = [{"case": case, "label": labels[label], **row} for label, row in measured.items()]
-    slices: list[Row] = [
+
+
+def measure_prompt(
+    case: str,
+    label: str,
+    pred: Any,
+    ref: Any,
+    *,
+    spacing_mm: Spacing = None,
+    boundaries: Sequence[Boundary] = ("surfel",),
+    tolerances_mm: Sequence[float] = TOLERANCES_MM,
+    slice_boundaries: Sequence[Boundary] = (),
+    instances: bool = False,
+) -> CaseRows:
+    """Rows of one pair of masks (D, H, W), bool or 0 and 1, called `label`: see `measure_case`.
+
+    It is for masks that have an array each, since those of several prompts may overlap.
+
+    Raises:
+        InputError: see `measure_labels`; values other than 0 and 1.
+    """
+    reference = as_mask(ref, "ref")
+    return measure_case(
+        case,
+        as_mask(pred, "pred"),
+        reference,
+        {1: label},
+        spacing_mm=check_spacing(spacing_mm, reference.ndim, ref),
+        boundaries=boundaries,
+        tolerances_mm=tolerances_mm,
+        slice_boundaries=slice_boundaries,
+        instances=instances,
+    )
+
+
+def _slice_rows(scan: LabelScan, label: int, spacing: tuple[float, ...], wanted: Wanted) -> list[Row]:
+    """Rows of the slices that either map has the label in."""
+    return [
         {
-            "case": case,
-            "label": labels[label],
             "slice": index,
-            "status": counts.status,
-            **counts.named(),
-            **counts.overlap(),
+            **counts.row(),
+            **distance_row(scan, label, counts, spacing, wanted, slice_index=index),
         }
-        for label, of_slices in slice_counts(pred, ref, labels).items()
-        for index, counts in enumerate(of_slices)
+        for index, counts in enumerate(scan.slice_counts(label))
         if counts.status != "absent"
     ]
-    return CaseRows(volumes, slices)
+
+
+def slice_counts(pred: Any, ref: Any, labels: Iterable[int]) -> dict[int, list[Counts]]:
+    """Voxel counts of each label in each slice along the first axis of two label maps (D, H, W).
+
+    `counts.overlap()["dsc"]` is a slice's Dice, `sum(list, Counts(0, 0, 0))` the volume's counts.
+
+    Raises:
+        InputError: shapes or values that cannot be used.
+    """
+    labels = checked_labels(labels)
+    scan = LabelScan(as_array(pred, "pred"), as_array(ref, "ref"), labels)
+    return {label: scan.slice_counts(label) for label in labels}

@@ -1,10 +1,9 @@
-"""The metrics as MONAI's cumulative metrics and ignite handlers, with every case's own spacing."""
+"""The metrics as MONAI's cumulative metrics, with every case's own spacing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.handlers import IgniteMetricHandler
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
@@ -86,30 +85,6 @@ class SegmentationMetric(CumulativeIterationMetric):
         if self.penalty_mm is not None:
             values = torch.where(values.isinf(), self.penalty_mm, values)
         return values.nanmean()
-
-
-class SegmentationMetricHandler(IgniteMetricHandler):
-    """`SegmentationMetric` as an ignite metric, for `key_val_metric` and `additional_metrics`.
-
-    Args:
-        metric, include_background, penalty_mm: as of `SegmentationMetric`.
-        output_transform: from the engine's output to (predictions, references), as
-            `monai.handlers.from_engine(["pred", "label"])`; the references are MetaTensors, whose affines
-            give each case's spacing.
-    """
-
-    def __init__(
-        self,
-        metric: str,
-        *,
-        include_background: bool = False,
-        penalty_mm: float | None = None,
-        output_transform: Callable[[Any], Any] = lambda output: output,
-    ) -> None:
-        super().__init__(
-            SegmentationMetric(metric, include_background=include_background, penalty_mm=penalty_mm),
-            output_transform=output_transform,
-        )
 
 
 def _needed(metric: str) -> tuple[list[Boundary], list[float]]:

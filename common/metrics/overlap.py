@@ -7,6 +7,7 @@ Status = Literal["found", "missed", "false_positive", "absent"]
 
 COUNT_NAMES = ("voxels_both", "voxels_pred_only", "voxels_ref_only")
 OVERLAP_NAMES = ("dsc", "iou", "precision", "recall")
+HIT_DICE = 0.1  # a mask, or a part of one, with at least this Dice has found its target
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Counts:
     def named(self) -> dict[str, int]:
         """The counts by COUNT_NAMES."""
         return dict(zip(COUNT_NAMES, (self.both, self.pred_only, self.ref_only), strict=True))
+
+    @property
+    def hit(self) -> float:
+        """1 where the Dice is at least HIT_DICE, else 0; NaN where both masks are empty."""
+        dice = self.overlap()["dsc"]
+        return dice if self.status == "absent" else float(dice >= HIT_DICE)
+
+    def row(self) -> dict[str, float | int | str]:
+        """Status, counts, overlap and hit: the columns of every row."""
+        return {"status": self.status, **self.named(), **self.overlap(), "hit": self.hit}
 
     def overlap(self) -> dict[str, float]:
         """Values of OVERLAP_NAMES in [0, 1]: all 0 where one mask is empty, all NaN where both are.

@@ -1,66 +1,40 @@
 """Which lesion a mask took, and how well: what an evaluation with sentences says beside overlap."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from ignite.engine import State
-from monai.utils.enums import CommonKeys
-from torch import Tensor
+import numpy as np
 
-from .handlers import CaseMasks
 from .segmentation import Row
 
 if TYPE_CHECKING:
-    from ..data.referring_samples import ReferringCases
+    from ..data.evaluation_cases import Target
 
 IOU_THRESHOLDS = (0.5, 0.7, 0.9)
 
 
-class ReferredLesions:
-    """Cases of a `CaseReport` from an engine that evaluates items of `ReferringCases`, in their own grids.
+def sentence_facts(target: "Target", mask: np.ndarray) -> Row:
+    """The sentence, and metrics of 0 and 1 whose means are shares.
 
-    Rows say their `sentence` and `patient`, and have these metrics of 0 and 1, whose means are shares:
-        right_lesion    the mask overlaps the lesion that is meant more than any other of its picture; NaN
-                        where the data has no other one in that picture
-        pr@0.5, pr@0.7, pr@0.9    the IoU is above 0.5, 0.7, 0.9 (Pr@X, Prec@X of referring segmentation)
+    right_lesion            the mask overlaps the lesion that is meant more than any other of its image; NaN
+                            where the data has no other one there, or several or none are meant
+    pr@0.5, pr@0.7, pr@0.9  the IoU is above 0.5, 0.7, 0.9 (Pr@X, Prec@X of referring segmentation); NaN where
+                            nothing is meant
 
     Args:
-        dataset: that the engine evaluates.
+        target: what the sentence means.
+        mask: (D, H, W) bool, what was found.
     """
-
-    def __init__(self, dataset: "ReferringCases") -> None:
-        self.dataset = dataset
-        self._items = {item.case: item for item in dataset.data}
-
-    def __call__(self, state: State) -> list[CaseMasks]:
-        batch, output = (cast(list[dict[str, Any]], part) for part in (state.batch, state.output))
-        return [self._case({**given, **found}) for given, found in zip(batch, output, strict=True)]
-
-    def _case(self, asked: Mapping[str, Any]) -> CaseMasks:
-        item = self._items[str(asked["case"])]
-        pred, ref = asked[CommonKeys.PRED][0], asked[CommonKeys.LABEL][0]
-        found, meant = (torch.as_tensor(mask).cpu() > 0 for mask in (pred, ref))
-        iou = _iou(found, meant)
-        facts: Row = {"sentence": str(asked["prompt"]), "patient": item.patient}
-        facts["right_lesion"] = _right(found, meant, self.dataset.beside(item))
-        facts |= {f"pr@{threshold}": float(iou > threshold) for threshold in IOU_THRESHOLDS}
-        return CaseMasks(
-            item.case,
-            pred,
-            ref,
-            {1: str(asked["target"])},
-            asked["spacing_mm"],
-            facts,
-            first_slice=item.slice_index or 0,
-        )
-
-
-def _right(pred: Tensor, ref: Tensor, others: list[Tensor]) -> float:
-    """1 where the mask is on the lesion `ref` and not on one of `others`, else 0; NaN without others."""
-    if not others:
-        return float("nan")
-    return float(takes(int((pred & ref).sum()), [int((pred & other).sum()) for other in others]))
+    meant = target.region.mask()
+    both, either = np.count_nonzero(mask & meant), np.count_nonzero(mask | meant)
+    facts: Row = {"sentence": str(target.sentence), "right_lesion": float("nan")}
+    if target.others:
+        beside = [int(np.count_nonzero(mask & other.mask())) for other in target.others]
+        facts["right_lesion"] = float(takes(int(both), beside))
+    iou = both / either if meant.any() else float("nan")
+    return facts | {
+        f"pr@{threshold}": float(iou > threshold) if meant.any() else iou for threshold in IOU_THRESHOLDS
+    }
 
 
 def takes(overlap: int, others: Sequence[int]) -> bool:
@@ -69,7 +43,3 @@ def takes(overlap: int, others: Sequence[int]) -> bool:
     A mask that lies on two lesions takes the one of which it has more pixels.
     """
     return overlap > max(others, default=0)
-
-
-def _iou(pred: Tensor, ref: Tensor) -> float:
-    return int((pred & ref).sum()) / max(int((pred | ref).sum()), 1)

@@ -1,8 +1,14 @@
 """One pass over two label maps, and the crop of a label."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import check_pair
 from .compiled import Array, compiled
+from .overlap import Counts
 
 
 @compiled
@@ -62,3 +68,77 @@ def crop_label(label_map: Array, label: int, box: Array) -> Array:
             for k in range(len(out)):
                 out[k] = row[k] == label
     return crop
+
+
+class LabelScan:
+    """Boxes and voxel counts of some labels in two label maps, from one pass over them.
+
+    Args:
+        pred, ref: (H, W) or (D, H, W) whole numbers of one shape; other labels count as background.
+        labels: from 1.
+
+    Raises:
+        InputError: shapes that cannot be used.
+    """
+
+    def __init__(self, pred: NDArray[Any], ref: NDArray[Any], labels: Sequence[int]) -> None:
+        check_pair(pred, ref)
+        self.planar = pred.ndim == 2
+        volumes = [label_map[None] if self.planar else label_map for label_map in (pred, ref)]
+        slices = len(volumes[0])
+        self._first_slice = 0
+        if not all(volume.flags.c_contiguous for volume in volumes):
+            box = content_box(
+                volumes
+            )  # the kernels need a copy, and reordering the background would take longest
+            volumes, self._first_slice = [volume[box] for volume in volumes], box[0].start
+        self.pred, self.ref = (_for_kernels(volume) for volume in volumes)
+        self._index_of = np.full(max(labels, default=0) + 1, len(labels))
+        self._index_of[labels] = range(len(labels))
+        self._boxes = np.zeros((len(labels) + 1, 3, 2), np.int64)
+        self._boxes[..., 0] = max(self.pred.shape)
+        self._counts = np.zeros((slices, len(labels) + 1, 3), np.int64)
+        counted = self._counts[self._first_slice : self._first_slice + len(self.pred)]
+        scan_labels(self.pred, self.ref, self._index_of, self._boxes, counted)
+
+    def counts(self, label: int) -> Counts:
+        """Voxels of a label in the whole map."""
+        return Counts(*self._counts[:, self._index_of[label]].sum(axis=0).tolist())
+
+    def slice_counts(self, label: int) -> list[Counts]:
+        """Voxels of a label in each slice along the first axis of the map."""
+        return [Counts(*row) for row in self._counts[:, self._index_of[label]].tolist()]
+
+    def crops(
+        self, label: int, slice_index: int | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Masks of a label within its box in both maps, with a border of 0: see `distances.find_surface`.
+
+        Args:
+            label: that either map has.
+            slice_index: of the one slice to crop, as a plane. None: the whole map.
+        """
+        box = self._boxes[self._index_of[label]].copy()
+        if slice_index is not None:
+            box[0] = slice_index - self._first_slice + np.arange(2)
+        pred, ref = (crop_label(label_map, label, box) for label_map in (self.pred, self.ref))
+        if self.planar or slice_index is not None:
+            for crop in (pred, ref):  # the same image before and behind: nothing changes along the first axis
+                crop[0], crop[2] = crop[1], crop[1]
+        return pred, ref
+
+
+def content_box(volumes: Sequence[NDArray[Any]]) -> tuple[slice, slice, slice]:
+    """The smallest box around what is not 0 in volumes (I, J, K) of one shape; it has at least one voxel."""
+    box = [slice(None)] * 3
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.logical_or.reduce([volume[tuple(box)].any(axis=others) for volume in volumes])
+        at = np.flatnonzero(filled)
+        box[axis] = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 1)
+    return box[0], box[1], box[2]
+
+
+def _for_kernels(volume: NDArray[Any]) -> NDArray[Any]:
+    contiguous = np.ascontiguousarray(volume)
+    return contiguous.view(np.uint8) if contiguous.dtype == bool else contiguous

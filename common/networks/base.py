@@ -1,21 +1,25 @@
-"""What every text-guided segmenter of this package shares: the contract and what a checkpoint holds."""
+"""What every text-guided segmenter of this package shares: the contract and what a checkpoint holds.
 
+README.md in this folder says how to add a system.
+"""
+
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 from torch import Tensor, nn
 
+from ..data.framing import Framing
+from ..errors import InputError
 from ..layers.adapters import is_adapter
 from ..weights import FrozenBase
-
-if TYPE_CHECKING:
-    from ..data.slices import Framing
+from .guidance import Guidance
 
 
 @runtime_checkable
-class FrozenEncoder(Protocol):
-    """An encoder that knows which pretrained weights it holds.
+class PretrainedEncoder(Protocol):
+    """An encoder that knows which pretrained weights it started from.
 
     Attributes:
         source: hub id or folder of the weights; None for random ones.
@@ -27,70 +31,118 @@ class FrozenEncoder(Protocol):
         """The record of its weights; None for random ones."""
 
 
-class TextFeatures(NamedTuple):
-    """Word-piece features of P prompts.
+class Prediction(NamedTuple):
+    """What `forward(..., features=True)` returns.
 
     Attributes:
-        tokens: (P, T, C) float.
-        mask: (P, T) bool, True where a word piece is real (not padding).
+        logits: (P, 1, H, W) float, no sigmoid.
+        features: tensors that a loss may ask for, by name.
     """
 
-    tokens: Tensor
-    mask: Tensor
+    logits: Tensor
+    features: Mapping[str, Tensor]
 
 
 class TextSegmenter(nn.Module, ABC):
     """A network that takes an image and words and returns logits.
 
-    Its state dict is what a checkpoint holds: everything but the frozen pretrained encoders, which stand
-    in files of their own. Loading asks for exactly the rest. An encoder of random weights is kept whole.
+    Its state dict is what a checkpoint holds: everything but the pretrained encoders that stay frozen, which
+    stand in files of their own. Loading asks for exactly the rest. An encoder of random weights, or one that
+    is trained, is kept whole.
 
     Attributes:
         image_size: side in pixels of the square field that the network was built for.
-        default_prompt: used when no text is given, so that `network(image)` works alone.
-        framing: what that field shows of a slice; None where its bundle leaves no choice. Whoever makes the
-            images applies it; the network has it for the record beside a checkpoint.
+        default_prompt: used when nothing is asked, so that `network(image)` works alone.
+        framing: what that field shows of a slice or an image. Whoever makes the field asks the network.
+        threshold: a pixel belongs to a mask where its probability is above this.
+        normalisation: what the network does to a field in [0, 1] first, a key of `layers.normalisation`.
     """
 
-    def __init__(self, *, image_size: int, default_prompt: str, framing: "Framing | None" = None) -> None:
+    threshold: float = 0.5
+    normalisation: str = "unit"
+
+    def __init__(self, *, image_size: int, default_prompt: str, framing: Framing | None = None) -> None:
         super().__init__()
         self.image_size = image_size
         self.default_prompt = default_prompt
-        self.framing = framing
+        self.framing = framing or Framing()
         self.register_state_dict_post_hook(_leave_bases_out)
         self.register_load_state_dict_post_hook(_bases_may_be_missing)
 
     @abstractmethod
     def encode_image(self, image: Tensor) -> Any:
-        """All that does not depend on text, of (B, 1, H, W) float32 in [0, 1]."""
+        """All that does not depend on what is asked, of (B, C, H, W) float32 in [0, 1]."""
 
     @abstractmethod
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        """Features of P prompts; keep them to use them again."""
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
+        """What P prompts say; keep it to use it again."""
 
     @abstractmethod
-    def decode(self, image_features: Any, text: TextFeatures) -> Tensor:
+    def decode(self, image_features: Any, guidance: Guidance) -> Tensor:
         """Logits (P, 1, H, W) of B encoded images and P prompts, P a multiple of B.
 
         Row i belongs to image i // (P // B): the prompts of an image follow one another.
         """
 
-    def forward(self, image: Tensor, text: TextFeatures | Sequence[str] | None = None) -> Tensor:
+    def predict(self, image_features: Any, guidance: Guidance) -> Prediction:
+        """As `decode`, with the features that the network's losses ask for by name; here there are none."""
+        return Prediction(self.decode(image_features, guidance), {})
+
+    def unguided(self, images: int) -> Guidance:
+        """What is asked of B images where nobody asks: the default prompt."""
+        return self.encode_text([self.default_prompt]).repeat(images)
+
+    @overload
+    def forward(self, image: Tensor, guidance: Guidance | Sequence[str] | None = ...) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, image: Tensor, guidance: Guidance | Sequence[str] | None = ..., features: bool = ...
+    ) -> Tensor | Prediction: ...
+
+    def forward(
+        self, image: Tensor, guidance: Guidance | Sequence[str] | None = None, features: bool = False
+    ) -> Tensor | Prediction:
         """Segment.
 
         Args:
-            image: (B, 1, H, W) float32 in [0, 1].
-            text: what `encode_text` gave for P prompts (P a multiple of B, see `decode`), or the prompts
-                themselves, or None for the default prompt.
+            image: (B, C, H, W) float32 in [0, 1], with the channels of `framing`.
+            guidance: what `encode_text` gave for P prompts (P a multiple of B, see `decode`), or the prompts
+                themselves, or None for `unguided`.
+            features: return a `Prediction`, with what losses ask for beside the logits.
 
         Returns:
-            Logits (P, 1, H, W), no sigmoid.
+            Logits (P, 1, H, W), no sigmoid; or a `Prediction`.
         """
-        if text is None:
-            text = [self.default_prompt] * len(image)
-        if not isinstance(text, TextFeatures):
-            text = self.encode_text(text)
-        return self.decode(self.encode_image(image), text)
+        if guidance is None:
+            guidance = self.unguided(image.shape[0])
+        elif not isinstance(guidance, Guidance):
+            guidance = self.encode_text(guidance)
+        encoded = self.encode_image(image)
+        return self.predict(encoded, guidance) if features else self.decode(encoded, guidance)
+
+    @property
+    def ignores_case(self) -> bool:
+        """Whether it reads capitals as small letters, so that training may draw texts in either."""
+        return False
+
+    @property
+    def field_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image, as `framing` makes it."""
+        return len(self.framing.channels), self.image_size, self.image_size
+
+    @property
+    def logit_threshold(self) -> float:
+        """The logit of `threshold`.
+
+        Raises:
+            InputError: it is not between 0 and 1.
+        """
+        if not 0.0 < self.threshold < 1.0:
+            raise InputError(
+                f"threshold: found {self.threshold}, expected a probability between 0 and 1; change it."
+            )
+        return math.log(self.threshold / (1.0 - self.threshold))
 
     def settings(self) -> dict[str, Any]:
         """What changes its results and no tensor's shape shows, by the names of its arguments.
@@ -101,23 +153,29 @@ class TextSegmenter(nn.Module, ABC):
 
     def frozen_bases(self) -> dict[str, FrozenBase]:
         """Which pretrained weights stand in which part, for the record beside a checkpoint."""
-        bases = {name: encoder.base() for name, encoder in self._pretrained()}
+        bases = {name: encoder.base() for name, encoder in self._frozen()}
         return {name: base for name, base in bases.items() if base is not None}
 
     def frozen_keys(self, prefix: str = "") -> set[str]:
-        """State-dict keys of the pretrained encoders, but for adapters inside them."""
-        prefixes = tuple(f"{name}." for name, _ in self._pretrained())
+        """State-dict keys of the frozen pretrained encoders, but for adapters inside them."""
+        prefixes = tuple(f"{name}." for name, _ in self._frozen())
         # Under every name: peft's prefix model has the word embeddings twice.
         tensors = (self.named_parameters(remove_duplicate=False), self.named_buffers(remove_duplicate=False))
         names = [name for named in tensors for name, _ in named]
         return {prefix + name for name in names if name.startswith(prefixes) and not is_adapter(name)}
 
-    def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
-        """Name and module of each encoder that holds frozen pretrained weights."""
-        children = self.named_children()
+    def _frozen(self) -> list[tuple[str, PretrainedEncoder]]:
+        """Name and module of each encoder whose pretrained weights stay as they are."""
         return [
-            (name, child) for name, child in children if isinstance(child, FrozenEncoder) and child.source
+            (name, child)
+            for name, child in self.named_children()
+            if isinstance(child, PretrainedEncoder) and child.source and _is_frozen(child)
         ]
+
+
+def _is_frozen(encoder: nn.Module) -> bool:
+    """Whether none of its own weights is trained; adapters inside it may be."""
+    return not any(p.requires_grad for name, p in encoder.named_parameters() if not is_adapter(name))
 
 
 def _leave_bases_out(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

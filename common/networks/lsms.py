@@ -7,18 +7,21 @@ cannot be had at its published widths: the text projections alone make 4.9 M the
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
 from ..layers.full_scale import Design, FullScaleDecoder, resize
+from ..layers.normalisation import Normalise
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
-from ..text.encoders import TextEncoder
-from .base import FrozenEncoder, TextFeatures, TextSegmenter
+from ..text.encoders import MAX_TOKENS, TextEncoder
+from .base import TextSegmenter
+from .guidance import Guidance
 from .lsms_checks import (
     check_choice,
     check_decoder,
@@ -27,12 +30,12 @@ from .lsms_checks import (
     check_stages,
     check_switches,
 )
-
-if TYPE_CHECKING:
-    from ..data.slices import Framing
+from .mscan_weights import load_mscan
 
 SMALLEST_SIDE = 33  # below, the last stage has one pixel, of which an instance norm has no variance
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as SegNeXt's weights expect
+
+# Whole slices, stretched to the field as the paper does, and left in the text is left in the field.
+FRAMING = Framing(crop="whole", mirrored=True, images=True)
 
 BERT_BASE = {
     "text_model": "google-bert/bert-base-uncased",
@@ -89,7 +92,7 @@ class LSMS(TextSegmenter):
     Words enter the first block already, so `encode_image` is the embedding block alone and `decode` runs the
     four stages for every prompt: many prompts on one image cost nearly as much as many images.
 
-    Without text (`network(image)`, or `decode(features, None)`) Att_L drops out of every block, and nothing
+    Without text (`network(image)`, `Guidance(silent=P)`) Att_L drops out of every block, and nothing
     else changes: the paper's rows without text. `text_encoder=None` builds that network alone.
 
     Args:
@@ -118,8 +121,7 @@ class LSMS(TextSegmenter):
         InputError: a value that the network cannot be built with.
     """
 
-    mean: Tensor
-    std: Tensor
+    normalisation = "imagenet"  # as SegNeXt's weights expect
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class LSMS(TextSegmenter):
         rank: int = 16,
         coordinates: bool = False,
         default_prompt: str = "the lesion",
-        framing: "Framing | None" = None,
+        framing: Framing | None = None,
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
         check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
@@ -181,8 +183,7 @@ class LSMS(TextSegmenter):
             align_channels=align_channels,
             rank=rank,
         )
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.normalise = Normalise(self.normalisation)
 
     @classmethod
     def from_preset(
@@ -192,8 +193,11 @@ class LSMS(TextSegmenter):
         text_model: str | None = None,
         text_revision: str | None = None,
         text_bank: str | None = None,
+        text_dtype: str = "float32",
+        max_tokens: int = MAX_TOKENS,
         language: bool = True,
         train_text: bool = False,
+        mscan: str | None = None,
         **changes: Any,
     ) -> "LSMS":
         """Build a preset with its pretrained language model.
@@ -202,12 +206,16 @@ class LSMS(TextSegmenter):
             preset: a key of `PRESETS`.
             text_model, text_revision: hub id and commit, or local folder, instead of the preset's.
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
+            text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
+            max_tokens: word pieces of a text that are read, special ones included.
             language: False builds the network without language; no language model is looked for.
             train_text: train the language model too; a checkpoint then holds it.
-            changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's.
+            mscan: SegNeXt's weights to start from, see `load_mscan`; None starts from random ones.
+            changes: keyword arguments of `LSMS` that replace the preset's; None keeps the preset's. Of
+                `framing`, attributes that replace those of `FRAMING`.
 
         Raises:
-            InputError: no such preset, a language model that cannot be found or loaded, or see `LSMS`.
+            InputError: no such preset, weights that cannot be found or loaded, or see `LSMS`.
         """
         check_choice("preset", preset, tuple(PRESETS))
         check_switches(language=language, train_text=train_text)
@@ -215,21 +223,30 @@ class LSMS(TextSegmenter):
         base = (settings.pop("text_model"), settings.pop("text_revision", None))
         if text_model is not None:
             base = (text_model, text_revision)
-        encoder = _text_encoder(*base, bank=text_bank, trainable=train_text) if language else None
-        return cls(text_encoder=encoder, **settings)
+        encoder = None
+        if language:
+            reading = {"revision": base[1], "dtype": text_dtype, "max_tokens": max_tokens}
+            encoder = _text_encoder(base[0], bank=text_bank, trainable=train_text, **reading)
+        framing = FRAMING.changed(settings.pop("framing", None))
+        network = cls(text_encoder=encoder, framing=framing, **settings)
+        if mscan is not None:
+            load_mscan(network, mscan)
+        return network
 
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
+        words = self.text_encoder
         return {
             "scale": self.scale,
             "rank": self.rank,
             "decoder_stages": list(self.decoder_stages),
             "align_stage": self.align_stage,
             "coordinates": self.coordinates,
+            **({} if words is None else {"max_tokens": words.max_tokens, "text_dtype": words.dtype}),
         }
 
     def encode_image(self, image: Tensor) -> EmbeddedImage:
-        """Embed (B, 1, H, W) in [0, 1], as three equal channels in ImageNet's normalisation (`coordinates`).
+        """Embed (B, C, H, W) in [0, 1], C 1 or 3, in ImageNet's normalisation; see also `coordinates`.
 
         Raises:
             InputError: an image with a side below 33 pixels.
@@ -239,7 +256,7 @@ class LSMS(TextSegmenter):
             raise InputError(
                 f"image: {size[0]} x {size[1]} pixels, expected sides of at least {SMALLEST_SIDE}; resize it."
             )
-        pixels = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        pixels = self.normalise(image)
         if self.coordinates:
             pixels = torch.cat([pixels[:, :1], _coordinates(size, like=pixels)], dim=1)
         if image.device.type == "cpu":
@@ -247,61 +264,51 @@ class LSMS(TextSegmenter):
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         return EmbeddedImage(self.stem(pixels), size)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """P prompts -> last hidden states of the word pieces (P, T, D) with their mask.
 
         A network without language gives P rows of nothing.
         """
         if self.text_encoder is None:
-            device = self.mean.device
+            device = self.normalise.mean.device
             mask = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
-            return TextFeatures(torch.zeros(len(prompts), 1, 1, device=device), mask)
+            return Guidance(torch.zeros(len(prompts), 1, 1, device=device), mask)
         encoded = self.text_encoder(prompts)
-        return TextFeatures(encoded.tokens, encoded.mask)
+        return Guidance(encoded.tokens, encoded.mask)
 
-    def decode(self, image_features: EmbeddedImage, text: TextFeatures | None) -> Tensor:
+    def decode(self, image_features: EmbeddedImage, guidance: Guidance) -> Tensor:
         """Encode with words and segment: logits (P, 1, H, W), see `TextSegmenter.decode`.
 
-        Without text (None) there is one row an image, and the language branches stay out.
+        Where nothing is said, the language branches stay out.
         """
         x, size = image_features
-        tokens, mask = (None, None) if text is None else text
-        if tokens is not None and tokens.shape[0] != x.shape[0]:  # len() would fix the batch in exports
-            x = x.repeat_interleave(tokens.shape[0] // x.shape[0], dim=0)
+        if guidance.count != x.shape[0]:
+            x = x.repeat_interleave(guidance.count // x.shape[0], dim=0)
         maps = []
         for index, stage in enumerate(self.stages):
-            x = stage(x if index == 0 else self.downs[index - 1](x), tokens, mask)
+            x = stage(x if index == 0 else self.downs[index - 1](x), guidance.tokens, guidance.mask)
             maps.append(x)
         height, width = maps[self.align_stage - 1].shape[-2:]
         entering = [maps[stage - 1] for stage in self.decoder_stages]
         return resize(self.decoder(entering, size=(height, width)), size)
 
-    def forward(self, image: Tensor, text: TextFeatures | Sequence[str] | None = None) -> Tensor:
-        """Segment, see `TextSegmenter.forward`; None is the mode without text, not the default prompt."""
-        if text is None:
-            return self.decode(self.encode_image(image), None)
-        return super().forward(image, text)
-
-    def _pretrained(self) -> list[tuple[str, FrozenEncoder]]:
-        """A language model that is trained belongs in the checkpoint."""
-        if self.text_encoder is None or (
-            isinstance(self.text_encoder, TextEncoder) and not self.text_encoder.frozen
-        ):
-            return []
-        return super()._pretrained()
+    def unguided(self, images: int) -> Guidance:
+        """The mode without text, not the default prompt."""
+        return Guidance(silent=images)
 
 
 def _text_encoder(
-    model: str, revision: str | None, *, bank: str | None, trainable: bool
+    model: str, *, bank: str | None, trainable: bool, **options: Any
 ) -> TextEncoder | BankedTextEncoder:
+    """The language model, or a bank that stands for it; `options` are those that both have."""
     if bank is None:
-        return TextEncoder(model, revision=revision, trainable=trainable)
+        return TextEncoder(model, trainable=trainable, **options)
     if trainable:
         raise InputError(
             "text_bank: with train_text the language model is not the frozen one that a bank stands for, "
             "expected one of the two; leave the bank out."
         )
-    return BankedTextEncoder(model, revision=revision, bank=bank)
+    return BankedTextEncoder(model, bank=bank, **options)
 
 
 def _coordinates(size: tuple[int, int], *, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.adapters import LowRankBypass, add_bottlenecks, add_query_value_lora, with_prefix
 from ..layers.decoders import MaskDecoder
@@ -18,11 +19,14 @@ from ..layers.positions import FourierPositions
 from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
 from ..text.bank import BankedTextEncoder
-from ..text.encoders import TextEncoder
-from .base import TextFeatures, TextSegmenter
+from ..text.encoders import MAX_TOKENS, TextEncoder
+from .base import TextSegmenter
+from .guidance import Guidance
 
 Side = Literal["both", "text", "image", "none"]
 Tuning = Literal["bypass", "lora", "bottleneck", "prefix"]
+
+FRAMING = Framing(crop="body")  # in the abdomen's window
 
 # What differs between the presets; `MedVLM`'s defaults are the paper's.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -37,6 +41,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_model": "openai/clip-vit-base-patch16",
         "text_model": "dmis-lab/biobert-base-cased-v1.1",
         "image_size": 512,
+        "tuning": "lora",
+    },
+    # The likeliest set-up by the time that the paper's training took: SAM's ViT-B with its own frozen neck,
+    # which gives the mixers' width, and LoRA on the queries and values of both encoders (5.57 M trainable).
+    # MedSAM is image_model "wanglab/medsam-vit-base" or "medsam_vit_b.pth".
+    "paper_sam": {
+        "image_model": "facebook/sam-vit-base",
+        "text_model": "dmis-lab/biobert-base-cased-v1.1",
+        "image_size": 1024,
         "tuning": "lora",
     },
     # For two CPU cores: a small image encoder trained in full.
@@ -72,7 +85,7 @@ class MedVLM(TextSegmenter):
         words_per_token: word pieces whose mean makes a token; with 2, a description of 60 pieces is 30
             tokens, which the mixers are through with sooner. With many more, two names share a token, and
             which of them is meant can no longer be read.
-        default_prompt: see `TextSegmenter`.
+        default_prompt, framing: see `TextSegmenter`.
 
     Raises:
         InputError: an image size that the encoder cannot tile, an unknown adapter or tuning.
@@ -94,14 +107,16 @@ class MedVLM(TextSegmenter):
         decoder_channels: Sequence[int] = (64, 32),
         words_per_token: int = 1,
         default_prompt: str = "liver",
+        framing: Framing | None = None,
     ) -> None:
-        super().__init__(image_size=image_size, default_prompt=default_prompt)
+        super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
         if image_size % image_encoder.stride:
             raise InputError(
                 f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the "
                 "pixels of an image token's side; change it."
             )
         self.image_encoder = image_encoder
+        self.normalisation = image_encoder.normalisation
         self.text_encoder = text_encoder
         self.heads, self.words_per_token = heads, words_per_token
         self.image_adapter: LowRankBypass | None = None
@@ -128,9 +143,12 @@ class MedVLM(TextSegmenter):
         *,
         image_model: str | None = None,
         image_revision: str | None = None,
+        image_normalisation: str | None = None,
         text_model: str | None = None,
         text_revision: str | None = None,
         text_bank: str | None = None,
+        text_dtype: str = "float32",
+        max_tokens: int = MAX_TOKENS,
         **changes: Any,
     ) -> "MedVLM":
         """Build a preset with its pretrained base encoders.
@@ -139,8 +157,12 @@ class MedVLM(TextSegmenter):
             preset: a key of `PRESETS`.
             image_model, text_model: hub id or local folder, instead of the preset's.
             image_revision, text_revision: hub commits; None takes the pinned ones.
+            image_normalisation: of the pixels, see `VisionTower`.
             text_bank: an `.npz` of encoded texts, see `BankedTextEncoder`.
-            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's.
+            text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
+            max_tokens: word pieces of a text that are read, special ones included.
+            changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's. Of
+                `framing`, attributes that replace those of `FRAMING`.
 
         Raises:
             InputError: no such preset, or a base encoder that cannot be found or loaded.
@@ -151,18 +173,38 @@ class MedVLM(TextSegmenter):
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
         return cls(
             image_encoder=_image_encoder(
-                image_model or preset_image, revision=image_revision, image_size=settings["image_size"]
+                image_model or preset_image,
+                revision=image_revision,
+                normalisation=image_normalisation,
+                image_size=settings["image_size"],
             ),
-            text_encoder=_text_encoder(text_model or preset_text, text_revision, text_bank, settings),
+            text_encoder=_text_encoder(
+                text_model or preset_text,
+                bank=text_bank,
+                settings=settings,
+                revision=text_revision,
+                dtype=text_dtype,
+                max_tokens=max_tokens,
+            ),
+            framing=FRAMING.changed(settings.pop("framing", None)),
             **settings,
         )
 
+    @property
+    def ignores_case(self) -> bool:
+        return self.text_encoder.ignores_case
+
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
-        return {"heads": self.heads, "words_per_token": self.words_per_token}
+        return {
+            "heads": self.heads,
+            "words_per_token": self.words_per_token,
+            "max_tokens": self.text_encoder.max_tokens,
+            "text_dtype": self.text_encoder.dtype,
+        }
 
     def encode_image(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
+        """(B, C, H, W) in [0, 1] -> adapted and projected map (B, width, h, w), and the encoder's skips."""
         encoded = self.image_encoder(image)
         features = encoded.features
         if self.image_adapter is not None:
@@ -171,7 +213,7 @@ class MedVLM(TextSegmenter):
         features = self.image_projection(features.movedim(1, -1)).movedim(-1, 1)
         return encoded._replace(features=features)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """P prompts -> adapted and projected tokens (P, T, width) with their mask, see `words_per_token`."""
         encoded = self.text_encoder(prompts)
         tokens = encoded.tokens
@@ -179,20 +221,23 @@ class MedVLM(TextSegmenter):
             tokens = tokens + self.text_adapter(encoded.embedded)
         return _mean_of_words(self.text_projection(tokens), encoded.mask, self.words_per_token)
 
-    def decode(self, image_features: EncodedImage, text: TextFeatures) -> Tensor:
+    def decode(self, image_features: EncodedImage, guidance: Guidance) -> Tensor:
         """Mix and decode: logits (P, 1, H, W) for P prompts on B images, see `TextSegmenter.decode`."""
+        start, mask = guidance.tokens, guidance.mask
+        assert start is not None  # no words at all are those of an empty text
+        assert mask is not None
         grid = (image_features.features.shape[-2], image_features.features.shape[-1])
         image = image_features.features.flatten(2).transpose(1, 2)
-        image = image.repeat_interleave(text.tokens.shape[0] // image.shape[0], dim=0)
-        words, positions = text.tokens, self.positions(*grid)
+        image = image.repeat_interleave(start.shape[0] // image.shape[0], dim=0)
+        words, positions = start, self.positions(*grid)
         for mixer in self.mixers:
-            words, image = mixer(words, image, text_start=text.tokens, positions=positions, mask=text.mask)
+            words, image = mixer(words, image, text_start=start, positions=positions, mask=mask)
         logits = self.decoder(
             words,
             image,
-            text_start=text.tokens,
+            text_start=start,
             positions=positions,
-            mask=text.mask,
+            mask=mask,
             grid=grid,
             skips=image_features.skips,
         )
@@ -201,13 +246,23 @@ class MedVLM(TextSegmenter):
 
 
 def _image_encoder(
-    model: str | None, *, revision: str | None, image_size: int
+    model: str | None, *, revision: str | None, normalisation: str | None, image_size: int
 ) -> VisionTower | PyramidEncoder:
     """A frozen pretrained tower, or without a `model` the small encoder that is trained in full."""
     if model is None:
+        if normalisation not in (None, PyramidEncoder.normalisation):
+            raise InputError(
+                f"image_normalisation: found {normalisation!r} without an image_model, expected null: the "
+                "small encoder takes [0, 1] as it is; leave it out or give an image_model."
+            )
         return PyramidEncoder()
-    tower = load_tower(model, revision=revision)
-    return VisionTower(tower, image_size=image_size, source=model, revision=revision)
+    return VisionTower(
+        load_tower(model, revision=revision),
+        image_size=image_size,
+        source=model,
+        revision=revision,
+        normalisation=normalisation,
+    )
 
 
 def _check_adapters(adapter: str, tuning: str) -> None:
@@ -246,30 +301,31 @@ def _adapt_image(encoder: VisionTower, tuning: str, rank: int) -> LowRankBypass 
     return None
 
 
-def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> TextFeatures:
+def _mean_of_words(tokens: Tensor, mask: Tensor, count: int) -> Guidance:
     """Means of `count` neighbouring real tokens: (P, T, C) -> (P, ceil(T / count), C)."""
     if count == 1:
-        return TextFeatures(tokens, mask)
+        return Guidance(tokens, mask)
     missing = -tokens.shape[1] % count
     grouped = F.pad(tokens, (0, 0, 0, missing)).unflatten(1, (-1, count))
     weight = F.pad(mask, (0, missing)).unflatten(1, (-1, count)).to(tokens.dtype)
     total = weight.sum(2)
     means = (grouped * weight.unsqueeze(-1)).sum(2) / total.clamp(min=1).unsqueeze(-1)
-    return TextFeatures(means, total > 0)
+    return Guidance(means, total > 0)
 
 
 def _text_encoder(
-    model: str, revision: str | None, bank: str | None, settings: dict[str, Any]
+    model: str, *, bank: str | None, settings: dict[str, Any], **options: Any
 ) -> TextEncoder | BankedTextEncoder:
+    """The language model, or a bank that stands for it; `options` are those that both have."""
     if bank is None:
-        return TextEncoder(model, revision=revision)
+        return TextEncoder(model, **options)
     tuning = settings.get("tuning", "bypass")
     if tuning != "bypass" and settings.get("adapter", "both") in ("both", "text"):
         raise InputError(
             f"text_bank: with tuning '{tuning}' the language model is not the frozen one that a bank stands "
             "for, expected tuning bypass, or adapter image or none; leave the bank out."
         )
-    return BankedTextEncoder(model, revision=revision, bank=bank)
+    return BankedTextEncoder(model, bank=bank, **options)
 
 
 def _projection(before: int, after: int) -> nn.Module:

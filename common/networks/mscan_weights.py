@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from torch import Tensor
 from ..errors import InputError
 from ..known_weights import KNOWN_FILES
 from ..weights import find_file, first_few
-from .lsms import LSMS
+
+if TYPE_CHECKING:
+    from .lsms import LSMS
 
 _log = logging.getLogger(__name__)
 _KNOWN = [name for name in KNOWN_FILES if name.startswith("mscan_")]
@@ -38,7 +41,7 @@ STRIP_NAME = re.compile(r"block\d\.\d+\.attn\.spatial_gating_unit\.conv\d_\d\.")
 OPENMMLAB_DEPTHWISE = re.compile(r"\.mlp\.dwconv\.(?=weight|bias)")  # MMSegmentation's files of 2023
 
 
-def load_mscan(network: LSMS, path: str | os.PathLike[str]) -> int:
+def load_mscan(network: "LSMS", path: str | os.PathLike[str]) -> int:
     """Copy a published MSCAN checkpoint into the encoder, by SegNeXt's names or MMSegmentation's.
 
     A network in "pre" order takes all of it: every weight of the encoder outside the language branches has

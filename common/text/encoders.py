@@ -26,12 +26,15 @@ from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_
 
 log = logging.getLogger(__name__)
 
+MAX_TOKENS = 96
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
 # A prompt's features differ in the last bits with its company. On a CPU, where a training that was resumed
 # ends bit for bit as one that was not, each is encoded alone. No GPU promises that: there many go together.
 ALONE_ON = ("cpu",)
 TEXTS_AT_ONCE = 64
 SHOWN_CHARACTERS = 80  # of a prompt that is cut, and of what is cut: prompts may have 2,000
+CASE_PROBE = "the left kidney and the liver"  # words of which the smallest vocabulary knows one
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -76,9 +79,9 @@ def warn_of_cut(prompt: str, cut: Cut) -> None:
 class TextEncoder(nn.Module):
     """A transformers language model without its head, encoder-only (BERT) or decoder-only (GPT-2).
 
-    Frozen (no parameter asks for gradients), it stays in eval mode whatever the parent does, runs without
-    gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used last.
-    On a CPU they do not depend on the other prompts of a call, bit for bit.
+    Frozen, it stays in eval mode whatever the parent does. While no parameter asks for gradients, it runs
+    without gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used
+    last. On a CPU they do not depend on the other prompts of a call, bit for bit.
     As soon as a parameter asks for gradients (`trainable`, or adapters put in later) every call encodes
     anew and gradients flow.
 
@@ -89,10 +92,12 @@ class TextEncoder(nn.Module):
             are put before them), without which the encoder can be counted but not called.
         revision: hub commit; None takes the pinned one.
         max_tokens: longest prompt in tokens, special ones included; the rest is cut with a warning.
-        trainable: train all of its weights.
+        dtype: of the weights, "float32" or "bfloat16", which halves the memory of a large model; features are
+            float32 all the same.
+        trainable: train all of its weights, which have to be float32.
 
     Raises:
-        InputError: not found, not a text encoder, or no room for `max_tokens`.
+        InputError: not found, not a text encoder, no room for `max_tokens`, or a `dtype` that cannot be.
     """
 
     model: PreTrainedModel
@@ -104,15 +109,18 @@ class TextEncoder(nn.Module):
         *,
         config: Mapping[str, Any] | None = None,
         revision: str | None = None,
-        max_tokens: int = 96,
+        max_tokens: int = MAX_TOKENS,
+        dtype: str = "float32",
         trainable: bool = False,
     ) -> None:
         super().__init__()
-        self.source, self.revision, self.max_tokens = model, revision, max_tokens
+        _check_dtype(dtype, trainable)
+        self.source, self.revision, self.max_tokens, self.dtype = model, revision, max_tokens, dtype
         if model is None:
-            self.model, self.tokenizer = _random(config or {})
+            self.model, self.tokenizer = _random(config or {}, DTYPES[dtype])
         else:
-            self.model, self.tokenizer = _pretrained(find_pretrained(model, revision=revision))
+            folder = find_pretrained(model, revision=revision)
+            self.model, self.tokenizer = _pretrained(folder, DTYPES[dtype])
         _check(self.model, model or "config", max_tokens)
         self.width = self.model.config.hidden_size
         self.model.requires_grad_(trainable).train(trainable)
@@ -121,8 +129,17 @@ class TextEncoder(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether no parameter asks for gradients."""
-        return not any(parameter.requires_grad for parameter in self.parameters())
+        """Whether no weight of its own asks for gradients; those of adapters inside it may."""
+        parameters = self.named_parameters()
+        return not any(value.requires_grad for name, value in parameters if not is_adapter(name))
+
+    @property
+    def ignores_case(self) -> bool:
+        """Whether the tokenizer reads upper and lower case alike; False without a tokenizer."""
+        if self.tokenizer is None:
+            return False
+        lower, upper = self.tokenizer([CASE_PROBE.lower(), CASE_PROBE.upper()])["input_ids"]
+        return bool(lower == upper)
 
     def base(self) -> FrozenBase | None:
         """Return the record of the pretrained weights for model.json; None for a random network."""
@@ -134,8 +151,7 @@ class TextEncoder(nn.Module):
         Adapters inside it may be trained all the same; they have no dropout of their own.
         """
         super().train(mode)
-        own = (parameter for name, parameter in self.named_parameters() if not is_adapter(name))
-        if not any(parameter.requires_grad for parameter in own):
+        if self.frozen:
             self.model.eval()
         return self
 
@@ -145,15 +161,21 @@ class TextEncoder(nn.Module):
         Raises:
             InputError: no prompt, something else than text, or an encoder without a tokenizer.
         """
-        if isinstance(prompts, str) or not prompts or not all(isinstance(p, str) for p in prompts):
-            raise InputError(f"prompts: expected a list of texts, found {prompts!r}; write ['left kidney'].")
+        check_prompts(prompts)
         if self.tokenizer is None:
             raise InputError(
                 "config: no tokenizer or vocabulary was given, so this text encoder cannot read prompts."
             )
-        if not self.frozen:
-            return _pad(list(self._encode(list(prompts))))
-        return _pad(self._recall(prompts))
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            return self._pad(list(self._encode(list(prompts))))
+        return self._pad(self._recall(prompts))
+
+    def _pad(self, rows: list[tuple[Tensor, Tensor]]) -> EncodedText:
+        """Stack rows of different lengths, in float32 where the model is in bfloat16."""
+        padded = pad_rows(*zip(*rows, strict=True))
+        if self.dtype == "float32":
+            return padded
+        return padded._replace(tokens=padded.tokens.float(), embedded=padded.embedded.float())
 
     def _recall(self, prompts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Return (tokens, embedded), each (t, D), of every prompt; only new prompts are encoded."""
@@ -219,16 +241,31 @@ def _start(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS].rstrip()}..."
 
 
-def _pad(rows: list[tuple[Tensor, Tensor]]) -> EncodedText:
-    """Stack rows of different lengths, with zeros on the right."""
-    tokens = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
-    embedded = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
-    lengths = torch.tensor([len(row[0]) for row in rows], device=tokens.device)
-    mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-    return EncodedText(tokens, embedded, mask)
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Refuse no prompt, one text instead of a list, and what is no text."""
+    if isinstance(prompts, str) or not prompts or not all(isinstance(p, str) for p in prompts):
+        raise InputError(f"prompts: expected a list of texts, found {prompts!r}; write ['left kidney'].")
 
 
-def _pretrained(folder: Path) -> tuple[PreTrainedModel, Any]:
+def pad_rows(tokens: Sequence[Tensor], embedded: Sequence[Tensor]) -> EncodedText:
+    """Stack rows (t, D) of different lengths, with zeros on the right."""
+    stacked = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True)
+    lengths = torch.tensor([len(row) for row in tokens], device=stacked.device)
+    mask = torch.arange(stacked.shape[1], device=stacked.device) < lengths[:, None]
+    return EncodedText(stacked, nn.utils.rnn.pad_sequence(list(embedded), batch_first=True), mask)
+
+
+def _check_dtype(dtype: str, trainable: bool) -> None:
+    if dtype not in DTYPES:
+        raise InputError(f"text_dtype: found {dtype!r}, expected {' or '.join(DTYPES)}; choose one.")
+    if trainable and dtype != "float32":
+        raise InputError(
+            f"text_dtype: found {dtype} for a language model that is trained, where small steps would be "
+            "lost, expected float32; change it, or leave the language model frozen."
+        )
+
+
+def _pretrained(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
     """Read a network and its tokenizer."""
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -236,10 +273,11 @@ def _pretrained(folder: Path) -> tuple[PreTrainedModel, Any]:
         raise InputError(
             f"{folder / 'config.json'}: not the settings of a known kind of model; give another folder."
         ) from error
-    return load_pretrained(AutoModel, str(folder), **_without_pooler(settings)), _read_tokenizer(folder)
+    network = load_pretrained(AutoModel, str(folder), dtype=dtype, **_without_pooler(settings))
+    return network, _read_tokenizer(folder)
 
 
-def _random(config: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
+def _random(config: Mapping[str, Any], dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
     """Build a network with random weights and its tokenizer, and say so."""
     settings = dict(config)
     folder, words = settings.pop("tokenizer", None), settings.pop("vocabulary", None)
@@ -260,7 +298,7 @@ def _random(config: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
         if strange := [name for name in settings if not hasattr(plain, name)]:
             raise ValueError(f"{plain.model_type} has no setting {first_few(strange)}")
         complete = AutoConfig.for_model(plain.model_type, **settings)
-        network = AutoModel.from_config(complete, **_without_pooler(complete))
+        network = AutoModel.from_config(complete, dtype=dtype, **_without_pooler(complete))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"config: not the settings of a text encoder ({error}); give model_type (e.g. bert) and sizes."
@@ -325,7 +363,7 @@ def _check(network: PreTrainedModel, name: str, max_tokens: int) -> None:
             f"where both are the same."
         )
     positions = getattr(config, "max_position_embeddings", max_tokens)
-    if not 3 <= max_tokens <= positions:
+    if not isinstance(max_tokens, int) or not 3 <= max_tokens <= positions:
         raise InputError(
             f"max_tokens: {max_tokens} given, {name} takes 3 to {positions}; choose a number in between."
         )

@@ -1,8 +1,7 @@
-"""Prompts as people type them: slips of the finger, other cases, other words for the same organ.
+"""Prompts as people type them: slips of the finger and other cases.
 
 Used on training prompts only. Every function is pure: the same text and the same state of the generator
-give the same result. None turns left into right: words that name a side are never edited, and a synonym
-names the same sides as what it stands for.
+give the same result. None turns left into right: words that name a side are never edited.
 """
 
 import re
@@ -10,7 +9,7 @@ import re
 import numpy as np
 
 from ..errors import InputError
-from .vocabulary import Organ, Vocabulary, mentions_side, sides
+from .vocabulary import mentions_side
 
 _WORD = re.compile(r"\w+")
 _MIN_TYPO_LETTERS = 4  # a slip in a shorter word (of, the, CT) often makes another word of it
@@ -47,22 +46,6 @@ def change_case(text: str, rng: np.random.Generator) -> str:
     return _WORD.sub(lambda match: _if_unsided(match.group(), change(match.group())), text)
 
 
-def swap_synonym(text: str, rng: np.random.Generator, *, vocabulary: Vocabulary) -> str:
-    """Replace one name of an organ in `text`, any of them, by another spelling of the same organ.
-
-    A name beside a word that names a side stays as it is: "left lung" must not become "left both lungs".
-    Without a name to replace, `text` comes back as it is.
-    """
-    names = _mentions(text, vocabulary)
-    if not names:
-        return text
-    match, organ = names[rng.integers(len(names))]
-    others = [spelling for spelling in organ.spellings if spelling.casefold() != match.group().casefold()]
-    if not others:
-        return text
-    return text[: match.start()] + others[rng.integers(len(others))] + text[match.end() :]
-
-
 def _edit(word: str, rng: np.random.Generator) -> str:
     """`word` with one letter changed, dropped or added: Levenshtein distance 1, or 0 by chance."""
     place = int(rng.integers(len(word)))
@@ -73,16 +56,3 @@ def _edit(word: str, rng: np.random.Generator) -> str:
 
 def _if_unsided(word: str, edited: str) -> str:
     return word if mentions_side(word) or mentions_side(edited) else edited
-
-
-def _mentions(text: str, vocabulary: Vocabulary) -> list[tuple[re.Match[str], Organ]]:
-    """Where `text` names organs, longest name first, without names beside a sided word."""
-    spellings = sorted((s for organ in vocabulary.organs for s in organ.spellings), key=len, reverse=True)
-    pattern = rf"\b(?:{'|'.join(map(re.escape, spellings))})\b"
-    found = []
-    for match in re.finditer(pattern, text, re.IGNORECASE):
-        organ = vocabulary.find(match.group())
-        around = (*_WORD.findall(text[: match.start()])[-1:], *_WORD.findall(text[match.end() :])[:1])
-        if organ is not None and not any(sides(word) for word in around):
-            found.append((match, organ))
-    return found

@@ -31,7 +31,9 @@ RELATIONS = (
 RELATION_RATE = 2 / 3  # of the sentences; the others name the organ alone
 HELD_OUT_RELATIONS = ("the {organ} near the {neighbour}", "the {organ} but not the {neighbour}")
 LEVELS = ("none", "simple", "sentence", "complex")
-TYPO_RATE = 0.4  # of the words of a prompt that is misspelt
+# Of the words of a prompt that is misspelt. Slips make more word pieces: at 0.4 two of three descriptions do
+# not fit in the 96 that text encoders read, at 0.05 nearly all do.
+TYPO_RATE, DESCRIPTION_TYPO_RATE = 0.4, 0.05
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ class Phrasing:
 
     Attributes:
         level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
-            two of three with a neighbour) or "complex" (a description).
-        noise: share of the texts whose capitals are drawn anew (lower, upper or capitalised, so that a name
-            in lower case changes two times of three), and of those with misspelt words (two of five).
+            two of three with a neighbour) or "complex" (the full description, its parts in any order that
+            `Organ.descriptions` has).
+        noise: share of the texts with misspelt words (two of five; of a description one of twenty), and of
+            those whose capitals are drawn anew (lower, upper or capitalised, so that a name in lower case
+            changes two times of three).
+        capitals: whether to draw capitals anew. Say False for a text encoder that tells upper from lower
+            case, such as BioBERT: it reads "LIVER" as other word pieces than "liver", a word that it does
+            not know. `TextEncoder.ignores_case` tells.
     """
 
     level: str
     noise: float = 0.0
+    capitals: bool = True
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -76,10 +84,11 @@ class Phrasing:
             text = _sentence(organ, vocabulary, rng, beside)
         else:
             text = _one(organ.texts(self.level), rng)
-        if rng.random() < self.noise:
+        if self.capitals and rng.random() < self.noise:
             text = change_case(text, rng)
         if rng.random() < self.noise:
-            text = add_typos(text, rng, rate=TYPO_RATE)
+            rate = DESCRIPTION_TYPO_RATE if self.level == "complex" else TYPO_RATE
+            text = add_typos(text, rng, rate=rate)
         return text
 
 

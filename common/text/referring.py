@@ -25,11 +25,15 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 RIGHT_LOBE, LEFT_LOBE = ("V", "VI", "VII", "VIII"), ("I", "II", "III", "IV")
 CHOICES: dict[str, tuple[str, ...]] = {
     "segment": LEFT_LOBE + RIGHT_LOBE,
-    "kind": ("cyst", "abscess", "metastasis", "haemangioma", "hepatocellular carcinoma"),
+    "kind": (
+        *("cyst", "abscess", "metastasis", "haemangioma", "hepatocellular carcinoma"),
+        "focal nodular hyperplasia",
+    ),
     "density": ("hypodense", "hyperdense"),
-    "enhancement": ("none", "homogeneous", "rim"),
+    "enhancement": ("none", "homogeneous", "inhomogeneous", "rim"),
     "border": ("sharp", "blurred"),
-    "shape": ("round", "oval", "lobulated"),
+    # A lobulated outline is made of smooth arcs, an irregular one is not; BI-RADS (4th edition) has both.
+    "shape": ("round", "oval", "lobulated", "irregular"),
 }
 
 # How clear a difference must be before words rest on it.

@@ -25,7 +25,7 @@ Said = tuple[str, str]  # attribute and value of a fact
 SUPERLATIVES = ("size", "place")
 BEFORE = ("size", "place", "diameter", "shape", "border", "density", "enhancement")  # the order of adjectives
 BEHIND = ("density", "enhancement", "diameter", "segment", "lobe", "size", "place")
-SPOKEN_WITH_VOWEL = ("a", "e", "i", "o", "une", "HCC", "8", "11 ", "18 ")
+SPOKEN_WITH_VOWEL = ("a", "e", "i", "o", "une", "HCC", "FNH", "8", "11 ", "18 ")
 MOST_BEFORE = 3  # adjectives before a noun; more are hard to read
 NUMERALS = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8}
 

@@ -83,7 +83,8 @@ class Organ:
         synonyms: other spellings and names, Latin, short and lay.
         neighbours: canonical names of adjacent organs of the same vocabulary.
         groups: the groups that it belongs to, such as "abdomen" or "flare22".
-        descriptions: texts of 2 to 4 sentences on position, neighbours and appearance.
+        parts: of its description: position, neighbours, appearance, each a sentence that names the organ.
+        source: anatomy texts that position and neighbours can be checked against.
     """
 
     name: str
@@ -91,17 +92,24 @@ class Organ:
     synonyms: tuple[str, ...]
     neighbours: tuple[str, ...]
     groups: tuple[str, ...]
-    descriptions: tuple[str, ...]
+    parts: tuple[str, ...]
+    source: str
 
     @property
     def spellings(self) -> tuple[str, ...]:
         """The canonical name, then the synonyms."""
         return (self.name, *self.synonyms)
 
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """The full description, then the same one begun at each of its other parts."""
+        return tuple(" ".join(self.parts[start:] + self.parts[:start]) for start in range(len(self.parts)))
+
     def texts(self, level: str) -> list[str]:
         """The prompts of a level of detail (Med-VLM, Table 2).
 
-        "none" gives one empty text, "simple" the name and its synonyms, "complex" the descriptions.
+        "none" gives one empty text, "simple" the name and its synonyms, "complex" the descriptions, each of
+        them the whole one.
 
         Raises:
             InputError: another level.
@@ -162,7 +170,8 @@ class Vocabulary:
                 synonyms=tuple(entry["synonyms"]),
                 neighbours=tuple(entry["neighbours"]),
                 groups=tuple(group for group, members in groups.items() if entry["name"] in members),
-                descriptions=tuple(entry["descriptions"]),
+                parts=tuple(entry["parts"]),
+                source=entry["source"],
             )
             for entry in content["organs"]
         ]
@@ -198,7 +207,7 @@ class Vocabulary:
         _log.warning("%r is not in the vocabulary%s: its name is its only prompt", name, hint)
         side = sides(name)
         laterality = next(iter(side)) if len(side) == 1 else None
-        return Organ(name, laterality, synonyms=(), neighbours=(), groups=(), descriptions=(name,))
+        return Organ(name, laterality, synonyms=(), neighbours=(), groups=(), parts=(name,), source="")
 
     def suggest(self, text: str) -> str | None:
         """The canonical name nearest to `text` in spelling, never of the other side, or None."""

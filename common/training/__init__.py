@@ -1,36 +1,18 @@
-"""What a bundle's training and evaluation configs hang onto MONAI's engines."""
+"""What a bundle's training and evaluation configs are made of."""
 
-from .batches import PreparePrompts, PrepareVolume
-from .checkpoints import BestCheckpoint, LoadCheckpoint
-from .pictures import ReferredSlices, ValidationPictures, VolumeSlices
+from .checkpoints import LoadCheckpoint
+from .evaluator import Evaluator
 from .precision import PrecisionInferer
-from .processes import LostNeighbour, end_processes, start_processes
-from .recompute import ActivationCheckpointing
-from .record import EvaluationRecord, RunRecord
-from .seeding import SeedIterations
-from .states import TrainingStates
-from .validation import ValidateLastEpoch, VolumeDice
-from .watch import EpochFacts, ProgressLine
+from .processes import end_processes, start_processes
+from .record import EvaluationRecord
+from .trainer import Trainer
 
 __all__ = [
-    "ActivationCheckpointing",
-    "BestCheckpoint",
-    "EpochFacts",
     "EvaluationRecord",
+    "Evaluator",
     "LoadCheckpoint",
-    "LostNeighbour",
     "PrecisionInferer",
-    "PreparePrompts",
-    "PrepareVolume",
-    "ProgressLine",
-    "ReferredSlices",
-    "RunRecord",
-    "SeedIterations",
-    "TrainingStates",
-    "ValidateLastEpoch",
-    "ValidationPictures",
-    "VolumeDice",
-    "VolumeSlices",
+    "Trainer",
     "end_processes",
     "start_processes",
 ]

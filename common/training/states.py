@@ -18,11 +18,15 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
+from ..command_line import config_being_parsed
 from ..errors import InputError
 from ..files import remove_partial_files, write_synced
+from ..inference.fingerprint import source_sha256
+from .settings import compared
 
 _log = logging.getLogger(__name__)
 
+SHOWN = 8  # settings that differ
 _NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
 
 
@@ -37,9 +41,11 @@ class TrainingStates:
         objects: what makes the state, each with `state_dict` and `load_state_dict`: network (without
             DistributedDataParallel), optimizer, learning-rate scheduler, best score. The trainer's gradient
             scaler, epoch and iteration are kept besides.
-        settings: values that a run must share with the one that it continues, by name.
-        datalist: whose content it must share as well, since draws are numbers of its items.
+        datalist: whose content two runs must share, since draws are numbers of its items.
+        init_checkpoint: from which the training began, or None; its content must be shared as well.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
+
+    A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`.
 
     Raises:
         InputError: a state of a run with other settings (when the engine starts), or a full disk.
@@ -50,17 +56,18 @@ class TrainingStates:
         *,
         folder: str | os.PathLike[str],
         objects: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        datalist: str | os.PathLike[str] | None = None,
+        datalist: str | os.PathLike[str],
+        init_checkpoint: str | os.PathLike[str] | None = None,
         keep: int = 2,
     ) -> None:
         if keep < 1:
             raise InputError(f"keep_states: found {keep}, expected 1 or more; raise it.")
         self.folder = Path(folder)
         self.objects = dict(objects)
-        self.settings = {name: str(value) for name, value in settings.items()}
-        self.datalist = datalist
+        self.files = {"datalist": datalist, "init_checkpoint": init_checkpoint}
         self.keep = keep
+        self._config = compared(config_being_parsed() or {})
+        self._settings: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -68,16 +75,18 @@ class TrainingStates:
 
     def resume(self, engine: Engine) -> None:
         """Bring the engine and all objects to the newest sound state, where there is one."""
-        if self.datalist is not None:
-            self.settings["datalist_sha256"] = hashlib.sha256(Path(self.datalist).read_bytes()).hexdigest()
-        settings = self._settings()
+        contents = {
+            f"{name}_sha256": "none" if path is None else source_sha256(path)
+            for name, path in self.files.items()
+        }
+        self._settings = {**self._config, **contents, "processes": str(idist.get_world_size())}
         found = newest_sound_state(self.folder)
         if idist.get_rank() == 0:
             remove_partial_files(self.folder)
         if found is None:
             return
         path, state = found
-        _check_settings(path, state["settings"], settings)
+        _check_settings(path, state["settings"], self._settings)
         for name, target in self._targets(engine).items():
             target.load_state_dict(state["objects"][name])
         engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
@@ -98,7 +107,7 @@ class TrainingStates:
         state = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
-            "settings": self._settings(),
+            "settings": self._settings,
             "objects": {name: target.state_dict() for name, target in self._targets(engine).items()},
         }
         buffer = io.BytesIO()
@@ -120,9 +129,6 @@ class TrainingStates:
     def _targets(self, engine: Engine) -> dict[str, Any]:
         scaler = getattr(engine, "scaler", None)  # MONAI's trainer makes it when it starts
         return self.objects if scaler is None else {**self.objects, "scaler": scaler}
-
-    def _settings(self) -> dict[str, str]:
-        return {**self.settings, "processes": str(idist.get_world_size())}
 
 
 def states(folder: Path) -> list[Path]:
@@ -168,7 +174,9 @@ def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str])
         if then.get(name) != now.get(name)
     ]
     if different:
+        more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         raise InputError(
-            f"{path}: a run with other settings wrote this state ({'; '.join(different)}); give the same "
-            f"settings to go on with it, or another ckpt_dir (or remove the states) to train anew."
+            f"{path}: a run with other settings wrote this state ({'; '.join(different[:SHOWN])}{more}); "
+            "give the same settings to go on with it, or another ckpt_dir (or remove the states) to train "
+            "anew."
         )

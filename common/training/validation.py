@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -13,9 +13,11 @@ from monai.engines import Evaluator
 from monai.handlers import from_engine
 from monai.utils.enums import CommonKeys
 
-from ..data.volumes import Volume
-from ..inference.segmentation import Segmentation
 from ..metrics.overlap import Counts
+
+if TYPE_CHECKING:
+    from ..data.evaluation_cases import EvaluationCase
+    from ..inference.segmentation import Segmentation
 
 
 class ValidateLastEpoch:
@@ -43,32 +45,31 @@ class ValidateLastEpoch:
         self.validator.run(engine.state.epoch)
 
 
-class VolumeDice(Metric):
-    """Mean volume Dice over all (case, organ) pairs of MONAI's evaluator, on all processes.
+class PromptDice(Metric):
+    """Mean Dice over all (case, prompt) pairs of an `Evaluator`, of each prompt's own mask.
 
-    A pair whose organ is in neither mask has no Dice and does not count; one whose organ is missed, or
-    found where there is none, counts as 0. Processes share their pairs, and a case that several of them were
-    given (samplers repeat some, so that all get as many) counts once.
+    What else was asked of a case does not count: own masks may overlap. A pair whose target is in neither
+    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as
+    0. Processes share their pairs, and a case that several of them were given counts once.
 
-    Beside the metric itself the engine gets the mean of each organ, as "<name>/<organ>".
+    Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
     """
 
     def __init__(self) -> None:
         super().__init__(from_engine([CommonKeys.PRED, CommonKeys.LABEL]))
 
     def reset(self) -> None:
-        self._dice: dict[tuple[str, str], float] = {}
+        self._dice: dict[tuple[str, str, str], float] = {}
 
-    def update(self, output: tuple[Segmentation, Volume]) -> None:
-        """Take one case: what was found, and its reference."""
-        found, reference = output
-        for result in found.results:
-            label = result.prompt.label
-            pred, ref = found.labels == label, reference.slices == label
+    def update(self, output: "tuple[Segmentation, EvaluationCase]") -> None:
+        """Take one case: what was found, and what was meant."""
+        found, asked = output
+        for row, target in enumerate(asked.targets):
+            pred, ref = found.mask(row), target.region.mask()
             both, only_pred, only_ref = pred & ref, pred & ~ref, ref & ~pred
             counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
             if counts.status != "absent":
-                self._dice[str(reference.grid.path), result.prompt.name] = counts.overlap()["dsc"]
+                self._dice[target.case, target.name, asked.prompts[row].text] = counts.overlap()["dsc"]
 
     def compute(self) -> float:
         """The mean.
@@ -79,21 +80,21 @@ class VolumeDice(Metric):
         dice = self._of_all_processes()
         if not dice:
             raise NotComputableError(
-                "VolumeDice: no case had any of the organs, neither predicted nor labelled."
+                "PromptDice: no case had any of the targets, neither predicted nor labelled."
             )
-        self._by_organ: dict[str, list[float]] = defaultdict(list)
-        for (_, organ), value in sorted(dice.items()):
-            self._by_organ[organ].append(value)
+        self._by_target: dict[str, list[float]] = defaultdict(list)
+        for (_, target, _), value in sorted(dice.items()):
+            self._by_target[target].append(value)
         return math.fsum(dice.values()) / len(dice)
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Put the metric and the organs' means into the engine's state."""
+        """Put the metric and the targets' means into the engine's state."""
         super().completed(engine, name)
-        for organ, values in self._by_organ.items():
-            engine.state.metrics[f"{name}/{organ}"] = math.fsum(values) / len(values)
+        for target, values in self._by_target.items():
+            engine.state.metrics[f"{name}/{target}"] = math.fsum(values) / len(values)
 
-    def _of_all_processes(self) -> dict[tuple[str, str], float]:
+    def _of_all_processes(self) -> dict[tuple[str, str, str], float]:
         if idist.get_world_size() == 1:
             return self._dice
-        parts = cast(list[dict[tuple[str, str], float]], idist.all_gather(self._dice))
+        parts = cast(list[dict[tuple[str, str, str], float]], idist.all_gather(self._dice))
         return {pair: value for part in parts for pair, value in part.items()}

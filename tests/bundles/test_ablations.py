@@ -28,6 +28,8 @@ from transformers import (
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
+    SamVisionConfig,
+    SamVisionModel,
     ViTConfig,
     ViTModel,
 )
@@ -155,7 +157,7 @@ def frozen(names: set[str]) -> set[str]:
     return {name for name in encoders if not any(mark in name for mark in MARKS.values())}
 
 
-@pytest.mark.parametrize(("level", "words"), [("none", (0, 0)), ("simple", (1, 6)), ("complex", (30, 60))])
+@pytest.mark.parametrize(("level", "words"), [("none", (0, 0)), ("simple", (1, 6)), ("complex", (50, 75))])
 def test_table_2_description(
     two_steps: Callable[..., Trained], tmp_path: Path, level: str, words: tuple[int, int]
 ) -> None:
@@ -193,6 +195,27 @@ def test_tables_4_and_5_adapter_and_tuning(
     of_adapters = {name for name in trained.changed if any(mark in name for mark in MARKS.values())}
     assert {name.split("_")[0] for name in of_adapters} == SIDES[adapter]
     assert all(MARKS[tuning] in name for name in of_adapters)
+    assert not frozen(trained.changed)
+
+
+@pytest.mark.parametrize("tuning", ["bypass", "lora"])
+def test_sam_as_the_image_encoder(
+    two_steps: Callable[..., Trained], encoders: dict[str, str], tmp_path: Path, tuning: str
+) -> None:
+    """Its neck gives the mixers' width and stays frozen; the adapters of queries and values learn."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_dim": 64}
+    windows = {"image_size": 32, "global_attn_indexes": [1], "window_size": 1, "initializer_range": 0.2}
+    SamVisionModel(SamVisionConfig(**sizes, **windows)).save_pretrained(tmp_path / "sam")
+    sam = {"preset": "paper_sam", "image_model": str(tmp_path / "sam")}
+    trained = two_steps(**(encoders | sam), tuning=tuning)
+    assert trained.network.normalisation == "imagenet"
+    assert isinstance(trained.network.image_projection, nn.Identity)
+    of_image = {name for name in trained.changed if name.startswith("image_")}
+    if tuning == "lora":  # A moves in the second step, when B is no longer 0
+        assert {name.split(".qkv.lora_")[1] for name in of_image} >= {"B.query.weight", "B.value.weight"}
+    else:
+        assert of_image == {"image_adapter.a", "image_adapter.b"}
     assert not frozen(trained.changed)
 
 

@@ -235,7 +235,7 @@ def test_evaluation_scores_as_numpy_does(
     ("changes", "sentence"),
     [
         ({"organs": ["liver", "femur"]}, "organs: 'femur' is not among the labels of"),
-        ({"preset": "huge"}, "preset: found 'huge', expected one of paper, paper_qv, compact"),
+        ({"preset": "huge"}, "preset: found 'huge', expected one of paper, paper_qv, paper_sam, compact"),
         ({"dataset_dir": "/nowhere"}, r"/nowhere/datalist\.json: no such file; give a datalist"),
     ],
 )

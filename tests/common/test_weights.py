@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -20,8 +21,16 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from common import weights
 from common.errors import InputError
 from common.known_weights import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
+from common.layers.normalisation import NORMALISATIONS
 from common.networks import LSMS
-from common.weights import FrozenBase, find_file, find_pretrained, frozen_base, load_pretrained
+from common.weights import (
+    FrozenBase,
+    find_file,
+    find_pretrained,
+    frozen_base,
+    known_normalisation,
+    load_pretrained,
+)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -352,6 +361,8 @@ def test_pretrained_weights_come_in_float32_and_quietly(bert, tmp_path, capfd):
     model = load_pretrained(AutoModel, str(tmp_path / "half"), add_pooling_layer=False)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert capfd.readouterr() == ("", "")
+    model = load_pretrained(AutoModel, str(bert), dtype=torch.bfloat16, add_pooling_layer=False)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 def test_table_agrees_with_the_architectures():
@@ -414,6 +425,22 @@ def test_a_known_file_is_found_in_torchs_folder_and_checked(torch_home, monkeypa
     (torch_home / "a.pth").write_bytes(b"other")
     with pytest.raises(InputError, match=r"a.pth: has sha256 .*; delete that copy and fetch it again"):
         find_file("a.pth")
+
+
+def test_normalisations_are_known_by_hub_id_and_by_bytes(bert, cache, offline, tmp_path, monkeypatch):
+    for model in ("facebook/sam-vit-base", "wanglab/medsam-vit-base", "org/medsam"):
+        put_in_cache(cache, model, REVISION, bert)
+    assert known_normalisation("facebook/sam-vit-base", revision=REVISION) == "imagenet"
+    assert known_normalisation("wanglab/medsam-vit-base", revision=REVISION) == "unit"
+    assert known_normalisation("org/medsam", revision=REVISION) is None
+    for name, content in (("a.pth", b"MedSAM"), ("medsam_vit_b.pth", b"tuned")):
+        (tmp_path / name).write_bytes(content)
+    published = replace(KNOWN_FILES["medsam_vit_b.pth"], md5=hashlib.md5(b"MedSAM").hexdigest())
+    monkeypatch.setitem(KNOWN_FILES, "medsam_vit_b.pth", published)
+    assert known_normalisation(str(tmp_path / "a.pth")) == "unit"
+    assert known_normalisation(str(tmp_path / "medsam_vit_b.pth")) is None
+    named = {known.normalisation for known in (*KNOWN_BASES.values(), *KNOWN_FILES.values())}
+    assert named - {None} <= NORMALISATIONS.keys()
 
 
 def test_a_file_by_path_is_taken_as_it_is(tmp_path):

@@ -31,7 +31,7 @@ def costs(network: TextSegmenter, sentence: str) -> dict[str, Cost]:
     Products of attention and of the factorisation count; norms, activations and sums do not.
     """
     network.eval()
-    image = torch.rand(1, 1, network.image_size, network.image_size)
+    image = torch.rand(1, *network.field_shape)
     flops = flops_by_module(lambda: network(image, [sentence]))
     root = type(network).__name__
     parts: dict[str, list[float]] = {}

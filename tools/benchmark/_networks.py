@@ -17,8 +17,13 @@ from common.text.encoders import TextEncoder
 
 from ._case import ORGANS
 
+PEER_CHANNELS = 1  # grey, as CT is
 _HEADS = {"num_attention_heads": 12}
 MINILM = {**_HEADS, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
+TOWERS: dict[str, tuple[str, dict[str, int]]] = {
+    "openai/clip-vit-base-patch16": ("clip_vision_model", {"patch_size": 16}),
+    "facebook/sam-vit-base": ("sam_vision_model", {}),
+}
 BERT_BASE = {**_HEADS, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 WORD_PIECES = 20  # of a sentence, with the two special ones; SLViT's length
 SENTENCE = " ".join(["liver"] * (WORD_PIECES - 2))
@@ -29,9 +34,10 @@ def build_network(preset: str, *, side: int | None = None) -> medvlm.MedVLM:
     """A preset of Med-VLM; `side` in pixels instead of the preset's."""
     settings = _settings(medvlm.PRESETS[preset], side)
     image: VisionTower | PyramidEncoder = PyramidEncoder()
-    if medvlm.PRESETS[preset]["image_model"] is not None:
-        tower = random_tower("clip_vision_model", patch_size=16)
-        image = VisionTower(tower, image_size=settings["image_size"])
+    model = medvlm.PRESETS[preset]["image_model"]
+    if model is not None:
+        family, sizes = TOWERS[model]
+        image = VisionTower(random_tower(family, **sizes), image_size=settings["image_size"])
     return medvlm.MedVLM(image_encoder=image, text_encoder=_text_encoder(preset), **settings)
 
 
@@ -45,7 +51,7 @@ BUILDERS: dict[str, Callable[..., TextSegmenter]] = {"Med-VLM": build_network, "
 
 def peers() -> dict[str, nn.Module]:
     """MONAI's 2D networks of one output channel, in the sizes of its tutorials and the studies' UNet."""
-    sizes: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    sizes: dict[str, Any] = {"spatial_dims": 2, "in_channels": PEER_CHANNELS, "out_channels": 1}
     levels: dict[str, Any] = {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}
     return {
         "MONAI UNet": UNet(**sizes, **levels, num_res_units=2),

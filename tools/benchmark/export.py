@@ -102,12 +102,10 @@ def _calls(
     """Encoding a batch of slices, and decoding it for all prompts."""
     import torch
 
-    from common.inference.network_use import rows_of
-
     with torch.no_grad():
-        image = torch.rand(batch, 1, network.image_size, network.image_size)
+        image = torch.rand(batch, *network.field_shape)
         features = network.encode_image(image)
-        text = rows_of(network.encode_text(prompts), range(len(prompts)), batch)
+        guidance = network.encode_text(prompts).repeat(batch)
 
     def encode() -> None:
         with torch.no_grad():
@@ -115,7 +113,7 @@ def _calls(
 
     def decode() -> None:
         with torch.no_grad():
-            network.decode(features, text)
+            network.decode(features, guidance)
 
     return {f"{kind} encode": encode, f"{kind} decode": decode}
 

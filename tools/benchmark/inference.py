@@ -116,20 +116,19 @@ def _bare(options: argparse.Namespace, network: "MedVLM", texts: tuple[str, ...]
     """The same batches of random slices through the network, and nothing else."""
     import torch
 
-    from common.inference.network_use import rows_of, working
+    from common.inference.network_use import working
 
     device = torch.device(options.device)
-    size = network.image_size
 
     def run() -> None:
         with working(network, device, amp=options.amp):
             text = network.encode_text(texts)
             for start in range(0, options.slices, options.slice_batch):
                 batch = min(options.slice_batch, options.slices - start)
-                features = network.encode_image(torch.rand(batch, 1, size, size, device=device))
+                features = network.encode_image(torch.rand(batch, *network.field_shape, device=device))
                 for first in range(0, len(texts), 4):
                     group = range(first, min(first + 4, len(texts)))
-                    network.decode(features, rows_of(text, group, batch))
+                    network.decode(features, text.rows(group).repeat(batch))
             _wait(device)
 
     return run

@@ -96,23 +96,23 @@ def measure(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]
 
     from ._clock import take_turns
     from ._counting import gmac, kinds
-    from ._networks import BUILDERS, SENTENCE, peers
+    from ._networks import BUILDERS, PEER_CHANNELS, SENTENCE, peers
 
     device = torch.device(options.device)
-    images = {
-        count: torch.rand(count, 1, options.side, options.side, device=device) for count in (1, options.batch)
-    }
+    counts, side = (1, options.batch), options.side
     calls: dict[str, Callable[[], Any]] = {}
     macs, inside = {}, {}
     for name, network in peers().items():
         if name not in names:
             continue
         network.to(device).eval()
+        images = {n: torch.rand(n, PEER_CHANNELS, side, side, device=device) for n in counts}
         macs[name] = gmac(partial(network, images[1]))
         calls |= {f"{name}|{n}": _call(network, (image,), device) for n, image in images.items()}
     for system, preset in _presets(names):
         name = f"{system} {preset}"
-        segmenter = BUILDERS[system](preset, side=options.side).to(device).eval()
+        segmenter = BUILDERS[system](preset, side=side).to(device).eval()
+        images = {n: torch.rand(n, *segmenter.field_shape, device=device) for n in counts}
         with torch.no_grad():
             texts = {n: segmenter.encode_text([SENTENCE] * n) for n in images}
         macs[name] = gmac(partial(segmenter, images[1], texts[1]))

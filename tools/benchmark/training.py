@@ -67,7 +67,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     datalist = options.datalist or _write_cases(folder)
     labels = load_label_values(datalist)
     cases = load_datalist(datalist, "training")
-    data = _dataset(cases, labels, network.image_size, options, store=folder / "store")
+    data = _dataset(cases, labels, network, options, store=folder / "store")
     loader = DataLoader(
         data,
         options.batch_size,
@@ -94,7 +94,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "slices_per_s": speeds,
         "tflop_a_step": flops / 1e12,
         "tflops": flops / 1e12 * speeds["step"] / options.batch_size,
-        "ms_a_slice": _reading(cases, data, network.image_size, folder),
+        "ms_a_slice": _reading(cases, data, network, folder),
     }
 
 
@@ -124,7 +124,7 @@ class Step:
         image = batch["image"].to(self.device, non_blocking=True)
         label = batch["label"].to(self.device, non_blocking=True)
         self.optimizer.zero_grad()
-        self.loss(self.inferer(image, self.network, text=batch["prompt"]), label).backward()
+        self.loss(self.inferer(image, self.network, guidance=batch["prompt"]), label).backward()
         self.optimizer.step()
 
     def random_batch(self, like: Batch) -> Batch:
@@ -187,14 +187,14 @@ def _speeds(
     return {name: slices / sorted(taken)[len(taken) // 2] for name, taken in seconds.items()}
 
 
-def _reading(cases: Any, stored: "OrganSlices", size: int, folder: Path) -> dict[str, float]:
+def _reading(cases: Any, stored: "OrganSlices", network: "MedVLM", folder: Path) -> dict[str, float]:
     """Milliseconds to get one slice and its labels, at random, from each kind of keeping them."""
     import numpy as np
     from monai.data import PersistentDataset
 
     from common.data.framed_cases import frame_case
 
-    framed = [frame_case(case, size=size) for case in cases[:4]]
+    framed = [frame_case(case, size=network.image_size, framing=network.framing) for case in cases[:4]]
     places = [(index, number) for index, case in enumerate(framed) for number in range(len(case))]
 
     def as_item(place: dict[str, int]) -> dict[str, Any]:
@@ -221,7 +221,12 @@ def _reading(cases: Any, stored: "OrganSlices", size: int, folder: Path) -> dict
 
 
 def _dataset(
-    cases: Any, labels: dict[str, tuple[int, ...]], size: int, options: argparse.Namespace, *, store: Path
+    cases: Any,
+    labels: dict[str, tuple[int, ...]],
+    network: "MedVLM",
+    options: argparse.Namespace,
+    *,
+    store: Path,
 ) -> "OrganSlices":
     from common.data import OrganSlices
     from tools.study.training import augmentation  # the same as the bundle's
@@ -229,7 +234,7 @@ def _dataset(
     return OrganSlices(
         cases,
         labels=labels,
-        size=size,
+        network=network,
         length=10**6,
         prompts_per_slice=options.prompts,
         noise=0.2,

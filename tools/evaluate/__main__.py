@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.evaluate",
         description="Compare two folders of label maps (.nii.gz, .nii, .nrrd) whose files are named alike. "
-        "Writes metrics.csv (a row a case and label), summary.json and report.html.",
+        "Prints the main numbers: of all cases, where a miss counts; of the cases that have the target; and "
+        "how often an absent target got an empty prediction. Writes metrics.csv (a row for each case and "
+        "label), slices.csv (a row for each axial slice with the label), summary.json and report.html.",
         epilog="Exit code: 0 all was measured, 1 some files or labels were not, 2 nothing was.",
     )
     parser.add_argument("--pred", type=Path, required=True, help="folder of the predicted label maps")
@@ -50,6 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="distance that a missed or false label counts as; without one it is counted beside the mean",
     )
     parser.add_argument(
+        "--instances",
+        action="store_true",
+        help="also match the connected parts of each label, such as single lesions: precision, recall and F1",
+    )
+    parser.add_argument(
+        "--slice-distances",
+        action="store_true",
+        help="also measure surface distances and NSD in the plane of each axial slice",
+    )
+    parser.add_argument(
         "--workers", type=int, default=min(4, os.cpu_count() or 1), help="cases at a time (default: up to 4)"
     )
     options = parser.parse_args(arguments)
@@ -60,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
-    print(f"wrote {options.out / 'report.html'}, metrics.csv and summary.json")
+    print(f"wrote {options.out / 'report.html'}, metrics.csv, slices.csv and summary.json")
     return 1 if problems else 0
 
 
@@ -75,24 +87,31 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     from .measuring import Plan, collect, measure_pairs
     from .pairs import find_pairs
     from .report import write_html
+    from .tables import LEGEND, as_text, main_tables
 
     if options.workers < 1:
         raise InputError(f"--workers: found {options.workers}, expected a number from 1; correct it.")
     labels = load_label_values(options.labels) if options.labels else None
-    plan = Plan(labels, options.boundary, options.tolerance_mm)
+    plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)
     measured = measure_pairs(pairs, plan, workers=options.workers)
     results = list(tqdm(measured, desc="evaluate", total=len(pairs), unit="case"))
     rows, found = collect(results, plan)
     problems += found
-    if not rows:
+    if not rows.volumes:
         raise InputError(f"--pred {options.pred}: no case could be measured: {'; '.join(problems)}")
-    summary = summarise(rows, penalty_mm=options.penalty_mm)
-    write_rows(options.out / "metrics.csv", rows)
-    write_summary(options.out / "summary.json", {"problems": problems, **summary})
-    html = write_html(summary, rows, _overlays(results, rows, plan), problems)
+    summary = {
+        "problems": problems,
+        **summarise(rows.volumes, penalty_mm=options.penalty_mm),
+        "slices": summarise(rows.slices, penalty_mm=options.penalty_mm),
+    }
+    write_rows(options.out / "metrics.csv", rows.volumes)
+    write_rows(options.out / "slices.csv", rows.slices)
+    write_summary(options.out / "summary.json", summary)
+    html = write_html(summary, rows.volumes, _overlays(results, rows.volumes, plan), problems)
     with atomic_path(options.out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
+    print("\n\n".join([*(as_text(table) for table in main_tables(summary)), LEGEND]))
     return problems
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.data.volumes import check_same_grid
 from common.errors import InputError
-from common.metrics import measure_labels, measure_mask
+from common.metrics import CaseRows, measure_case, measure_prompt
 from common.metrics.distances import Boundary
 from common.metrics.segmentation import Row
 
@@ -24,19 +24,24 @@ class Plan:
     Attributes:
         labels: {name: its numbers}, in both label maps; where a name has several, what is measured is all of
             their voxels, as of a liver with its tumour. None: all labels of the references, by their numbers.
+        boundaries, tolerances_mm, instances: see `measure_case`.
+        slice_distances: whether slices are measured by these boundaries too.
     """
 
     labels: Mapping[str, Sequence[int]] | None
     boundaries: Sequence[Boundary]
     tolerances_mm: Sequence[float]
+    instances: bool = False
+    slice_distances: bool = False
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Rows of a case by label name, numbers that each file holds, or why there are none."""
+    """Rows of a case by label name and of its slices, numbers that each file has, or why there are none."""
 
     pair: Pair
-    rows: Mapping[str, Row] = field(default_factory=dict)
+    volumes: Mapping[str, Row] = field(default_factory=dict)
+    slices: Sequence[Row] = ()
     in_pred: frozenset[int] = frozenset()
     in_ref: frozenset[int] = frozenset()
     problem: str | None = None
@@ -49,10 +54,10 @@ def measure_pair(pair: Pair, plan: Plan) -> CaseResult:
         check_same_grid(pred, ref)
         in_pred, in_ref = (frozenset(np.unique(v.slices).tolist()) - {0} for v in (pred, ref))
         labels = _by_number(in_pred | in_ref) if plan.labels is None else plan.labels
-        rows = _measure(pred.slices, ref.slices, labels, plan, spacing_mm=ref.spacing_mm)
+        rows = _measure(pair.case, pred.slices, ref.slices, labels, plan, spacing_mm=ref.spacing_mm)
     except InputError as error:
         return CaseResult(pair, problem=str(error))
-    return CaseResult(pair, rows, in_pred, in_ref)
+    return CaseResult(pair, {str(row["label"]): row for row in rows.volumes}, rows.slices, in_pred, in_ref)
 
 
 def _by_number(numbers: Iterable[int]) -> dict[str, tuple[int, ...]]:
@@ -60,27 +65,32 @@ def _by_number(numbers: Iterable[int]) -> dict[str, tuple[int, ...]]:
 
 
 def _measure(
+    case: str,
     pred: np.ndarray,
     ref: np.ndarray,
     labels: Mapping[str, Sequence[int]],
     plan: Plan,
     *,
     spacing_mm: tuple[float, float, float],
-) -> dict[str, Row]:
-    """Rows by name. Numbers that are a name's only one are measured together, which is faster."""
+) -> CaseRows:
+    """Rows by name. Names of one number, each its own, are measured in one pass, which is faster."""
     options: Any = {
         "spacing_mm": spacing_mm,
         "boundaries": plan.boundaries,
         "tolerances_mm": plan.tolerances_mm,
+        "slice_boundaries": plan.boundaries if plan.slice_distances else (),
+        "instances": plan.instances,
     }
-    alone = dict.fromkeys(numbers[0] for numbers in labels.values() if len(numbers) == 1)
-    by_number = measure_labels(pred, ref, alone, **options)
-    return {
-        name: by_number[numbers[0]]
-        if len(numbers) == 1
-        else measure_mask(np.isin(pred, numbers), np.isin(ref, numbers), **options)
-        for name, numbers in labels.items()
-    }
+    alone: dict[int, str] = {}
+    for name, numbers in labels.items():
+        if len(numbers) == 1:
+            alone.setdefault(numbers[0], name)
+    rows = measure_case(case, pred, ref, alone, **options)
+    for name in labels.keys() - alone.values():
+        masks = (np.isin(array, labels[name]) for array in (pred, ref))
+        several = measure_prompt(case, name, *masks, **options)
+        rows = CaseRows(rows.volumes + several.volumes, rows.slices + several.slices)
+    return rows
 
 
 def measure_pairs(pairs: Sequence[Pair], plan: Plan, *, workers: int) -> Iterator[CaseResult]:
@@ -90,7 +100,7 @@ def measure_pairs(pairs: Sequence[Pair], plan: Plan, *, workers: int) -> Iterato
             yield future.result()
 
 
-def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[list[Row], list[str]]:
+def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[CaseRows, list[str]]:
     """Rows with case and label name, of known labels and sorted by case, and a sentence for every problem.
 
     A label is known when `plan` names it or, where it names none, when a reference holds it. A case in
@@ -100,10 +110,10 @@ def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[list[Row], list[
     in_refs = frozenset[int]().union(*(result.in_ref for result in results))
     labels = _by_number(in_refs) if plan.labels is None else plan.labels
     known = {number for numbers in labels.values() for number in numbers}
-    rows: list[Row] = []
+    rows = CaseRows([], [])
     problems: list[str] = []
     nowhere = np.zeros((1, 1, 1), np.uint8)
-    absent = _measure(nowhere, nowhere, labels, plan, spacing_mm=(1, 1, 1))
+    absent = _measure("", nowhere, nowhere, labels, plan, spacing_mm=(1, 1, 1)).volumes
     for result in results:
         if result.problem:
             problems.append(result.problem)
@@ -114,6 +124,7 @@ def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[list[Row], list[
                 problems.append(
                     f"{path}: label {', '.join(map(str, unknown))}, which {why}, was not measured"
                 )
-        for name in labels:
-            rows.append({"case": result.pair.case, "label": name, **result.rows.get(name, absent[name])})
+        nothing = {str(row["label"]): {**row, "case": result.pair.case} for row in absent}
+        rows.volumes.extend(result.volumes.get(name, nothing[name]) for name in labels)
+        rows.slices.extend(row for row in result.slices if row["label"] in labels)
     return rows, problems

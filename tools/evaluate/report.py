@@ -10,15 +10,17 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from common.metrics.aggregate import metric_columns, with_interval
+from common.metrics.aggregate import metric_columns
 from common.metrics.segmentation import Row
 
 from .overlays import FALSE, MISSED, RIGHT, Overlay
+from .tables import Table, all_tables, main_metrics
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto }
+caption { text-align: left; font-weight: bold; padding: .8rem 0 .3rem }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff }
 small { color: #666 }
@@ -34,7 +36,7 @@ def write_html(
     """The report as text.
 
     Args:
-        summary: of `common.metrics.summarise`.
+        summary: of `common.metrics.summarise`, with the summary of the slices as `slices`.
         rows: of all cases and labels.
         overlays: of the worst cases.
         problems: sentences about what was not measured.
@@ -48,13 +50,15 @@ def write_html(
         _problems(problems),
         "<h2>Found and missed</h2>",
         _status_table(summary),
-        "<h2>Metrics</h2><p>Mean [95 % bootstrap interval of the mean], median. "
+        "<h2>Metrics</h2><p>Mean (95 % bootstrap interval of the mean), ± standard deviation, median. "
         "Shares count a missed or false label as 0. "
         + _penalty_sentence(summary)
         + " The definitions are in common/metrics/segmentation.py.</p>",
-        _metric_table(summary),
+        *(_table(table) for table in all_tables(summary)),
+        "<h2>Slices</h2><p>Axial slices that have the label in their prediction or reference, all alike.</p>",
+        *(_table(table) for table in all_tables(summary["slices"])),
         "<h2>Distributions</h2>",
-        *(_box_plot(rows, name) for name in _main_metrics(rows)),
+        *(_box_plot(rows, name) for name in main_metrics(metric_columns(rows[0])) if name != "hit"),
         "<h2>Worst cases</h2>",
         _legend(),
         *(_figure(overlay) for overlay in overlays),
@@ -89,29 +93,10 @@ def _penalty_sentence(summary: dict[str, Any]) -> str:
     return "Means of distances leave it out and say how many they leave out."
 
 
-def _metric_table(summary: dict[str, Any]) -> str:
-    labels = summary["labels"]
-    names = list(next(iter(labels.values()))["metrics"]) if labels else []
-    lines = ["<tr><th>label" + "".join(f"<th>{escape(name)}" for name in names)]
-    for label, values in labels.items():
-        lines.append(f"<tr><td>{escape(label)}" + "".join(_cell(values["metrics"][name]) for name in names))
+def _table(table: Table) -> str:
+    lines = [f"<caption>{escape(table.title)}<tr>" + "".join(f"<th>{escape(name)}" for name in table.head)]
+    lines += ["<tr>" + "".join(f"<td>{escape(cell)}" for cell in line) for line in table.lines]
     return f"<div class='wide'><table>{''.join(lines)}</table></div>"
-
-
-def _cell(stats: dict[str, Any]) -> str:
-    left_out = f" <span class='bad'>{stats['left_out']} left out</span>" if stats["left_out"] else ""
-    if stats["mean"] is None:
-        return f"<td>–{left_out}"
-    return f"<td>{with_interval(stats)}, {stats['median']:.3f}{left_out}"
-
-
-def _main_metrics(rows: Sequence[Row]) -> list[str]:
-    endings = ("hd95_mm", "assd_mm")
-    return (
-        [n for n in metric_columns(rows[0]) if n == "dsc" or n.endswith(endings) or "_nsd_" in n]
-        if rows
-        else []
-    )
 
 
 def _box_plot(rows: Sequence[Row], name: str) -> str:

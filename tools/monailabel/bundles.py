@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import InputError
+from tools.engine import prompt_kinds
 
 CONFIG = Path("configs") / "inference.json"
 MAX_UNPACKED = 20 * 10**9  # bytes; the largest frozen encoders are 2 to 3 GB
@@ -47,27 +48,8 @@ class Bundle:
 
     @property
     def trains(self) -> bool:
-        """Whether its training reads label maps of volumes, the labels that viewers submit.
-
-        A training of another shape is not offered; the log says why.
-        """
-        path = self.root / "configs" / "train.json"
-        if not path.is_file():
-            return False
-        try:
-            target = str(json.loads(path.read_text("utf-8"))["train"]["dataset"]["data"]["_target_"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.warning(
-                "%s: train#dataset#data#_target_ cannot be read (%r), so %s offers no training.",
-                path,
-                error,
-                self.name,
-            )
-            return False
-        if not target.endswith(".load_datalist"):
-            _log.info("%s: reads %s and no label maps, so %s offers no training.", path, target, self.name)
-            return False
-        return True
+        """Whether it learns from label maps of volumes, the labels that viewers submit: organs."""
+        return (self.root / "configs" / "train.json").is_file() and "organ" in prompt_kinds(self.root)
 
 
 def find_bundles(places: Sequence[Path], unpack_to: Path) -> dict[str, Bundle]:
@@ -117,7 +99,7 @@ def _read(root: Path) -> Bundle:
     try:
         metadata = json.loads(path.read_text("utf-8"))
         bundle = Bundle(root.name, root, metadata)
-        _ = bundle.example_prompt, bundle.description
+        _ = bundle.example_prompt, bundle.description, prompt_kinds(root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read as a bundle's metadata ({error!r}); fetch the bundle again."

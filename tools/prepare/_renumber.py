@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.data.datalist import Case
 from common.data.items import is_picture
-from common.data.referring_pictures import read_label_picture
+from common.data.labelled import read_label_picture
 from common.data.volumes import read_labels
 from common.files import atomic_path
 

@@ -11,6 +11,7 @@ label maps stay where they are.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ SPLIT_SEED = 0
 # Organs whose tumours have a number of their own, in the tasks' own names: voxels of the tumour are of both.
 # Hepatic vessels do not hold the tumours beside them, and of lung and colon only the tumour is labelled.
 ORGANS_OF_TUMOURS = {"Task03_Liver": {"cancer": "liver"}, "Task07_Pancreas": {"cancer": "pancreas"}}
-# What the tasks' own label names mean, in the words of the project's vocabulary or plainer ones.
+# What the tasks' own label names mean. Organs have the names of `common.text.vocabulary`, which describes
+# them; a tumour is no organ, and its name is all the text there is.
 NAMES = {
     "Task03_Liver": {"cancer": "liver tumour"},
     "Task06_Lung": {"cancer": "lung tumour"},
@@ -47,7 +49,6 @@ NAMES = {
     "Task10_Colon": {"colon cancer primaries": "colon cancer"},
     "Task04_Hippocampus": {"Anterior": "anterior hippocampus", "Posterior": "posterior hippocampus"},
     "Task05_Prostate": {"PZ": "peripheral zone of the prostate", "TZ": "transition zone of the prostate"},
-    "Task02_Heart": {"left atrium": "left atrium"},
 }
 
 
@@ -135,4 +136,4 @@ def _one_sequence(case: Case, channel: int, out: Path) -> Case:
         taken.set_data_dtype(np.float32)  # in the file's own integers it would be rescaled and rounded
         with atomic_path(path) as temporary:
             nib.save(taken, temporary)
-    return Case(case.case, path, case.label, case.patient, case.targets)
+    return replace(case, image=path)

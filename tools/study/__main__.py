@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_comparison(
         studies,
         "openkbp",
-        source="OpenKBP as the challenge gives it",
+        source="OpenKBP as the challenge gives it, or what tools.prepare openkbp wrote",
         minutes=30.0,
         help="do words cost accuracy? Med-VLM compact beside an image-only UNet on real head-and-neck CT",
         description="Train Med-VLM compact without words, with names and with descriptions, and MONAI's "

@@ -6,8 +6,10 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor
 
+from common.data.framing import Framing
 from common.errors import InputError
-from common.networks.base import TextFeatures, TextSegmenter
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
 
 
 class ImageOnlyUNet(TextSegmenter):
@@ -16,14 +18,15 @@ class ImageOnlyUNet(TextSegmenter):
     Args:
         organs: names of the channels; a prompt must be one of them.
         image_size: side in pixels of the slices.
+        framing: see `TextSegmenter`.
     """
 
-    def __init__(self, organs: Sequence[str], *, image_size: int) -> None:
-        super().__init__(image_size=image_size, default_prompt=organs[0])
+    def __init__(self, organs: Sequence[str], *, image_size: int, framing: Framing | None = None) -> None:
+        super().__init__(image_size=image_size, default_prompt=organs[0], framing=framing)
         self.organs = list(organs)
         self.unet = UNet(
             spatial_dims=2,
-            in_channels=1,
+            in_channels=self.field_shape[0],
             out_channels=len(organs),
             channels=(16, 32, 64, 128, 256),
             strides=(2, 2, 2, 2),
@@ -31,10 +34,10 @@ class ImageOnlyUNet(TextSegmenter):
         )
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> logits of all organs (B, K, H, W)."""
+        """(B, C, H, W) -> logits of all organs (B, K, H, W)."""
         return self.unet(image)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
         """P organ names -> their channels as tokens (P, 1, 1)."""
         unknown = [prompt for prompt in prompts if prompt not in self.organs]
         if unknown:
@@ -42,11 +45,12 @@ class ImageOnlyUNet(TextSegmenter):
                 f"prompt: '{unknown[0]}' is not one of {', '.join(self.organs)}; use a name of these."
             )
         channels = torch.tensor([self.organs.index(prompt) for prompt in prompts])
-        return TextFeatures(channels.view(-1, 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+        return Guidance(channels.view(-1, 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
 
-    def decode(self, image_features: Tensor, text: TextFeatures) -> Tensor:
+    def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
         """The channel that each prompt names: (P, 1, H, W), see `TextSegmenter.decode`."""
-        channels = text.tokens.flatten().to(image_features.device)
+        assert guidance.tokens is not None
+        channels = guidance.tokens.flatten().to(image_features.device)
         images = torch.arange(len(channels), device=image_features.device) // (
             len(channels) // len(image_features)
         )

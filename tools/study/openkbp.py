@@ -12,20 +12,18 @@ from torch import nn
 
 from common.checkpoints import save_trained
 from common.data.datalist import Case, load_datalist, load_label_values
+from common.data.evaluation_cases import EvaluationCases
 from common.data.organ_slices import OrganSlices
-from common.data.volumes import read_labels
 from common.files import atomic_path
-from common.inference import CaseRunner, VolumeInferer
 from common.losses import PromptCompetition, WeightedSum
-from common.metrics import describe, measure_case, summarise, with_interval
+from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
 from common.networks import MedVLM
 from common.networks.base import TextSegmenter
-from common.text.prompts import Prompt
-from common.text.vocabulary import Vocabulary
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
+from .scoring import score
 from .training import Training, augmentation, dice_and_bce, machine, train_in_turns
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
@@ -36,11 +34,10 @@ UNET = "UNet (image only)"
 
 
 class Arm(NamedTuple):
-    """A network of the comparison, the level of its texts in training, and its texts at the test."""
+    """A network of the comparison, and the level of its texts."""
 
     network: TextSegmenter
     level: str
-    texts: dict[str, str]
 
 
 def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], device: str) -> dict[str, Any]:
@@ -49,8 +46,10 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     Returns:
         What `results.json` holds.
     """
-    prepare(source, work / "data")
-    datalist = work / "data" / "datalist.json"
+    datalist = source / "datalist.json"
+    if not datalist.is_file():  # as the challenge gives it
+        prepare(source, work / "data")
+        datalist = work / "data" / "datalist.json"
     labels = load_label_values(datalist)
     training, test = load_datalist(datalist, "training"), load_datalist(datalist, "test")
     rows: dict[str, list[list[Row]]] = {}
@@ -60,7 +59,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
         trainings = {
             name: Training(
                 arm.network,
-                slices_of(training, labels=labels, seed=seed, level=arm.level),
+                slices_of(training, arm, labels=labels, seed=seed),
                 words="target" if name == UNET else "prompt",
                 minutes=minutes,
                 device=torch.device(device),
@@ -75,7 +74,8 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
                 work / f"seed{seed}" / name.split("(")[0].strip().replace(" ", "-").replace(",", "").lower()
             )
             save_trained(arm.network, folder / "model.pt", half=False)
-            rows.setdefault(name, []).append(evaluate(arm, test, labels=labels, folder=folder))
+            cases = EvaluationCases(test, labels=labels, text_level=arm.level)
+            rows.setdefault(name, []).append(score(arm.network, cases, by_name=name == UNET))
             facts.setdefault(name, {})[str(seed)] = trainings[name].facts()
         report = {
             "date": date.today().isoformat(),
@@ -95,17 +95,9 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
 def build(organs: Sequence[str], *, seed: int) -> dict[str, Arm]:
     """The UNet, and Med-VLM with no words, with names and with descriptions (Table 2 of the paper)."""
     torch.manual_seed(seed)
-    vocabulary = Vocabulary.load()
-    arms = {
-        UNET: Arm(
-            ImageOnlyUNet(organs, image_size=IMAGE_SIZE), "simple", dict(zip(organs, organs, strict=True))
-        )
-    }
+    arms = {UNET: Arm(ImageOnlyUNet(organs, image_size=IMAGE_SIZE), "simple")}
     for level, title in (("none", "no words"), ("simple", "names"), ("complex", "descriptions")):
-        texts = {organ: vocabulary.organ(organ).texts(level)[0] for organ in organs}
-        arms[f"Med-VLM compact, {title}"] = Arm(
-            MedVLM.from_preset("compact", image_size=IMAGE_SIZE), level, texts
-        )
+        arms[f"Med-VLM compact, {title}"] = Arm(MedVLM.from_preset("compact", image_size=IMAGE_SIZE), level)
     return arms
 
 
@@ -115,46 +107,21 @@ def with_competition(prompts: int) -> nn.Module:
 
 
 def slices_of(
-    cases: list[Case], *, labels: Mapping[str, tuple[int, ...]], seed: int, level: str
+    cases: list[Case], arm: Arm, *, labels: Mapping[str, tuple[int, ...]], seed: int
 ) -> OrganSlices:
     """The same slices and organs in the same order for every network; each is asked for all organs."""
     return OrganSlices(
         cases,
         labels=labels,
-        size=IMAGE_SIZE,
+        network=arm.network,
         length=len(cases) * 100,
         prompts_per_slice=len(labels),
-        text_level=level,
+        text_level=arm.level,
         level_block=BATCH,
         transform=augmentation(),
         seed=seed,
         progress=False,
     )
-
-
-def evaluate(
-    arm: Arm, cases: list[Case], *, labels: Mapping[str, tuple[int, ...]], folder: Path
-) -> list[Row]:
-    """Metrics of label maps written as NIfTI and read back: a row for each patient and annotated organ."""
-    output = folder / "test"
-    names = {number: name for name, (number,) in labels.items()}  # the preparer gives each organ one
-    prompts = [Prompt(text=arm.texts[name], name=name, label=number) for number, name in names.items()]
-    CaseRunner(
-        [case.image for case in cases],
-        output,
-        network=arm.network,
-        inferer=VolumeInferer(slice_batch=16),
-        prompts=prompts,
-        outputs=("labels",),
-    ).run()
-    rows: list[Row] = []
-    for case in cases:
-        assert case.label is not None  # the preparer writes one for every patient
-        found, reference = read_labels(output / f"{case.case}_seg.nii.gz"), read_labels(case.label)
-        asked = {number: name for number, name in names.items() if name in case.targets}
-        spacing = reference.spacing_mm
-        rows += measure_case(case.case, found.slices, reference.slices, asked, spacing_mm=spacing).volumes
-    return rows
 
 
 def compare(rows: Mapping[str, Sequence[Sequence[Row]]]) -> dict[str, Any]:

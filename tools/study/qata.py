@@ -13,16 +13,19 @@ import torch
 
 from common.checkpoints import save_trained
 from common.data.datalist import Case, load_referring
-from common.data.organ_slices import collate_slices
-from common.data.referring_samples import TARGET, ReferringCases, ReferringPictures, in_own_grid
+from common.data.evaluation_cases import LESION, EvaluationCases
+from common.data.referring_samples import ReferringPictures
 from common.errors import InputError
 from common.files import atomic_path
+from common.metrics.overlap import COUNT_NAMES
 from common.networks import LSMS
 from common.networks.base import TextSegmenter
+from common.networks.lsms import FRAMING
 from tools.prepare.qata import prepare
 
 from .image_only import ImageOnlyUNet
 from .qata_scores import SHUFFLED, SWAPPED, UNET, WITH, WITHOUT, compare, print_tables
+from .scoring import score
 from .training import Training, augmentation, machine, train_in_turns
 
 BATCH = 8
@@ -81,13 +84,13 @@ def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -
         WITHOUT: Arm(LSMS.from_preset(preset, image_size=size, language=False), "target"),
         SHUFFLED: Arm(LSMS.from_preset(preset, image_size=size), "prompt"),
     }
-    networks[UNET] = Arm(ImageOnlyUNet([TARGET], image_size=size), "target")
+    networks[UNET] = Arm(ImageOnlyUNet([LESION], image_size=size, framing=FRAMING), "target")
     return {
         name: Training(
             arm.network,
             ReferringPictures(
                 shuffled(training, seed) if name == SHUFFLED else training,
-                size=size,
+                network=arm.network,
                 transform=augmentation(),
                 seed=seed,
                 progress=False,
@@ -127,20 +130,11 @@ def shuffled(items: Sequence[Case], seed: int) -> list[Case]:
     return [dataclasses.replace(item, prompts=texts) for item, texts in zip(items, given, strict=True)]
 
 
-@torch.no_grad()
 def segment(network: TextSegmenter, items: Sequence[Case], *, words: str) -> np.ndarray:
     """(pictures, 3) pixels in both, in the prediction only and in the reference only, in the files' grids."""
-    network.eval()
-    device = next(network.parameters()).device
-    cases = ReferringCases(items, size=network.image_size)
-    counts = []
-    for index in range(len(cases)):
-        batch = collate_slices([cases[index]])
-        truth = batch["label"][0, 0] > 0
-        logits = network(batch["image"].to(device), batch[words])
-        mask = in_own_grid(logits, truth.shape)[0, 0].cpu()
-        counts.append([int(part.sum()) for part in (mask & truth, mask & ~truth, truth & ~mask)])
-    return np.array(counts)
+    rows = score(network, EvaluationCases(items), by_name=words == "target", boundaries=())
+    found = {row["case"]: [row[name] for name in COUNT_NAMES] for row in rows}
+    return np.array([found[item.case] for item in items])
 
 
 def _append(counts: dict[str, np.ndarray], name: str, of_seed: np.ndarray) -> None:

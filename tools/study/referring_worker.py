@@ -11,11 +11,11 @@ of `Case`s of one picture) and `texts` (null for none). The answer is, for each 
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.bundle import ConfigParser
 from tqdm import tqdm
 
@@ -27,45 +27,53 @@ def main(job_file: str) -> None:
     parser.read_config(job["config"])
     parser.update(job["overrides"])
     parser.get_parsed_content("initialize")
-    network = parser.get_parsed_content("network").eval()
-    framing = parser.get_parsed_content("framing")
-    answers = [
-        count(network, framing, picture) for picture in tqdm(job["pictures"], "asking", unit="picture")
-    ]
+    network, inferer = (parser.get_parsed_content(name) for name in ("network", "inferer"))
+    answers = [count(network, inferer, asked) for asked in tqdm(job["pictures"], "asking", unit="picture")]
     Path(job["answers"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
-@torch.no_grad()
-def count(network: Any, framing: Any, asked: dict[str, Any]) -> list[Any]:
-    """The counts of one picture."""
-    data = importlib.import_module("scripts.common.data.datalist")
-    read = importlib.import_module("scripts.common.data.referring_pictures").PictureReader()
-    items = [_item(data.Case, lesion) for lesion in asked["lesions"]]
-    lesions = np.stack([read(item).mask(item) for item in items])
-    picture = read(items[0])
-    frame = framing.frame(picture.image, network.image_size)
-    planes = torch.from_numpy(picture.image.planes([0], channels=framing.channels))
-    device = next(network.parameters()).device
-    features = network.encode_image(framing.field(planes, frame, picture.image.value_range).to(device))
-    texts = list(dict.fromkeys(asked["texts"]))
-    masks = {text: _mask(network, features, frame, text) for text in texts}
+def count(network: Any, inferer: Any, asked: dict[str, Any]) -> list[Any]:
+    """The counts of one picture, segmented as users segment it."""
+    read = _common("data.labelled").LabelledReader()
+    items = [_item(lesion) for lesion in asked["lesions"]]
+    plane = items[0].slice_index or 0
+    lesions = [read(item).meant(item).mask()[plane] for item in items]
+    masks = dict(_masks(network, inferer, read(items[0]).image, items[0].slice_index, asked["texts"]))
     return [
-        [[int(masks[text].sum()), int(lesion.sum()), int((masks[text] & lesion).sum())] for lesion in lesions]
+        [
+            [int(masks[text][plane].sum()), int(lesion.sum()), int((masks[text][plane] & lesion).sum())]
+            for lesion in lesions
+        ]
         for text in asked["texts"]
     ]
 
 
-def _item(kind: Any, fields: dict[str, Any]) -> Any:
+def _masks(
+    network: Any, inferer: Any, image: Any, slice_index: int | None, texts: list[str | None]
+) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Each different text, or None for no text at all, with its own mask (D, H, W) bool."""
+    prompt = _common("text.prompts").Prompt
+    different = list(dict.fromkeys(text for text in texts if text is not None))
+    if different:
+        asked = [prompt(text, text, number) for number, text in enumerate(different, start=1)]
+        found = inferer(image, network, asked, slice_index=slice_index)
+        yield from zip(different, found.masks(), strict=True)
+    if None in texts:
+        silent = _common("networks.guidance").Guidance(silent=1)
+        nothing = [prompt("no text", "no text", 1)]
+        found = inferer(image, network, nothing, guidance=silent, slice_index=slice_index)
+        yield None, found.mask(0)
+
+
+def _item(fields: dict[str, Any]) -> Any:
     """A `Case` whose words are not needed."""
     paths = {name: Path(fields[name]) for name in ("image", "label")}
-    return kind(**{**fields, **paths}, patient="", targets=(), prompts=())
+    lesions = {"lesions": tuple(fields["lesions"])} if fields["lesions"] is not None else {}
+    return _common("data.items").Case(**{**fields, **paths, **lesions}, patient="", targets=(), prompts=())
 
 
-def _mask(network: Any, features: Any, frame: Any, text: str | None) -> np.ndarray:
-    """(H, W) bool in the file's grid."""
-    encoded = None if text is None else network.encode_text([text])
-    logits = network.decode(features, encoded).float().cpu()
-    return frame.from_field(logits)[0, 0].numpy() > 0
+def _common(module: str) -> Any:
+    return importlib.import_module(f"scripts.common.{module}")
 
 
 if __name__ == "__main__":

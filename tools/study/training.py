@@ -19,7 +19,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from common.data.organ_slices import EpochSampler, OrganSlices, collate_slices
+from common.data.draws import EpochSampler, collate_slices
+from common.data.organ_slices import OrganSlices
 from common.data.referring_samples import ReferringPictures
 from common.errors import InputError
 from common.networks.base import TextSegmenter

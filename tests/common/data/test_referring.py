@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.data.referring_pictures import PictureReader
 from monai.transforms import Compose
 from PIL import Image
 
 from common.data import Framing, ReferringCases, ReferringPictures
 from common.data.datalist import load_referring
-from common.data.referring_pictures import PictureReader
 from common.data.volumes import read_volume
 from common.errors import InputError
 from tests.common.data.referring_files import LEFT_LESION, RIGHT_LESION, SHAPES_AND_SIZES, items

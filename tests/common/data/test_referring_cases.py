@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.data.referring_pictures import PictureReader
 from PIL import Image
 
 from common.data import Framing, ReferringCases
-from common.data.referring_pictures import PictureReader
 from common.data.referring_samples import MaskInOwnGridd, in_own_grid
 from common.data.volumes import read_volume
 from common.errors import InputError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common.data.volume_cases import CaseSampler, VolumeCases, only_item
 
 from common.data.datalist import Case
-from common.data.volume_cases import CaseSampler, VolumeCases, only_item
 from common.errors import InputError
 from common.text.prompts import Prompt
 from common.text.vocabulary import Vocabulary

@@ -46,11 +46,21 @@ def build(image: str, text: str, tuning: str) -> MedVLM:
     ).eval()
 
 
-@pytest.fixture(params=["vit", "clip_vision_model"])
+SAM = {name: size for name, size in SIZES.items() if name != "patch_size"} | {
+    "mlp_dim": 64,
+    "output_channels": 16,
+    "global_attn_indexes": [1],
+    "window_size": 2,
+    "initializer_range": 0.2,
+}
+
+
+@pytest.fixture(params=["vit", "clip_vision_model", "sam_vision_model"])
 def network(request: pytest.FixtureRequest, tmp_path: Path) -> MedVLM:
     """With base encoders in folders, as a user has them."""
     torch.manual_seed(0)
-    random_tower(request.param, **SIZES, intermediate_size=64).save_pretrained(tmp_path / "tower")
+    sizes = SAM if request.param == "sam_vision_model" else SIZES | {"intermediate_size": 64}
+    random_tower(request.param, **sizes).save_pretrained(tmp_path / "tower")
     text = TextEncoder(None, config=BERT, max_tokens=16)
     text.model.save_pretrained(tmp_path / "bert")
     text.tokenizer.save_pretrained(tmp_path / "bert")
@@ -63,7 +73,7 @@ def trained(network: MedVLM, tuning: str) -> MedVLM:
     torch.manual_seed(1)
     adapted = build(*sources, tuning)
     for name, parameter in adapted.named_parameters():
-        if "lora_B" in name or name.endswith("adapter.b"):
+        if ".lora_B." in name or name.endswith("adapter.b"):
             nn.init.normal_(parameter, std=0.2)
     return adapted
 
@@ -95,7 +105,9 @@ def test_export_gives_the_same_logits(network: MedVLM, tuning: str, tmp_path: Pa
 
 
 def test_folding_counts_the_adapters(network: MedVLM) -> None:
-    assert fold_adapters(trained(network, "lora")) == 2 * 2 * 2  # two encoders, two layers, query and value
+    """Two encoders, two layers, query and value, which are one layer in SAM."""
+    fused = network.image_encoder.family == "sam_vision_model"
+    assert fold_adapters(trained(network, "lora")) == (2 * 2 + 2 if fused else 2 * 2 * 2)
     assert fold_adapters(trained(network, "bypass")) == 0
 
 

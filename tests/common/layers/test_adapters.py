@@ -8,8 +8,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from common.errors import InputError
+from common.export import fold_adapters
 from common.layers.adapters import (
     Bottleneck,
+    FusedQueryValueLora,
     LowRankBypass,
     add_bottlenecks,
     add_query_value_lora,
@@ -20,7 +22,8 @@ from common.layers.vision_towers import VisionTower, random_tower
 from common.text.encoders import TextEncoder
 
 BERT_BASE = {"model_type": "bert", "vocab_size": 28_996}  # the rest of BERT-base are the defaults
-VIT_B = {"vit": {"image_size": 224, "patch_size": 16}}
+VIT_B: dict[str, dict[str, Any]] = {"vit": {"image_size": 224, "patch_size": 16}}
+VIT_B["sam_vision_model"] = {}  # its defaults, at 1024 pixels
 VIT_B["clip_vision_model"] = {
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -48,6 +51,7 @@ TOWERS: dict[str, dict[str, Any]] = {
         "image_size": 32,
         "global_attn_indexes": [2],
         "window_size": 2,
+        "initializer_range": 0.2,  # by default 1e-10, where nothing would show
     },
 }
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3}
@@ -102,11 +106,12 @@ def test_bypass_of_the_paper_has_12_288_weights_and_learns() -> None:
     assert not bypass.a.grad.any()
 
 
-@pytest.mark.parametrize("family", ["vit", "clip_vision_model"])
+@pytest.mark.parametrize("family", ["vit", "clip_vision_model", "sam_vision_model"])
 def test_query_value_lora_of_vit_b_has_294_912_weights(family: str) -> None:
     """12 layers x (query + value) x (768 x 8 + 8 x 768)."""
+    size = 1024 if family == "sam_vision_model" else 224
     with torch.device("meta"):
-        tower = VisionTower(random_tower(family, **VIT_B[family]), image_size=224)
+        tower = VisionTower(random_tower(family, **VIT_B[family]), image_size=size)
         assert trainable(tower) == 0
         add_query_value_lora(tower, rank=8)
     assert trainable(tower) == 12 * 2 * (768 * 8 + 8 * 768) == 294_912
@@ -141,8 +146,83 @@ def test_lora_is_nothing_at_the_start_and_adds_a_b_later() -> None:
 
 
 def test_encoder_without_queries_and_values_is_refused() -> None:
-    with pytest.raises(InputError, match="tuning 'lora': Linear has no separate query and value projections"):
+    with pytest.raises(InputError, match="tuning 'lora': Linear has no query and value projections; exp"):
         add_query_value_lora(nn.Linear(2, 2))
+
+
+def sam_with_lora() -> tuple[VisionTower, VisionTower]:
+    """A small SAM tower, and the same with adapters that do something."""
+    torch.manual_seed(0)
+    plain, adapted = (
+        VisionTower(random_tower("sam_vision_model", **TOWERS["sam_vision_model"]), image_size=32)
+        for _ in range(2)
+    )
+    adapted.load_state_dict(plain.state_dict())
+    add_query_value_lora(adapted.model, rank=4)
+    for name, parameter in adapted.named_parameters():
+        if ".lora_B." in name:
+            nn.init.normal_(parameter)
+    return plain, adapted
+
+
+def test_fused_lora_is_nothing_at_the_start_and_adds_b_a_to_queries_and_values_later() -> None:
+    torch.manual_seed(0)
+    linear, x = nn.Linear(6, 18), torch.randn(2, 5, 6)
+    weight, bias, before = linear.weight.detach().clone(), linear.bias.detach().clone(), linear(x)
+    fused = FusedQueryValueLora(linear, rank=2)
+    torch.testing.assert_close(fused(x), before, rtol=0, atol=0)
+    for matrix in fused.lora_B.values():
+        nn.init.normal_(matrix.weight)
+    for part, rows in (("query", slice(0, 6)), ("value", slice(12, 18))):  # keys are rows 6 to 12
+        weight[rows] += fused.lora_B[part].weight.detach() @ fused.lora_A[part].weight.detach()
+    expected = nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(fused(x), expected)
+    assert not torch.allclose(expected, before)
+    torch.testing.assert_close(fused(x)[..., 6:12], before[..., 6:12], rtol=0, atol=0)
+    fused(x).square().sum().backward()
+    learns = {name for name, parameter in fused.named_parameters() if parameter.grad is not None}
+    assert learns == {f"lora_{matrix}.{part}.weight" for matrix in "AB" for part in ("query", "value")}
+    assert trainable(fused) == 2 * (6 * 2 + 2 * 6)
+    torch.testing.assert_close(fused.merged().weight, weight)
+
+
+def test_lora_goes_into_every_layer_of_sam_and_all_else_stays() -> None:
+    plain, adapted = sam_with_lora()
+    image = torch.rand(2, 1, 32, 32)
+    assert not torch.allclose(adapted(image).features, plain(image).features, atol=1e-3)
+    adapted.project(adapted(image).features).square().mean().backward()
+    learns = {name for name, parameter in adapted.named_parameters() if parameter.grad is not None}
+    assert len(learns) == 3 * 2 * 2  # layers, queries and values, A and B
+    assert all(is_adapter(name) and ".attn.qkv.lora_" in name for name in learns)
+    assert all(parameter.grad.any() for name, parameter in adapted.named_parameters() if name in learns)
+
+
+def test_folded_sam_computes_the_same_with_plain_layers() -> None:
+    plain, adapted = sam_with_lora()
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        before = adapted(image).features
+        assert fold_adapters(adapted) == 3
+        torch.testing.assert_close(adapted(image).features, before, rtol=1e-4, atol=1e-5)
+    assert adapted.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("tuning", ["lora", "bottleneck"])
+def test_adapters_in_a_model_of_bfloat16_learn_in_float32(family: str, tuning: str) -> None:
+    """A step of 1e-3 of a weight of 1 is lost in bfloat16, which has 8 bits."""
+    model, ids = language_model(family).to(torch.bfloat16), torch.tensor([[5, 6, 7]])
+    before = states(model, ids)
+    if tuning == "lora":
+        add_query_value_lora(model, rank=2)
+    else:
+        add_bottlenecks(model, width=32, rank=2)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    torch.testing.assert_close(states(model, ids), before, rtol=0, atol=0)
+    states(model, ids).float().square().sum().backward()
+    grads = [p.grad for name, p in model.named_parameters() if ".lora_B." in name or "up.weight" in name]
+    assert grads
+    assert all(grad is not None and grad.any() for grad in grads)
 
 
 @pytest.mark.parametrize("family", LANGUAGE)
@@ -175,9 +255,10 @@ def test_bottlenecks_stand_behind_every_layer_of_a_tower(family: str) -> None:
     torch.manual_seed(0)
     tower = VisionTower(random_tower(family, **TOWERS[family]), image_size=32)
     image = torch.rand(2, 1, 32, 32)
-    before = tower(image).features
-    add_bottlenecks(tower.model, width=tower.embed_width, rank=4)
-    torch.testing.assert_close(tower(image).features, before, rtol=0, atol=0)
+    with torch.no_grad():  # with gradients, torch takes another kernel
+        before = tower(image).features
+        add_bottlenecks(tower.model, width=tower.embed_width, rank=4)
+        torch.testing.assert_close(tower(image).features, before, rtol=0, atol=0)
     assert trainable(tower) == 3 * (2 * 32 * 4 + 4 + 32)
     tower(image).features.square().sum().backward()
     ups = [p.grad for name, p in tower.named_parameters() if name.endswith("bottleneck.up.weight")]
@@ -258,6 +339,8 @@ def test_a_prefix_of_real_words_keys_and_values_is_those_words(family: str) -> N
     ("name", "is_one"),
     [
         ("image_encoder.model.layers.0.attention.q_proj.lora_A.default.weight", True),
+        ("image_encoder.model.vision_encoder.layers.0.attn.qkv.lora_A.query.weight", True),
+        ("image_encoder.model.vision_encoder.layers.0.attn.qkv.base_layer.weight", False),
         ("text_encoder.model.encoder.layer.1.bottleneck.up.bias", True),
         ("text_encoder.model.prompt_encoder.default.embedding.weight", True),
         ("prompt_encoder.default.embedding.weight", True),

@@ -1,5 +1,7 @@
 """Vision towers read from checkpoints in the published layout, which the test writes small."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,14 @@ from transformers import (
     ViTModel,
 )
 
+from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
+from common.known_weights import KNOWN_BASES
+from common.layers.adapters import add_query_value_lora
+from common.layers.normalisation import Normalise
 from common.layers.vision_towers import VisionTower, load_tower
-from common.networks import MedVLM
+from common.networks import LSMS, MedVLM
+from common.text.encoders import TextEncoder
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 SAM = {
@@ -30,6 +37,7 @@ SAM = {
     "image_size": 64,
     "global_attn_indexes": [1],
     "window_size": 2,
+    "initializer_range": 0.2,  # by default 1e-10, where nothing would show
 }
 
 
@@ -55,6 +63,14 @@ def sam(folder: Path) -> torch.nn.Module:
     return model.vision_encoder
 
 
+def write_bert(folder: Path) -> str:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "liver", "left", "kidney"]
+    sizes = {"vocab_size": len(words), "max_position_embeddings": 128}
+    BertModel(BertConfig(**TINY, **sizes)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return str(folder)
+
+
 @pytest.mark.parametrize("write", [vit, clip, sam])
 def test_tower_computes_what_the_published_model_computes(write, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -72,14 +88,8 @@ def test_tower_computes_what_the_published_model_computes(write, tmp_path: Path)
 
 def test_preset_is_built_from_local_folders(tmp_path: Path) -> None:
     clip(tmp_path / "clip")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "liver", "left", "kidney"]
-    BertModel(BertConfig(**TINY, vocab_size=len(words), max_position_embeddings=128)).save_pretrained(
-        tmp_path / "bert"
-    )
-    (tmp_path / "bert" / "vocab.txt").write_text("\n".join(words))
-    network = MedVLM.from_preset(
-        "paper", image_model=str(tmp_path / "clip"), text_model=str(tmp_path / "bert"), image_size=64
-    )
+    bert = write_bert(tmp_path / "bert")
+    network = MedVLM.from_preset("paper", image_model=str(tmp_path / "clip"), text_model=bert, image_size=64)
     logits = network(torch.rand(1, 1, 64, 64), ["liver", "left kidney"])
     assert logits.shape == (2, 1, 64, 64)
     assert set(network.frozen_bases()) == {"image_encoder", "text_encoder"}
@@ -98,5 +108,131 @@ def test_another_family_and_an_incomplete_checkpoint_are_refused(tmp_path: Path)
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(InputError, match="found 'huge', expected one of paper, paper_qv, compact"):
+    with pytest.raises(InputError, match="found 'huge', expected one of paper, paper_qv, paper_sam, compact"):
         MedVLM.from_preset("huge")
+
+
+WRITERS = {"vit": vit, "clip": clip, "sam": sam}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("vit", "half"), ("clip", "clip"), ("sam", "imagenet")])
+def test_pixels_are_normalised_as_the_family_was_trained(kind: str, name: str, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path)
+    size = 64 if kind == "sam" else 32
+    tower = VisionTower(load_tower(str(tmp_path)), image_size=size)
+    assert tower.normalisation == name
+    image = torch.rand(1, 1, size, size)
+    expected = VisionTower(tower.model, image_size=size, normalisation="unit")(Normalise(name)(image))
+    torch.testing.assert_close(tower(image).features, expected.features)
+
+
+def test_medsam_is_known_by_its_bytes_or_told_and_never_by_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "medsam"
+    sam(folder)
+    model, source = load_tower(str(folder)), str(folder)
+    assert VisionTower(model, image_size=64, source=source).normalisation == "imagenet"
+    (warning,) = caplog.messages
+    assert warning == (
+        f"{source}: neither SAM's nor MedSAM's published weights, so pixels are normalised as SAM's are "
+        "('imagenet'); set image_normalisation to say it, 'unit' for weights that go back to MedSAM."
+    )
+    caplog.clear()
+    assert VisionTower(model, image_size=64, source=source, normalisation="unit").normalisation == "unit"
+    sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    medsam = KNOWN_BASES["wanglab/medsam-vit-base"]
+    monkeypatch.setitem(KNOWN_BASES, "wanglab/medsam-vit-base", replace(medsam, sha256=sha256))  # type: ignore[misc]
+    folder.rename(tmp_path / "sam")
+    again = VisionTower(model, image_size=64, source=str(tmp_path / "sam"))
+    assert again.normalisation == "unit"
+    assert not caplog.messages
+
+
+def test_networks_say_how_pixels_are_normalised(tmp_path: Path) -> None:
+    sam(tmp_path / "sam")
+    bert = write_bert(tmp_path / "bert")
+    options = {"text_model": bert, "image_size": 64, "max_tokens": 16, "width": 16}
+    told = {"image_model": str(tmp_path / "sam"), "image_normalisation": "unit"}
+    network = MedVLM.from_preset("paper_sam", **told, **options)
+    assert network.normalisation == network.image_encoder.normalisation == "unit"
+    assert MedVLM.from_preset("compact", **options).normalisation == "unit"
+    with pytest.raises(
+        InputError, match="image_normalisation: found 'clip' without an image_model, expected null"
+    ):
+        MedVLM.from_preset("compact", image_normalisation="clip", **options)
+    assert LSMS(text_encoder=None, image_size=64).normalisation == "imagenet"
+
+
+def test_a_checkpoint_holds_sams_adapters_and_not_sam(tmp_path: Path) -> None:
+    sam(tmp_path / "sam")
+    bert = write_bert(tmp_path / "bert")
+
+    def build() -> MedVLM:
+        return MedVLM.from_preset(
+            "paper_sam",
+            image_model=str(tmp_path / "sam"),
+            image_normalisation="imagenet",
+            text_model=bert,
+            max_tokens=16,
+            image_size=64,
+            width=16,
+        ).eval()
+
+    torch.manual_seed(0)
+    network, image = build(), torch.rand(1, 1, 64, 64)
+    for name, parameter in network.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    of_sam = {key for key in network.state_dict() if key.startswith("image_encoder.")}
+    assert len(of_sam) == 2 * 2 * 2  # layers, queries and values, A and B
+    assert all(".attn.qkv.lora_" in key for key in of_sam)
+    save_trained(network, tmp_path / "model.pt", half=False)
+    with torch.no_grad():
+        expected = network(image, ["liver"])
+        assert not torch.allclose(build()(image, ["liver"]), expected)
+        torch.testing.assert_close(load_trained(build(), tmp_path / "model.pt")(image, ["liver"]), expected)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_tower_that_is_trained_learns_in_all_of_its_weights(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    WRITERS[kind](tmp_path)
+    size = 64 if kind == "sam" else 32
+    frozen = VisionTower(load_tower(str(tmp_path)), image_size=size).train()
+    assert frozen.frozen
+    assert not any(module.training for module in frozen.modules())
+    tower = VisionTower(load_tower(str(tmp_path)), image_size=size, trainable=True)
+    assert not tower.frozen
+    assert not tower.eval().model.training
+    assert tower.train().model.training
+    tower.project(tower(torch.rand(2, 1, size, size)).features).square().mean().backward()
+    silent = {name for name, value in tower.named_parameters() if value.requires_grad and value.grad is None}
+    assert not silent
+    fixed = {name for name, value in tower.named_parameters() if not value.requires_grad}
+    assert fixed == (
+        {f"model.post_layernorm.{leaf}" for leaf in ("weight", "bias")} if kind == "clip" else set()
+    )
+
+
+def test_adapters_leave_a_tower_frozen(tmp_path: Path) -> None:
+    vit(tmp_path)
+    tower = VisionTower(load_tower(str(tmp_path)), image_size=32)
+    add_query_value_lora(tower.model)
+    assert any(parameter.requires_grad for parameter in tower.parameters())
+    assert tower.frozen
+
+
+def test_a_tower_that_is_trained_belongs_in_the_checkpoint(tmp_path: Path) -> None:
+    vit(tmp_path)
+    text = TextEncoder(write_bert(tmp_path / "bert"), max_tokens=16)
+    for trainable in (False, True):
+        tower = VisionTower(
+            load_tower(str(tmp_path)), image_size=32, source=str(tmp_path), trainable=trainable
+        )
+        network = MedVLM(image_encoder=tower, text_encoder=text, image_size=32, adapter="none", width=16)
+        assert set(network.frozen_bases()) == (
+            {"text_encoder"} if trainable else {"text_encoder", "image_encoder"}
+        )
+        held = {key for key in network.state_dict() if key.startswith("image_encoder.")}
+        assert held == ({f"image_encoder.{key}" for key in tower.state_dict()} if trainable else set())

@@ -151,9 +151,69 @@ def test_nothing_to_average_is_no_number() -> None:
         "penalty": None,
         "mean": None,
         "median": None,
+        "std": None,
         "ci95": None,
     }
-    assert summarise([]) == {"labels": {}, "mean_over_labels": {}}
+    assert summarise([]) == {"labels": {}, "mean_over_labels": {}, "mean_over_labels_present": {}}
+
+
+def test_standard_deviation_is_that_of_a_sample() -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.5, 30)
+    assert describe([*values, NAN, INF])["std"] == pytest.approx(np.std(values, ddof=1))
+    assert describe([1.0, 3.0])["std"] == pytest.approx(math.sqrt(2))
+    assert describe([1.0, INF], penalty=3.0)["std"] == pytest.approx(math.sqrt(2))
+    assert describe([2.0, 2.0])["std"] == 0.0
+    assert describe([2.0])["std"] is None
+
+
+def test_cases_with_the_label_have_statistics_of_their_own() -> None:
+    """Dice 1 and 0 (missed) where the reference has the label; a false positive counts in `metrics` alone."""
+    right, missed = (square(4), square(4)), (square(0), square(4))
+    false, rejected = (square(5), square(0)), (square(0), square(0))
+    liver = summarise(rows_of(right, missed, false, rejected, rejected), penalty_mm=50)["labels"]["liver"]
+    assert liver["metrics"]["dsc"] == describe([1.0, 0.0, 0.0])
+    assert liver["metrics_present"]["dsc"] == describe([1.0, 0.0])
+    assert liver["metrics_present"]["hit"]["mean"] == 0.5
+    assert liver["metrics_present"]["surfel_hd95_mm"] == describe([0.0, INF], penalty=50)
+    assert liver["metrics_present"]["volume_ref_ml"]["mean"] == pytest.approx(16 * 2 / 1000)
+    assert liver["absent"] == {
+        "cases": 3,
+        "rejected": pytest.approx(2 / 3),
+        "false_positive_ml": describe([25 * 2 / 1000, 0.0, 0.0]),
+    }
+
+
+def test_without_absent_targets_nothing_was_rejected() -> None:
+    liver = summarise(rows_of((square(4), square(4)), (square(0), square(4))))["labels"]["liver"]
+    assert liver["metrics_present"] == liver["metrics"]
+    assert liver["absent"] == {"cases": 0, "rejected": None, "false_positive_ml": describe([])}
+
+
+def test_false_positives_of_images_are_in_square_millimetres() -> None:
+    pair = square(5)[0], square(0)[0]
+    rows = measure_case("a", *pair, {1: "lesion"}, spacing_mm=(2, 1)).volumes
+    assert summarise(rows)["labels"]["lesion"]["absent"]["false_positive_mm2"]["mean"] == 50.0
+
+
+def test_slices_say_nothing_of_absent_labels_since_empty_ones_have_no_row() -> None:
+    pred, ref = np.zeros((2, 5, 4, 4), np.int16)
+    ref[1:3], pred[2:4] = 1, 1
+    rows = measure_case("a", pred, ref, {1: "liver"}, spacing_mm=(2, 1, 1)).slices
+    liver = summarise(rows)["labels"]["liver"]
+    assert "absent" not in liver
+    assert (liver["metrics"]["dsc"]["mean"], liver["metrics_present"]["dsc"]["mean"]) == (
+        pytest.approx(1 / 3),
+        0.5,
+    )
+
+
+def test_patients_are_drawn_in_the_statistics_of_cases_with_the_label_too() -> None:
+    rows = rows_of(*[(square(4), square(4))] * 4, *[(square(0), square(4))] * 4, (square(4), square(0)))
+    for index, row in enumerate(rows):
+        row["patient"] = "abc"[index // 4]
+    liver = summarise(rows)["labels"]["liver"]
+    assert liver["metrics_present"]["dsc"]["ci95"] == [0.0, 1.0]
+    assert liver["metrics_present"]["dsc"] == describe([1.0] * 4 + [0.0] * 4, groups=list("aaaabbbb"))
 
 
 def test_labels_count_alike_in_the_mean_over_labels() -> None:
@@ -161,6 +221,19 @@ def test_labels_count_alike_in_the_mean_over_labels() -> None:
     rows = measure_case("a", pred, ref, {1: "liver", 2: "spleen"}, spacing_mm=(1, 1, 1)).volumes
     rows += measure_case("b", pred, ref, {1: "liver"}, spacing_mm=(1, 1, 1)).volumes
     assert summarise(rows)["mean_over_labels"]["dsc"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_label_that_no_reference_has_is_not_in_the_mean_over_labels() -> None:
+    """The spleen is falsely found once: no model could do better than nothing there."""
+    pred, ref = np.array([[[1, 1, 2, 3, 3]]]), np.array([[[1, 0, 0, 3, 3]]])
+    names = {1: "liver", 2: "spleen", 3: "kidney"}
+    rows = measure_case("a", pred, ref, names, spacing_mm=(1, 1, 1)).volumes
+    rows += measure_case("b", pred, ref * (ref == 1), names, spacing_mm=(1, 1, 1)).volumes
+    summary = summarise(rows)
+    assert summary["labels"]["spleen"]["metrics"]["dsc"]["mean"] == 0.0
+    assert summary["mean_over_labels"]["dsc"] == pytest.approx((2 / 3 + (1 + 0) / 2) / 2)
+    assert summary["mean_over_labels_present"]["dsc"] == pytest.approx((2 / 3 + 1) / 2)
+    assert summary["mean_over_labels_present"]["hit"] == 1.0
 
 
 def test_rows_of_slices_are_those_with_the_label_in_either_map() -> None:

@@ -13,9 +13,9 @@ from monai.data import MetaTensor
 from scipy.spatial.distance import cdist
 
 from common.errors import InputError
-from common.metrics import distances
+from common.metrics import distances, slice_counts
 from common.metrics.areas import surfel_areas
-from common.metrics.segmentation import measure_labels, measure_mask, slice_counts
+from common.metrics.segmentation import measure_labels, measure_mask
 
 BOTH = ("surfel", "voxel")
 

@@ -120,7 +120,8 @@ def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
 
     monkeypatch.setattr("common.networks.lsms.TextEncoder", encoder)
     network = LSMS.from_preset("compact", image_size=None)
-    assert asked == [(("sentence-transformers/all-MiniLM-L6-v2",), {"revision": None, "trainable": False})]
+    options = {"revision": None, "trainable": False, "dtype": "float32", "max_tokens": 96}
+    assert asked == [(("sentence-transformers/all-MiniLM-L6-v2",), options)]
     assert 4e6 <= weights(network) <= 5e6
     assert 2 * weights(network) < 12e6  # bytes in float16
     assert 128 <= network.image_size <= 192

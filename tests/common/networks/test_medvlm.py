@@ -95,17 +95,18 @@ def tiny(
 
 def preset_on_meta(name: str, monkeypatch: pytest.MonkeyPatch, tower: str = "clip_vision_model") -> MedVLM:
     """A preset as `from_preset` builds it, but with bases of the published sizes and no weights."""
-    towers = {"vit": VIT_B16, "clip_vision_model": CLIP_B16}
+    towers = {"vit": VIT_B16, "clip_vision_model": CLIP_B16, "sam_vision_model": {}}  # SAM's defaults: ViT-B
     texts = {"dmis-lab/biobert-base-cased-v1.1": BIOBERT, "sentence-transformers/all-MiniLM-L6-v2": MINILM}
 
     def load_tower(_model: str, *, revision: str | None) -> nn.Module:
         return random_tower(tower, **towers[tower])
 
-    def text_encoder(model: str, *, revision: str | None) -> TextEncoder:
-        return TextEncoder(None, config=texts[model])
+    def text_encoder(model: str, *, revision: str | None, **options: Any) -> TextEncoder:
+        return TextEncoder(None, config=texts[model], **options)
 
     monkeypatch.setattr("common.networks.medvlm.load_tower", load_tower)
     monkeypatch.setattr("common.networks.medvlm.TextEncoder", text_encoder)
+    monkeypatch.setattr("common.layers.vision_towers.known_normalisation", lambda *_, **__: "imagenet")
     with torch.device("meta"):
         return MedVLM.from_preset(name)
 
@@ -123,6 +124,17 @@ def test_paper_presets_have_the_published_size(
     assert trainable(network) == exact
     assert trainable(network) / 1e6 == pytest.approx(millions, rel=1e-3)
     assert total(network) / 1e6 == pytest.approx(200, rel=0.02)  # "about 200 M"
+
+
+def test_the_preset_of_sam_has_adapters_and_no_image_projection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LoRA on queries and values (2 x 294,912) and the neck's 256 channels: 7 % over the published 5.2 M."""
+    network = preset_on_meta("paper_sam", monkeypatch, "sam_vision_model")
+    assert trainable(network) == 5_573_888
+    assert trainable(network.image_encoder) == trainable(network.text_encoder) == 294_912
+    assert total(network.image_encoder) - 294_912 == 89_670_912  # of SAM's image encoder
+    assert total(network) / 1e6 == pytest.approx(200, rel=0.02)
+    assert isinstance(network.image_projection, nn.Identity)
+    assert network.image_size == 1024
 
 
 def test_compact_has_four_to_five_million_parameters_and_fits_in_12_mb(
@@ -321,22 +333,15 @@ def test_sam_tower_keeps_its_neck_and_refuses_other_sizes() -> None:
         "image_size": 64,
         "global_attn_indexes": [1],
         "window_size": 2,
+        "initializer_range": 0.2,  # by default 1e-10, where nothing would show
     }
     model = random_tower("sam_vision_model", **config).eval()
     tower = VisionTower(model, image_size=64)
     image = torch.rand(1, 1, 64, 64)
-    normalised = (image.expand(-1, 3, -1, -1) - tower.mean) / tower.std
-    expected = model(normalised).last_hidden_state
+    expected = model(tower.normalise(image)).last_hidden_state
     torch.testing.assert_close(tower.project(tower(image).features), expected)
     with pytest.raises(InputError, match="image_size: 128, but this SAM tower works at 64 pixels only"):
         VisionTower(model, image_size=128)
-    with pytest.raises(InputError, match="no separate query and value projections"):
-        MedVLM(
-            image_encoder=tower,
-            text_encoder=TextEncoder(None, config=TINY_BERT, max_tokens=16),
-            image_size=64,
-            tuning="lora",
-        )
 
 
 def test_vit_tower_equals_transformers_own_output() -> None:

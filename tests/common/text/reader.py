@@ -15,7 +15,8 @@ SIGNS = {
         "cyst": r"cyst",
         "abscess": r"abscess|infected collection",
         "metastasis": r"metasta|secondary tumor",
-        "haemangioma": r"ha?emangioma",
+        "haemangioma": r"ha?emangioma|vascular tumor",
+        "focal nodular hyperplasia": r"nodular hyperplasia|\bfnh",
         "hepatocellular carcinoma": r"hepatocellular|hcc|primary liver carcinoma|hepatoma",
     },
     "density": {
@@ -31,8 +32,12 @@ SIGNS = {
             r"|(no|not taking up) contrast|no uptake of contrast"
         ),
         "homogeneous": (
-            r"(homogeneously|evenly|uniformly|diffusely|solidly) enhancing"
-            r"|(homogeneous|even) enhancement|enhancement throughout|homogeneous contrast"
+            r"\b(homogeneously|evenly|uniformly|diffusely|solidly) enhancing"
+            r"|\b(homogeneous|even) enhancement|enhancement throughout|\bhomogeneous contrast"
+        ),
+        "inhomogeneous": (
+            r"(inhomogeneous|heterogeneous|uneven|patchy) (enhancement|contrast)"
+            r"|(inhomogeneously|heterogeneously|unevenly|patchily) enhancing"
         ),
         "rim": (
             r"(rim|ring)-enhancing|peripheral|rim enhancement"
@@ -42,7 +47,7 @@ SIGNS = {
     "border": {
         "sharp": (
             r"well-defined|clearly defined|\bsharp|crisp"
-            r"|circumscribed|\bdistinct|clear-cut|clear outline"
+            r"|circumscribed|\bdistinct|clear-cut|clear (outline|boundary)"
         ),
         "blurred": r"ill-defined|(poorly|vaguely) (defined|marginated)|blurred|indistinct|fuzzy|hazy|unsharp",
     },
@@ -50,6 +55,7 @@ SIGNS = {
         "round": r"\bround(?!ed bulges)|spherical|circular|ball-shaped|globular",
         "oval": r"\bov(al|oid)|elongated|elliptical|egg-shaped|oblong",
         "lobulated": r"\blob(ul|ed)|bumpy|knobbly|several lobes|bulges",
+        "irregular": r"irregular|uneven shape",
     },
 }
 ANATOMY = r"( \w+)? lobe"
@@ -81,7 +87,7 @@ EACH_OF_ALL = r"\b(every|each)\b(?! of the)"
 ALL = r"\ball\b(?! the rest)"
 MANY = (
     r"\b(lesions|masses|nodules|findings|spots|areas|abnormalities|foci|cysts|abscesses|collections"
-    r"|metastases|tumors|ha?emangiomas|carcinomas|hccs|hepatomas|cancers|deposits)\b"
+    r"|metastases|tumors|ha?emangiomas|hyperplasias|fnhs|carcinomas|hccs|hepatomas|cancers|deposits)\b"
 )
 
 

@@ -3,11 +3,13 @@
 import copy
 import json
 import logging
+import re
 import warnings
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -31,8 +33,11 @@ from transformers import (
 )
 
 from common.errors import InputError
+from common.layers.adapters import add_query_value_lora
 from common.text import encoders
 from common.text.encoders import TextEncoder
+from common.text.phrases import Phrasing
+from common.text.vocabulary import Vocabulary
 from common.weights import MINILM
 
 WORDS = ["the", "left", "right", "kidney", "liver", "of", "patient", "spleen", "##s", "a", "large", "lesion"]
@@ -242,6 +247,59 @@ def test_gradients_flow_and_nothing_is_remembered(bert, how):
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in trained[-1:])
 
 
+def test_frozen_means_its_own_weights(bert):
+    encoder = TextEncoder(str(bert), max_tokens=24)
+    assert encoder.frozen
+    assert not TextEncoder(str(bert), max_tokens=24, trainable=True).frozen
+    add_query_value_lora(encoder.model, rank=2)
+    assert encoder.frozen
+    assert not encoder.train().model.training
+    calls = count_calls(encoder)
+    for _ in range(2):
+        encoder(["left kidney"]).tokens.square().sum().backward()
+    assert calls == [1, 1]  # the adapters learn, so nothing is remembered
+    assert all(value.grad is not None for value in encoder.parameters() if value.requires_grad)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_weights_in_bfloat16_give_features_in_float32(folder, random):
+    """As transformers computes them in bfloat16, and near those of float32."""
+    if random:
+        config = {"model_type": "bert", "vocabulary": WORDS, **SIZES}
+        encoder = TextEncoder(None, config=config, max_tokens=24, dtype="bfloat16")
+        assert {value.dtype for value in encoder.parameters()} == {torch.bfloat16}
+        assert encoder(["left kidney"]).tokens.dtype == torch.float32
+        return
+    encoder = TextEncoder(str(folder), max_tokens=limit(folder), dtype="bfloat16")
+    assert {value.dtype for value in encoder.parameters()} == {torch.bfloat16}
+    peer = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for _ in range(2):  # anew, and remembered
+        encoded = encoder(PROMPTS[:1])
+        assert encoded.tokens.dtype == encoded.embedded.dtype == torch.float32
+        with torch.no_grad():
+            expected = peer(**tokenizer(PROMPTS[0], return_tensors="pt")).last_hidden_state
+        torch.testing.assert_close(encoded.tokens, expected.float(), rtol=0, atol=0)
+    full = TextEncoder(str(folder), max_tokens=limit(folder))(PROMPTS[:1])
+    torch.testing.assert_close(encoded.tokens, full.tokens, rtol=0, atol=0.1)
+    assert not torch.equal(encoded.tokens, full.tokens)
+
+
+def test_types_of_weights_that_cannot_be_are_refused(bert):
+    with pytest.raises(
+        InputError, match="text_dtype: found 'half', expected float32 or bfloat16; choose one"
+    ):
+        TextEncoder(str(bert), max_tokens=24, dtype="half")
+    with pytest.raises(InputError, match="text_dtype: found bfloat16 for a language model that is trained"):
+        TextEncoder(str(bert), max_tokens=24, dtype="bfloat16", trainable=True)
+
+
+@pytest.mark.parametrize("most", [2, 25, None, "24"])
+def test_numbers_of_tokens_that_cannot_be_are_refused(bert, most):
+    with pytest.raises(InputError, match=rf"max_tokens: {most} given, .*bert takes 3 to .*; choose a number"):
+        TextEncoder(str(bert), max_tokens=most)
+
+
 def test_words_that_do_not_fit_are_named(bert):
     encoder = TextEncoder(str(bert), max_tokens=6)  # [CLS] + 4 pieces + [SEP]
     prompt = "the left kidneys of the patient"  # "kidneys" is two pieces
@@ -267,6 +325,42 @@ def test_cased_vocabulary_without_settings_keeps_capitals(tmp_path):
     assert encoder.tokenizer.tokenize("CT Liver liver") == ["CT", "Liver", "liver"]
     uncased = write_bert(tmp_path / "uncased", settings=False)
     assert TextEncoder(str(uncased), max_tokens=24).tokenizer.tokenize("Liver") == ["liver"]
+
+
+def test_case_is_ignored_by_an_uncased_vocabulary_alone(tmp_path, bert):
+    """As the tokenizer's own settings say, or, without any, as its vocabulary does."""
+    assert TextEncoder(str(bert), max_tokens=24).ignores_case
+    for name, words, expected in (("uncased", WORDS, True), ("cased", [*WORDS, "Liver"], False)):
+        folder = write_bert(tmp_path / name, words, settings=False)
+        assert TextEncoder(str(folder), max_tokens=24).ignores_case is expected
+    gpt2 = write_gpt2(tmp_path / "gpt2")  # a token for each byte
+    assert not TextEncoder(str(gpt2)).ignores_case
+    with torch.device("meta"):
+        blind = TextEncoder(None, config={"model_type": "bert", "vocab_size": 20, **SIZES})
+    assert not blind.ignores_case
+
+
+def test_minilm_ignores_case(minilm):
+    assert TextEncoder(minilm).ignores_case
+
+
+def test_noise_without_capitals_is_read_by_a_cased_vocabulary(tmp_path):
+    """BioBERT in small: capitals make unknown words of all names, and without them all are known."""
+    names = [spelling for organ in Vocabulary.load().organs for spelling in organ.spellings]
+    pieces = sorted({piece for name in names for piece in re.findall(r"\w+|[^\w\s]", name)})
+    folder = write_bert(tmp_path / "cased", ["Liver", *pieces], settings=False)
+    tokenizer = TextEncoder(str(folder), max_tokens=24).tokenizer
+
+    def unknown(capitals: bool) -> float:
+        vocabulary, rng = Vocabulary.load(), np.random.default_rng(0)
+        phrasing = Phrasing("simple", 1.0, capitals)
+        texts = [phrasing.draw(organ, vocabulary, rng) for organ in vocabulary.organs for _ in range(30)]
+        spelt_well = [text for text in texts if text.casefold() in {name.casefold() for name in names}]
+        assert len(spelt_well) > 100
+        return sum("[UNK]" in tokenizer.tokenize(text) for text in spelt_well) / len(spelt_well)
+
+    assert unknown(capitals=True) > 0.5  # two of three
+    assert unknown(capitals=False) == 0.0
 
 
 def test_random_network_says_so_and_reads_its_vocabulary(caplog):

@@ -1,6 +1,7 @@
 """Texts that training draws: of the stated level, with the stated noise, never of another side or organ."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from common.text.phrases import (
     Phrasing,
 )
 from common.text.vocabulary import Organ, Vocabulary, sides
+from tests.common.text.pieces import pieces_of
 
 VOCABULARY = Vocabulary.load()
 # One word of more than three letters, of which no other spelling is a slip away.
-PANCREAS = Organ("pancreas", None, synonyms=(), neighbours=("liver",), groups=(), descriptions=("pancreas",))
+PANCREAS = Organ(
+    "pancreas", None, synonyms=(), neighbours=("liver",), groups=(), parts=("pancreas",), source=""
+)
 
 
 def draws(phrasing: Phrasing, organ: Organ, count: int) -> list[str]:
@@ -48,6 +52,14 @@ def test_levels_are_nothing_names_and_descriptions() -> None:
         assert set(draws(Phrasing("none", 1.0), organ, 5)) == {""}
         assert set(draws(Phrasing("simple"), organ, 200)) == {organ.name, *organ.synonyms}
         assert set(draws(Phrasing("complex"), organ, 50)) == set(organ.descriptions)
+
+
+def test_descriptions_are_drawn_whole() -> None:
+    """Whatever the order, position, neighbours and appearance stand in each."""
+    for organ in VOCABULARY.organs:
+        for text in draws(Phrasing("complex"), organ, 20):
+            assert all(part in text for part in organ.parts)
+            assert len(text) == sum(map(len, organ.parts)) + 2
 
 
 @pytest.mark.parametrize("organ", VOCABULARY.organs, ids=lambda organ: organ.name)
@@ -104,6 +116,29 @@ def test_capitals_and_slips_come_at_the_stated_rates(noise: float) -> None:
     capitals = noise / 3 * (1 - noise * 0.4)  # drawn, and no slip
     for text in ("PANCREAS", "Pancreas"):
         assert drawn.count(text) / count == pytest.approx(capitals, abs=0.002 + spread(capitals, count))
+
+
+@pytest.mark.parametrize("level", ["simple", "sentence", "complex"])
+def test_without_capitals_only_slips_are_left(level: str) -> None:
+    """A slip changes, drops or adds a small letter: no text has another capital than one without noise."""
+    phrasing = Phrasing(level, 1.0, capitals=False)
+    changed = 0
+    for organ in VOCABULARY.organs:
+        for noisy, plain in zip(draws(phrasing, organ, 40), draws(Phrasing(level), organ, 40), strict=True):
+            assert Counter(filter(str.isupper, noisy)) <= Counter(filter(str.isupper, plain))
+            changed += noisy != plain
+    assert changed > 10 * len(VOCABULARY.organs)
+
+
+def test_misspelt_descriptions_stay_whole_in_96_word_pieces() -> None:
+    """Nearly all: what does not fit is not read, and each such prompt is warned of."""
+    counts = []
+    for organ in VOCABULARY.organs:
+        noisy, plain = (draws(Phrasing("complex", noise), organ, 100) for noise in (1.0, 0.0))
+        spelt = [text.casefold() for text in plain]
+        assert np.mean([text.casefold() not in spelt for text in noisy]) > 0.5
+        counts += pieces_of(noisy)
+    assert np.mean([count > 96 for count in counts]) < 1 / 200
 
 
 @pytest.mark.parametrize("level", ["simple", "sentence", "complex"])

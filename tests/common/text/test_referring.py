@@ -55,6 +55,11 @@ def test_the_reader_knows_phrases_of_the_picture_from_comparisons(text: str, exp
         ("all round lesions", [0, 2]),
         ("every ovoid mass", [1]),
         ("the lesion with rounded bulges", []),
+        ("the inhomogeneously enhancing lesion", [3]),
+        ("the homogeneously enhancing lesion", []),
+        ("the lesion with uneven enhancement", [3]),
+        ("the vascular tumor with a clear boundary", []),
+        ("the irregular FNH with a clear boundary", [3]),
     ],
 )
 def test_the_reader_knows_looks(text: str, expected: list[int]) -> None:
@@ -62,6 +67,13 @@ def test_the_reader_knows_looks(text: str, expected: list[int]) -> None:
         Lesion(50, 50, 20, density="hypodense", enhancement="rim", shape="round"),
         Lesion(50, 50, 20, density="hyperdense", enhancement="rim", shape="oval"),
         Lesion(50, 50, 20, density="hyperdense", enhancement="none", shape="round"),
+        Lesion(
+            *(50, 50, 20),
+            kind="focal nodular hyperplasia",
+            enhancement="inhomogeneous",
+            border="sharp",
+            shape="irregular",
+        ),
     ]
     assert fitting(text, lesions) == expected
 
@@ -81,6 +93,36 @@ def test_the_reader_knows_looks(text: str, expected: list[int]) -> None:
 )
 def test_the_reader_knows_all_from_one(text: str, expected: bool) -> None:
     assert asks_for_all(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "wording", "words"),
+    [  # of RefHL-Seg's sentences, as LSMS's paper has them
+        ("kind", "focal nodular hyperplasia", "training", "FNH"),
+        ("kind", "haemangioma", "held_out", "vascular tumor"),
+        ("shape", "irregular", "training", "irregular"),
+        ("enhancement", "inhomogeneous", "training", "inhomogeneous enhancement"),
+        ("border", "sharp", "held_out", "a clear boundary"),
+    ],
+)
+def test_the_words_of_the_papers_own_sentences_are_said(
+    attribute: str, value: str, wording: str, words: str
+) -> None:
+    lesion = Lesion(100, 100, 20, **{attribute: value})
+    rng = np.random.default_rng(0)
+    said = [
+        describe(lesion, [], level="report", rng=rng, wording=wording)  # type: ignore[arg-type]
+        for _ in range(300)
+    ]
+    assert any(re.search(rf"\b{words}\b", text) for text in said)
+    assert not any(re.search(r"\ba (FNH|i)", text) for text in said)
+
+
+def test_shapes_and_kinds_that_are_beside_each_other_rule_each_other_out() -> None:
+    lobulated, irregular = (Lesion(1, 2, 20, shape=shape) for shape in ("lobulated", "irregular"))
+    assert rules_out(Fact("shape", "irregular"), lobulated)
+    assert rules_out(Fact("shape", "lobulated"), irregular)
+    assert not rules_out(Fact("kind", "focal nodular hyperplasia"), irregular)
 
 
 @pytest.mark.parametrize("wording", WORDINGS)

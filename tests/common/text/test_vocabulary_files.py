@@ -16,16 +16,13 @@ TEXT_FOLDER = ROOT / "common" / "text"
 
 
 def entry(name: str, **changes: object) -> dict[str, object]:
-    text = (
-        f"The {name} is described here at a length that the schema accepts, in words that say nothing. " * 2
-    )
-    texts = [f"{text}{number}" for number in "123"]
     return {
         "name": name,
         "laterality": None,
         "synonyms": [],
         "neighbours": [],
-        "descriptions": texts,
+        "parts": [f"The {name} is described here in words that say nothing, {number}." for number in "123"],
+        "source": "Nobody, Nothing at All, 1",
     } | changes
 
 
@@ -36,7 +33,11 @@ def entry(name: str, **changes: object) -> dict[str, object]:
             [entry("liver", laterality="middle")],
             r"found at \$\.organs\[0\]\.laterality that 'middle' is not one of",
         ),
-        ([entry("liver", descriptions=[])], r"found at \$\.organs\[0\]\.descriptions that \[\] "),
+        ([entry("liver", parts=[])], r"found at \$\.organs\[0\]\.parts that \[\] "),
+        (
+            [entry("liver", parts=["The liver is here.", *entry("liver")["parts"]])],  # type: ignore[misc]
+            r"found at \$\.organs\[0\]\.parts",
+        ),
         (
             [entry("liver", synonyms=["gland"]), entry("pancreas", synonyms=["Gland"])],
             "'Gland' stands for 'liver' and 'pancreas', expected one organ for each spelling",

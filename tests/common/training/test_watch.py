@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from common.training.pictures import ReferredSlices, VolumeSlices, draw
 from ignite.engine import Engine, State
 from monai.losses import DiceCELoss, DiceLoss
 from torch import nn
@@ -18,7 +19,6 @@ from common.inference.segmentation import Segmentation, summarise
 from common.losses import WeightedSum
 from common.text.prompts import Prompt
 from common.training import EpochFacts, PrecisionInferer, ProgressLine, ValidationPictures
-from common.training.pictures import ReferredSlices, VolumeSlices, draw
 
 
 def test_parts_sum_to_monais_loss_and_can_be_read() -> None:

@@ -90,6 +90,93 @@ def test_rows_are_those_of_the_arrays(folders: tuple[Path, Path, Path], tmp_path
     assert (distances["n"], distances["mean"]) == (2, pytest.approx((0.8 + 40) / 2))
 
 
+@pytest.fixture
+def lesions(folders: tuple[Path, Path, Path]) -> tuple[Path, Path, Path]:
+    """Label 1: two parts of which one is found, missed, rejected, false. Label 2: right in all four cases."""
+    pred, ref, _ = folders
+    kidney = cube(0, value=2, size=2)
+    two = cube(4) + cube(13, size=4)
+    nothing = np.zeros_like(two)
+    cases = {
+        "half": (cube(4), two),
+        "gone": (nothing, cube(4)),
+        "none": (nothing,) * 2,
+        "false": (cube(9), nothing),
+    }
+    for case, (found, true) in cases.items():
+        save(pred / f"{case}.nii.gz", found + kidney)
+        save(ref / f"{case}.nii.gz", true + kidney)
+    return folders
+
+
+def test_numbers_are_printed_and_say_which_cases_they_are_of(
+    lesions: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dice of half: 2 * 216 / (216 + 280). Deviations by hand: values d, 0, 0 and d, 0."""
+    assert run(lesions, "--instances", "--boundary", "voxel", "--tolerance-mm", "2") == 0
+    out = capsys.readouterr().out
+    cells = {
+        title: [re.split("  +", line.strip()) for line in lines]
+        for title, *lines in (block.splitlines() for block in out.split("\n\n"))
+    }
+    assert "Mean ± standard deviation." in out
+    everything = cells["All cases: a miss and a false positive count"]
+    present = cells["Target present: only cases whose reference has the label"]
+    absent = cells["Target absent: only cases whose reference does not have the label"]
+    names = ["dsc", "hit", "voxel_hd95_mm", "voxel_assd_mm", "voxel_nsd_2mm", "instance_f1"]
+    assert everything[0] == present[0] == ["label", *names]
+    dice = 2 * 216 / (216 + 280)
+    assert everything[1][:3] == ["1", f"{dice / 3:.3f} ± {dice / 3**0.5:.3f}", "0.333 ± 0.577"]
+    assert present[1][:3] == ["1", f"{dice / 2:.3f} ± {dice / 2**0.5:.3f}", "0.500 ± 0.707"]
+    assert everything[1][3].endswith(" [2 left out]")
+    assert present[1][3].endswith(" [1 left out]")
+    assert present[1][-1] == f"{1 / 3:.3f} ± {2 / 3 / 2**0.5:.3f}"  # F1 of 2/3 and 0
+    assert present[3][:3] == ["mean over labels", f"{(dice / 2 + 1) / 2:.3f}", "0.750"]
+    millilitres = 216 * 0.8 * 1.1 * 2.5 / 1000
+    falsely = f"{millilitres / 2:.3f} ± {millilitres / 2**0.5:.3f}"
+    assert absent[1:] == [["1", "1 of 2 (0.500)", falsely]]  # no reference is without label 2
+
+
+def test_report_and_summary_have_the_same_numbers(lesions: tuple[Path, Path, Path]) -> None:
+    out = lesions[2]
+    assert run(lesions, "--instances") == 0
+    summary = json.loads((out / "summary.json").read_text())
+    lesion = summary["labels"]["1"]
+    assert lesion["absent"]["rejected"] == 0.5
+    assert lesion["metrics_present"]["instance_recall"]["mean"] == pytest.approx(0.25)
+    assert summary["mean_over_labels_present"]["hit"] == pytest.approx(0.75)
+    assert [rows_of(out)["half", "1"][name] for name in ("parts_pred", "parts_ref")] == ["1", "2"]
+    reader = Reader()
+    reader.feed((out / "report.html").read_text())
+    for text in (
+        "All cases: a miss and a false positive count",
+        "Target present: only cases whose reference has the label",
+        "1 of 2 (0.500)",
+        "instance_recall",
+        "2 left out",
+    ):
+        assert text in reader.text, text
+
+
+@pytest.mark.parametrize("distances", [True, False])
+def test_slices_are_measured_in_their_own_plane(folders: tuple[Path, Path, Path], distances: bool) -> None:
+    """Cubes one voxel of 0.8 mm apart in slices 3 to 8; a label that no reference has gets no slices."""
+    pred, ref, out = folders
+    save(pred / "a.nii.gz", cube(5) + cube(13, value=7, size=3))
+    save(ref / "a.nii.gz", cube(4))
+    assert run(folders, *(["--slice-distances"] if distances else [])) == 1
+    rows = list(csv.DictReader((out / "slices.csv").open()))
+    assert [(row["label"], int(row["slice"])) for row in rows] == [("1", index) for index in range(3, 9)]
+    assert [float(row["dsc"]) for row in rows] == pytest.approx([60 / 72] * 6)
+    measured = json.loads((out / "summary.json").read_text())["slices"]["labels"]["1"]["metrics"]
+    assert measured["dsc"]["n"] == 6
+    if distances:
+        assert [float(row["surfel_hd95_mm"]) for row in rows] == pytest.approx([0.8] * 6, rel=1e-6)
+        assert measured["surfel_hd95_mm"]["mean"] == pytest.approx(0.8, rel=1e-6)
+    else:
+        assert "surfel_hd95_mm" not in rows[0]
+
+
 def test_a_name_with_several_numbers_means_all_of_their_voxels(
     folders: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

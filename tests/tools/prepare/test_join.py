@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.data.datalist import load_datalist, load_label_names, load_label_values, load_referring
-from common.data.referring_pictures import PictureReader
+from common.data.labelled import LabelledReader
 from common.data.volumes import read_labels, read_volume
 from common.errors import InputError
 from tools.prepare.join import join
@@ -84,9 +84,9 @@ def test_every_field_of_an_item_is_carried(tmp_path: Path) -> None:
     assert [case.case for case in load_datalist(out, "test")] == ["two-e"]
     assert load_label_values(out) == {"liver": (1,), "spleen": (2,), "lesion": (3,)}
     for case, meant in ((cysts, (1, 2)), (third, (3,)), (everything, (1, 2, 3)), (square, ())):
-        mask = PictureReader()(case).mask(case)
+        mask = LabelledReader()(case).meant(case).mask()
         shown = read_labels(tmp_path / "two" / "label.nii.gz").slices[2]
-        np.testing.assert_array_equal(mask, np.isin(shown, meant))
+        np.testing.assert_array_equal(mask[2], np.isin(shown, meant))
     assert not set(np.unique(voxels(cysts.label))) & {1, 2}  # nothing of it is liver or spleen
 
 
@@ -141,8 +141,8 @@ def test_pictures_are_renumbered_as_pictures_and_equal_ids_keep_their_files(tmp_
         case = load_datalist(out, section)[-1]
         assert case.case == "two-same"
         assert case.prompts == (f"lesion {number}",)
-        mask = PictureReader()(case).mask(case)
-        np.testing.assert_array_equal(mask, np.diag([1, 0, 2]) * number == number)
+        mask = LabelledReader()(case).meant(case).mask()
+        np.testing.assert_array_equal(mask[0], np.diag([1, 0, 2]) * number == number)
 
 
 def test_datalists_of_sentences_need_no_labels(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_label_values, load_referring
+from common.text.vocabulary import Vocabulary
 from tests.tools.prepare.spreadsheets import xlsx
 from tools.prepare.__main__ import main
 from tools.prepare._lvit import read_sentences
 from tools.prepare.mosmed import patient_of
+from tools.prepare.msd import NAMES
 
 HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "mr_msd_hippocampus"
 
@@ -133,6 +135,39 @@ def test_msd_tasks_without_a_tumour_in_a_labelled_organ(
     assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
     found = load_label_values(tmp_path / "out" / "datalist.json")
     assert sorted(found.values()) == [(number,) for number in range(1, len(labels))]
+
+
+TASKS = {  # the labels of each task's own dataset.json, and what they mean
+    "Task01_BrainTumour": {"edema": None, "non-enhancing tumor": None, "enhancing tumour": None},
+    "Task02_Heart": {"left atrium": "left atrium"},
+    "Task03_Liver": {"liver": "liver", "cancer": None},
+    "Task04_Hippocampus": {"Anterior": "anterior hippocampus", "Posterior": "posterior hippocampus"},
+    "Task05_Prostate": {"PZ": "peripheral zone of the prostate", "TZ": "transition zone of the prostate"},
+    "Task06_Lung": {"cancer": None},
+    "Task07_Pancreas": {"pancreas": "pancreas", "cancer": None},
+    "Task08_HepaticVessel": {"Vessel": "hepatic vessels", "Tumour": None},
+    "Task09_Spleen": {"spleen": "spleen"},
+    "Task10_Colon": {"colon cancer primaries": None},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_organs_of_msd_tasks_have_descriptions(task: str, tmp_path: Path) -> None:
+    """What is None is a growth, which no vocabulary of organs describes."""
+    labels = {str(number): name for number, name in enumerate(["background", *TASKS[task]])}
+    source = msd(tmp_path / task, modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    names = load_label_values(tmp_path / "out" / "datalist.json")
+    for name, organ in zip(names, TASKS[task].values(), strict=True):
+        found = Vocabulary.load().find(name)
+        assert (found and found.name) == organ
+        assert found is None or (found.name == name and len(found.parts) == 3)
+        assert found is not None or any(word in name for word in ("tumo", "cancer", "edema"))
+
+
+def test_msd_names_are_of_tasks_and_labels_that_there_are() -> None:
+    for task, names in NAMES.items():
+        assert names.keys() <= TASKS[task].keys()
 
 
 def test_msd_task_with_several_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,240 @@
+"""What validation and evaluation ask: a volume, an image or one slice, with prompts and what they mean.
+
+There is one kind of case for organs and for sentences. It goes through the inferer that users run.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import ignite.distributed as idist
+from torch.utils.data import Dataset, Sampler
+
+from ..errors import InputError
+from ..text.prompts import MAX_LABEL, Prompt
+from ..text.vocabulary import Vocabulary
+from .items import Case, is_picture
+from .labelled import LabelledReader, Region
+from .volumes import Volume
+
+LESION = "lesion"  # the name of what any sentence means, for tables and networks without words
+Sentences = Literal["first", "all"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a prompt means.
+
+    Attributes:
+        case: id of the datalist's item, and `patient` whom it shows.
+        name: of the organ, or "lesion".
+        region: where it is; empty where there is none.
+        sentence: that was asked; None for an organ.
+        others: other lesions of the same image and slice that the data names, none of which overlaps it.
+    """
+
+    case: str
+    patient: str
+    name: str
+    region: Region
+    sentence: str | None = None
+    others: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationCase:
+    """An image, and what is asked of it at once.
+
+    Attributes:
+        case: id, for pictures of it.
+        image: the volume or image.
+        slice_index: the only slice to segment; None for all of them.
+        prompts: with different label numbers; of organs those of the reference, where they are free.
+        targets: what each prompt means.
+    """
+
+    case: str
+    image: Volume
+    slice_index: int | None
+    prompts: tuple[Prompt, ...]
+    targets: tuple[Target, ...]
+
+
+class EvaluationCases(Dataset[EvaluationCase]):
+    """All that a section of a datalist asks, a case an item: prompts of one image share its pass.
+
+    An item with sentences asks for what they mean; sentences of one image and slice are asked together. Any
+    other item asks for the organs that are annotated in it. An item that asks for nothing is left out, and
+    the log says so.
+
+    Args:
+        data: items with label maps.
+        labels: {organ: its numbers in the label maps}, of the organs to ask for.
+        text_level: how organs are asked for, as in training: "none" with no words, "complex" by the full
+            description, any other by the name.
+        absent: ask also for what an item says is surely absent, which means an empty mask.
+        sentences: "first" asks for each item by its first sentence; "all" by each of its sentences.
+
+    Raises:
+        InputError: no case, other `sentences`, or (on reading one) a missing, unreadable or mismatched file.
+            Items with sentences are all read at once: else a training would end at its first validation.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Case],
+        *,
+        labels: Mapping[str, tuple[int, ...]] | None = None,
+        text_level: str = "simple",
+        absent: bool = False,
+        sentences: Sentences = "first",
+    ) -> None:
+        if sentences not in get_args(Sentences):
+            raise InputError(
+                f"sentences: found {sentences!r}, expected {' or '.join(get_args(Sentences))}; correct it."
+            )
+        self.labels = dict(labels or {})
+        self.absent = absent
+        self.sentences = sentences
+        self._level = text_level if text_level in ("none", "complex") else "simple"
+        self._vocabulary = Vocabulary.load()
+        self._read = LabelledReader()
+        self._groups = [group for group in _grouped(data) if group[0].prompts or self._asked(group[0])]
+        if not self._groups:
+            raise InputError(
+                f"validate#dataset: found no case (of {len(data)}) with a sentence, or in which an organ "
+                "that was asked for is annotated; list at least one in this section of the datalist."
+            )
+        if left_out := len(data) - sum(len(group) for group in self._groups):
+            _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
+        for group in self._groups:
+            if group[0].prompts:
+                self._sentences_of(group)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> EvaluationCase:
+        group = self._groups[index]
+        prompts, targets = self._sentences_of(group) if group[0].prompts else self._organs_of(group[0])
+        first = group[0]
+        return EvaluationCase(
+            case=first.case,
+            image=self._read(first).image,
+            slice_index=first.slice_index,
+            prompts=tuple(prompts),
+            targets=tuple(targets),
+        )
+
+    def _asked(self, item: Case) -> list[str]:
+        """Names of the organs that an item is asked for."""
+        there = [name for name in self.labels if name in item.targets]
+        return [*there, *(name for name in item.absent if name not in there)] if self.absent else there
+
+    def _organs_of(self, item: Case) -> tuple[list[Prompt], list[Target]]:
+        labels, names = self._read(item).labels, self._asked(item)
+        numbers = prompt_numbers({name: self.labels.get(name, ()) for name in names})
+        prompts = [Prompt(text=self._text(name), name=name, label=numbers[name]) for name in names]
+        plane = _plane(item)
+        targets = [
+            Target(
+                item.case,
+                item.patient,
+                name,
+                Region(labels, () if name in item.absent else self.labels[name], plane),
+            )
+            for name in names
+        ]
+        return prompts, targets
+
+    def _text(self, name: str) -> str:
+        return self._vocabulary.organ_or_own(name).texts(self._level)[0]
+
+    def _sentences_of(self, group: Sequence[Case]) -> tuple[list[Prompt], list[Target]]:
+        count = 1 if self.sentences == "first" else None
+        asked = [(item, text) for item in group for text in dict.fromkeys(item.prompts[:count])]
+        if len(asked) > MAX_LABEL:  # of one image; more than any data set has
+            raise InputError(
+                f"{group[0].image}: found {len(asked)} sentences for one image, expected at most "
+                f'{MAX_LABEL}; evaluate with sentences "first", or split the items.'
+            )
+        regions = {item.case: self._read(item).meant(item) for item in group}
+        prompts = [Prompt(text, text, number) for number, (_, text) in enumerate(asked, start=1)]
+        beside = {item.case: self._beside(item, group) for item in group}
+        targets = [
+            Target(item.case, item.patient, LESION, regions[item.case], text, beside[item.case])
+            for item, text in asked
+        ]
+        return prompts, targets
+
+    def _beside(self, item: Case, group: Sequence[Case]) -> tuple[Region, ...]:
+        """Each other lesion that the data names in the item's image; none where it means several, or none."""
+        if item.lesions is not None and len(item.lesions) != 1:
+            return ()
+        own = self._read(item).meant(item).mask()
+        named = {key: part for other in group for key, part in lesions_of(other)}
+        regions = [self._read(part).meant(part) for part in named.values()]
+        return tuple(region for region in regions if not (region.mask() & own).any())
+
+
+class CaseSampler(Sampler[int]):
+    """All cases in order, shared by the processes, each once: some processes may get one case more.
+
+    So a mean over what the processes gather is that of one process. Engines refuse an empty loader: where
+    there are fewer cases than processes, every process gets all of them, which leaves a mean as it is.
+
+    Args:
+        dataset: whose items are shared out.
+        rank, world_size: this process and how many there are; None asks the process group.
+    """
+
+    def __init__(self, dataset: Sized, *, rank: int | None = None, world_size: int | None = None) -> None:
+        first = idist.get_rank() if rank is None else rank
+        processes = idist.get_world_size() if world_size is None else world_size
+        count = len(dataset)
+        self.mine = range(first, count, processes) if count >= processes else range(count)
+
+    def __len__(self) -> int:
+        return len(self.mine)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.mine)
+
+
+def prompt_numbers(values: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """A label number for each name: the first of its own that no name before it took, else a free one.
+
+    Args:
+        values: {name: its numbers in the reference, which names may share}.
+    """
+    taken: dict[str, int] = {}
+    spoken_for = {number for numbers in values.values() for number in numbers}
+    free = iter(number for number in range(1, MAX_LABEL + 1) if number not in spoken_for)
+    for name, numbers in values.items():
+        own = [number for number in numbers if number not in taken.values()]
+        taken[name] = own[0] if own else next(free)
+    return taken
+
+
+def _grouped(data: Sequence[Case]) -> list[list[Case]]:
+    """Items with sentences about one image and slice together, in the order of their first; others alone."""
+    groups: dict[object, list[Case]] = {}
+    for place, item in enumerate(data):
+        groups.setdefault((item.image, item.slice_index) if item.prompts else place, []).append(item)
+    return list(groups.values())
+
+
+def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
+    """Each lesion of an item: a key, the same for all items that mean it, and an item that means it alone."""
+    if item.lesions is None:
+        return [((item.label, item.slice_index, None), item)]
+    return [
+        ((item.label, item.slice_index, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions
+    ]
+
+
+def _plane(item: Case) -> int | None:
+    return 0 if is_picture(item.image) else item.slice_index

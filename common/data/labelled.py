@@ -1,0 +1,162 @@
+"""An image with its label map, in any format that can be read."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import InputError
+from .items import Case, is_picture
+from .pictures import GREY_16
+from .readers import is_blank, read_any
+from .volumes import Volume, check_same_grid, read_labels
+
+_log = logging.getLogger(__name__)
+
+LABEL_MODES = ("1", "L", "P", *GREY_16)  # as Pillow calls pixels of one number, palette numbers included
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a label map: what a prompt means.
+
+    Attributes:
+        labels: (D, H, W) whole numbers.
+        values: those that belong to the region; None for all but 0, () for none.
+        plane: the only slice that counts; None for all of them.
+    """
+
+    labels: np.ndarray
+    values: tuple[int, ...] | None
+    plane: int | None = None
+
+    def mask(self) -> np.ndarray:
+        """(D, H, W) bool."""
+        if self.plane is None:
+            return _chosen(self.labels, self.values)
+        mask = np.zeros(self.labels.shape, bool)
+        mask[self.plane] = _chosen(self.labels[self.plane], self.values)
+        return mask
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """What an item of a datalist names.
+
+    Attributes:
+        image: all of it, whatever slice the item is about.
+        labels: (D, H, W) whole numbers in the same voxels; zeros where the item has no label map.
+    """
+
+    image: Volume
+    labels: np.ndarray
+
+    def meant(self, item: Case) -> Region:
+        """What the sentences of an item mean, on its slice.
+
+        Raises:
+            InputError: no such slice; or the label map lacks one of the lesions there, or has none at all.
+        """
+        plane, depth = item.slice_index or 0, len(self.labels)
+        if plane >= depth:
+            raise InputError(
+                f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
+                "slices, 0 the most inferior one; correct the item's slice."
+            )
+        _check_there(item, self.labels[plane])
+        return Region(self.labels, item.lesions, plane)
+
+
+class LabelledReader:
+    """Reads the images of items; keeps the last one, whose slices are often asked for in a row."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Path, Path | None], LabelledImage] | None = None
+
+    def __call__(self, item: Case) -> LabelledImage:
+        """Read an item's image and label map.
+
+        Raises:
+            InputError: unreadable files, or image and label map of different grids.
+        """
+        files = item.image, item.label
+        if self._kept is None or self._kept[0] != files:
+            self._kept = files, _read(item.image, item.label)
+        return self._kept[1]
+
+
+def _read(image: Path, label: Path | None) -> LabelledImage:
+    volume = read_any(image)
+    if is_blank(volume):  # of hundreds of cases that are trained on, one does no harm
+        _log.warning(
+            "%s: every voxel is %g, so there is nothing to see; leave the item out.",
+            image,
+            volume.slices.min(),
+        )
+    if label is None:
+        return LabelledImage(volume, np.zeros(volume.slices.shape, np.uint8))
+    if is_picture(image):
+        return LabelledImage(volume, _of_picture(volume, image, label))
+    labels = read_labels(label)
+    check_same_grid(labels, volume)
+    return LabelledImage(volume, labels.slices)
+
+
+def _of_picture(volume: Volume, image: Path, label: Path) -> np.ndarray:
+    labels = read_label_picture(label)
+    found, expected = labels.shape, volume.slices.shape[1:]
+    if found != expected:
+        raise InputError(
+            f"{label}: the label map has {found[0]} x {found[1]} pixels and the image {image} has "
+            f"{expected[0]} x {expected[1]} (rows x columns), expected the same; give the label map of this "
+            "image."
+        )
+    return labels[None]
+
+
+def read_label_picture(path: Path) -> np.ndarray:
+    """A label map (H, W) int32, upright, from the grey values or palette numbers of a PNG.
+
+    Raises:
+        InputError: unreadable, of several channels, or of a format that does not keep values.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            kind, mode = image.format, image.mode
+            values = np.asarray(ImageOps.exif_transpose(image))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a label map ({error}), so the file is missing, broken or of another "
+            "kind; give a whole PNG."
+        ) from error
+    if kind != "PNG" or mode not in LABEL_MODES:
+        raise InputError(
+            f"{path}: a {kind} of the kind {mode} is given as label map, expected a PNG of one grey channel, "
+            "whose values are the labels; save it as such."
+        )
+    return values.astype(np.int32)
+
+
+def _chosen(labels: np.ndarray, values: tuple[int, ...] | None) -> np.ndarray:
+    if values is None:
+        return labels > 0
+    return labels == values[0] if len(values) == 1 else np.isin(labels, values)
+
+
+def _check_there(item: Case, labels: np.ndarray) -> None:
+    """Refuse lesions that the slice (H, W) lacks."""
+    place = "" if item.slice_index is None else f" in slice {item.slice_index}"
+    if item.lesions is None and not (labels > 0).any():
+        raise InputError(
+            f'{item.label}: the label map of the case "{item.case}" is empty{place}, expected what its '
+            'sentences refer to; correct the label map or the slice, or write "lesion": [] if they mean '
+            "nothing here."
+        )
+    if missing := [lesion for lesion in item.lesions or () if not (labels == lesion).any()]:
+        found = ", ".join(map(str, np.unique(labels[labels > 0]))) or "none"
+        raise InputError(
+            f'{item.label}: the lesion {missing[0]} of the case "{item.case}" is not there{place} '
+            f"(lesions found: {found}); correct the item's lesion or slice."
+        )

@@ -1,0 +1,50 @@
+"""How grey values become what an image encoder was trained on."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+# Mean and standard deviation of red, green and blue, for values in [0, 1].
+NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # [0, 1] as it is, as MedSAM was trained
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # ViT
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # SAM, SegNeXt
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+PER_IMAGE = "per_image"  # zero mean and unit variance of each image by itself
+LEAST_STD = 1e-6  # an even image becomes 0 and not a division by 0
+
+
+class Normalise(nn.Module):
+    """Images, grey or of three channels, as three normalised channels.
+
+    Args:
+        name: a key of `NORMALISATIONS`, or "per_image".
+
+    Raises:
+        InputError: another name.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        if name != PER_IMAGE and name not in NORMALISATIONS:
+            known = ", ".join((*NORMALISATIONS, PER_IMAGE))
+            raise InputError(f"image_normalisation: found {name!r}, expected one of {known}; choose one.")
+        self.name = name
+        # Constants: a checkpoint does not hold them.
+        for statistic, values in zip(("mean", "std"), NORMALISATIONS.get(name, ((), ())), strict=True):
+            self.register_buffer(statistic, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W)."""
+        pixels = image.expand(-1, 3, -1, -1)
+        if self.name == PER_IMAGE:
+            std, mean = torch.std_mean(image, dim=(1, 2, 3), correction=0, keepdim=True)
+            return (pixels - mean) / std.clamp(min=LEAST_STD)
+        return (pixels - self.mean) / self.std

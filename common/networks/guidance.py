@@ -1,0 +1,49 @@
+"""What a network is asked, in a form that can be kept, moved and repeated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What P prompts say, a row each.
+
+    Attributes:
+        tokens: (P, T, C) float features of the prompts' word pieces; None where nothing is said.
+        mask: (P, T) bool, True where a word piece is real (not padding); None where nothing is said.
+        silent: P where nothing is said, else 0.
+    """
+
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    silent: int = 0
+
+    @property
+    def count(self) -> int:
+        """P."""
+        return self.silent if self.tokens is None else self.tokens.shape[0]  # len() would fix it in exports
+
+    def to(self, device: torch.device) -> "Guidance":
+        """The same on another device."""
+        return Guidance(
+            **{name: value.to(device) for name, value in self._tensors().items()}, silent=self.silent
+        )
+
+    def rows(self, indices: Sequence[int]) -> "Guidance":
+        """The prompts with these numbers, in this order."""
+        chosen = {name: value[list(indices)] for name, value in self._tensors().items()}
+        return Guidance(**chosen, silent=self.silent and len(indices))
+
+    def repeat(self, images: int) -> "Guidance":
+        """All prompts once for each of B images: row i belongs to image i // P."""
+        repeated = {
+            name: value.repeat(images, *(1,) * (value.ndim - 1)) for name, value in self._tensors().items()
+        }
+        return Guidance(**repeated, silent=self.silent * images)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}

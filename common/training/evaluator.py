@@ -1,0 +1,75 @@
+"""MONAI's evaluator on whole cases: what users run is what is scored."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.engines import SupervisedEvaluator
+from monai.handlers import StatsHandler, TensorBoardStatsHandler
+from torch.utils.data import DataLoader
+
+from ..data.evaluation_cases import CaseSampler, EvaluationCase, EvaluationCases
+from ..data.volumes import Volume
+from ..inference.inferer import VolumeInferer
+from ..networks.base import TextSegmenter
+from .checkpoints import BestCheckpoint
+from .images import ValidationImages
+from .validation import PromptDice
+
+KEY_METRIC = "val_mean_dice"
+
+
+class Evaluator(SupervisedEvaluator):
+    """Segments every case with the inferer that users run, and scores each prompt's own mask.
+
+    A batch is one `EvaluationCase`; `output` has its volume as `image`, the case as `label` and a
+    `Segmentation` as `pred`. The key metric is `PromptDice`.
+
+    Args:
+        device: where the network is.
+        dataset: cases, shared out among the processes.
+        network: without DistributedDataParallel, which has nothing to do here.
+        inferer: how cases are segmented.
+        val_handlers: what is done with the results, see MONAI's `SupervisedEvaluator`.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        dataset: EvaluationCases,
+        network: TextSegmenter,
+        inferer: VolumeInferer,
+        val_handlers: Sequence[Any] = (),
+    ) -> None:
+        said = [StatsHandler(iteration_log=False)] if idist.get_rank() == 0 else []
+        super().__init__(
+            device=device,
+            val_data_loader=DataLoader(dataset, batch_size=None, sampler=CaseSampler(dataset)),
+            network=network,
+            inferer=inferer,
+            prepare_batch=_prepared,
+            key_val_metric={KEY_METRIC: PromptDice()},
+            val_handlers=[*said, *val_handlers],
+            decollate=False,
+        )
+
+    def watch(
+        self, best: BestCheckpoint, images: ValidationImages, output_dir: str | os.PathLike[str]
+    ) -> None:
+        """Keep the best checkpoint of a training that it validates, and show its scores and first cases."""
+        handlers: list[Any] = [images, best]
+        if idist.get_rank() == 0:
+            handlers.insert(0, TensorBoardStatsHandler(log_dir=str(Path(output_dir)), iteration_log=False))
+        for handler in handlers:
+            handler.attach(self)
+
+
+def _prepared(
+    case: EvaluationCase, *_: Any, **__: Any
+) -> tuple[Volume, EvaluationCase, tuple[()], dict[str, Any]]:
+    """The inferer moves the slices itself."""
+    return case.image, case, (), {"prompts": case.prompts, "slice_index": case.slice_index}
