@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 
-from common.data.datalist import SECTIONS, load_datalist, load_label_names
+from common.data.datalist import SECTIONS, load_datalist, load_label_values
 from common.data.volumes import check_same_grid, read_labels, read_volume
 from common.errors import InputError
 from tools.prepare.__main__ import main
@@ -117,7 +117,7 @@ def test_datalist(source, tmp_path):
     cases = [case for section in SECTIONS for case in load_datalist(path, section)]
     assert sorted(case.case for case in cases) == ["pt_10", "pt_2"]
     assert all(case.targets == ("right parotid gland", "left parotid gland", "mandible") for case in cases)
-    assert list(load_label_names(path).values()) == [
+    assert list(load_label_values(path)) == [
         "brainstem",
         "spinal cord",
         "right parotid gland",

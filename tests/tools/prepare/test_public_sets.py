@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_label_values, load_referring
+from common.data.datalist import SECTIONS, load_datalist, load_label_values, load_referring
 from common.text.vocabulary import Vocabulary
 from tests.tools.prepare.spreadsheets import xlsx
 from tools.prepare.__main__ import main
@@ -46,7 +46,8 @@ def test_flare22(flare: Path, tmp_path: Path) -> None:
         "validation": 5,
         "test": 10,
     }
-    names = load_label_names(tmp_path / "out" / "datalist.json")
+    values = load_label_values(tmp_path / "out" / "datalist.json")
+    names = {number: name for name, (number,) in values.items()}
     assert len(names) == 13
     # The numbers in the challenge's own description.
     assert (names[1], names[2], names[3], names[13]) == ("liver", "right kidney", "spleen", "left kidney")
@@ -87,7 +88,8 @@ def test_segthor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         volume(folder / "GT.nii.gz")
     assert main(["segthor", "--source", str(source), "--out", str(out)]) == 0
     assert [len(cases) for cases in prepared(out).values()] == [28, 4, 8]
-    assert load_label_names(out / "datalist.json") == {1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}
+    organs = ("esophagus", "heart", "trachea", "aorta")
+    assert load_label_values(out / "datalist.json") == {organ: (n,) for n, organ in enumerate(organs, 1)}
     (source / "train" / "Patient_40" / "GT.nii.gz").unlink()
     assert main(["segthor", "--source", str(source), "--out", str(out)]) == 1
     said = capsys.readouterr().err
