@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from common.data.labelled import LabelledReader
 from scipy import ndimage
 
 from common.data.datalist import SECTIONS, load_referring
+from common.data.labelled import LabelledReader
 from common.data.volumes import read_labels, read_volume
 from common.text.referring import Lesion, facts_of, rules_out
 from tests.common.text.reader import fitting
