@@ -3,7 +3,7 @@
 The names below are what the bundles' configs point at.
 """
 
-from .datalist import load_datalist, load_label_names, load_label_values, load_referring
+from .datalist import load_datalist, load_label_values, load_referring
 from .draws import EpochSampler, collate_slices
 from .evaluation_cases import EvaluationCases
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
@@ -22,7 +22,6 @@ __all__ = [
     "ReferringPictures",
     "collate_slices",
     "load_datalist",
-    "load_label_names",
     "load_label_values",
     "load_referring",
 ]

@@ -117,23 +117,6 @@ def load_label_values(
     return {name: numbers for name, numbers in values.items() if organs is None or name in organs}
 
 
-def load_label_names(path: str | os.PathLike[str], *, organs: Sequence[str] | None = None) -> dict[int, str]:
-    """Label values and names of the datalist at `path`, such as {1: "liver"}, for one name a number.
-
-    Raises:
-        InputError: as `load_label_values`, or a number has several names or a name several numbers.
-    """
-    names: dict[int, str] = {}
-    for name, numbers in load_label_values(path, organs=organs).items():
-        if len(numbers) > 1 or numbers[0] in names:
-            raise InputError(
-                f'{path}: "labels" has the numbers {", ".join(map(str, numbers))} for "{name}", expected one '
-                "number a name and one name a number here; name each number once."
-            )
-        names[numbers[0]] = name
-    return names
-
-
 def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Case]]:
     """The items of every section that a datalist's content has; files are not looked at.
 

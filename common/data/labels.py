@@ -45,10 +45,10 @@ def label_values(path: Path, labels: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(numbers)) for name, numbers in values.items()}
 
 
-def labels_entry(values: Mapping[str, Sequence[int]]) -> dict[str, str | list[str]]:
-    """The entry "labels" of a datalist from {name: its numbers}: what `label_values` reads."""
-    names: dict[int, list[str]] = {}
+def names_of_numbers(values: Mapping[str, Sequence[int]]) -> dict[int, tuple[str, ...]]:
+    """{number: its names} from {name: its numbers}."""
+    names: dict[int, tuple[str, ...]] = {}
     for name, numbers in values.items():
         for number in numbers:
-            names.setdefault(number, []).append(name)
-    return {str(number): some[0] if len(some) == 1 else some for number, some in names.items()}
+            names[number] = (*names.get(number, ()), name)
+    return names

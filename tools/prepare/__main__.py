@@ -33,7 +33,8 @@ DATA_SETS = {
         "the folder with images/ and masks/",
     ),
     "qata": DataSet(
-        "chest X-rays with infections and sentences (QaTa-COV19)", "the folder with annotation.json"
+        "chest X-rays with infections and sentences (QaTa-COV19)",
+        "the folder with annotation.json or Train_Folder",
     ),
     "segthor": DataSet(
         "thoracic CT, 4 organs at risk (SegTHOR challenge)", "the folder with train/Patient_01"
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     _add_folder(names)
     _add_join(names)
+    _add_partial(names)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -93,7 +95,14 @@ def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="one * for the case (default: %(default)s)",
     )
     add("--labels", default="labels/*.nii.gz", metavar="PATTERN", help="the same * (default: %(default)s)")
-    add("--name", action="append", required=True, metavar="NUMBER=NAME", help="of a label; give it for each")
+    add(
+        "--name",
+        action="append",
+        required=True,
+        metavar="NUMBER=NAME",
+        help="of a label; give it for each, and several for one that lies in another: --name 1=liver --name "
+        "2=liver --name '2=liver tumour'",
+    )
     add(
         "--ignore",
         action="append",
@@ -125,6 +134,30 @@ def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.set_defaults(run=_join)
 
 
+def _add_partial(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "a datalist with part of each sentence, the first words, to see how much text a network needs"
+    parser = names.add_parser("partial", help=text, description=text)
+    parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist with sentences")
+    parser.add_argument(
+        "--share",
+        type=_share_of_text,
+        required=True,
+        metavar="SHARE",
+        help="of the words, as 0.25 or 1/4",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
+    )
+    parser.set_defaults(run=_partial)
+
+
+def _partial(options: argparse.Namespace) -> int:
+    from .partial import cut
+
+    cut(options.datalist, options.share, options.out)
+    return 0
+
+
 def _join(options: argparse.Namespace) -> int:
     from .join import join
 
@@ -133,9 +166,23 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _share(text: str) -> Fraction:
-    share = Fraction(text)
+    share = _fraction(text)
     if not 0 <= share < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected a share from 0 to below 1")
+    return share
+
+
+def _fraction(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number such as 0.25 or 1/4") from error
+
+
+def _share_of_text(text: str) -> Fraction:
+    share = _fraction(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a share above 0, up to 1")
     return share
 
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,14 +132,19 @@ def patients_in_two(sections: Mapping[str, Sequence[Case]]) -> dict[str, list[st
     return {patient: names for patient, names in found.items() if len(names) > 1}
 
 
-def folders_below(source: Path) -> Iterator[Path]:
-    """`source` and all folders below it, by name, through links too: each folder once, so that loops end."""
-    seen = {os.path.realpath(source)}
-    for folder, names, _ in os.walk(source, followlinks=True):
-        yield Path(folder)
-        new = {os.path.realpath(os.path.join(folder, name)): name for name in sorted(names, reverse=True)}
-        names[:] = sorted(name for real, name in new.items() if real not in seen)
-        seen |= new.keys()
+def folders_below(source: Path) -> list[Path]:
+    """All folders below `source`, through links too; each one's content is listed once, so that loops end."""
+    found: list[Path] = []
+    open_, listed = [source], set()
+    while open_:
+        folder = open_.pop()
+        if (real := os.path.realpath(folder)) in listed:
+            continue
+        listed.add(real)
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        found += inside
+        open_ += inside
+    return found
 
 
 def item_of(case: Case, out: Path) -> dict[str, Any]:

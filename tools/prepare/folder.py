@@ -12,6 +12,7 @@ from tqdm import tqdm
 from common.data.datalist import Case, split_by_patient
 from common.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from common.errors import InputError
+from common.text.prompts import MAX_LABEL
 
 from ._layout import write_datalist
 
@@ -25,14 +26,14 @@ class Options:
 
     Attributes:
         images, labels: patterns below the source with one "*" each; what it stands for is the case's name.
-        names: {label number: name}.
+        names: {label number: its names}; several where one structure lies in another, such as a tumour.
         ignore: label numbers that become background.
         patient: regular expression whose first group, in a case's name, is the patient; None: the case.
         validation, test: shares of the patients.
         seed: of the split.
     """
 
-    names: Mapping[int, str]
+    names: Mapping[int, Sequence[str]]
     images: str = "images/*.nii.gz"
     labels: str = "labels/*.nii.gz"
     ignore: frozenset[int] = frozenset()
@@ -52,6 +53,9 @@ def prepare(source: Path, out: Path, options: Options) -> list[str]:
         InputError: no pair, unusable options, or no sound pair.
     """
     pairs = find_pairs(source, options)
+    for number, names in options.names.items():
+        if len(names) > 1:
+            print(f"note: voxels of label {number} belong to all of {', '.join(names)}")
     sound, faults = [], []
     for case in tqdm(pairs, desc="checking", unit="case"):
         try:
@@ -101,11 +105,16 @@ def find_pairs(source: Path, options: Options) -> list[Case]:
             f"in which the * stands for the same text, such as --images 'images/*_0000.nii.gz' --labels "
             "'labels/*.nii.gz'."
         )
-    names = tuple(options.names.values())
+    names = _targets(options)
     return [
         Case(_identifier(key), images[key], labels[key], _patient(key, options.patient), names)
         for key in sorted(images)
     ]
+
+
+def _targets(options: Options) -> tuple[str, ...]:
+    """All names, each once."""
+    return tuple(dict.fromkeys(name for names in options.names.values() for name in names))
 
 
 def check(case: Case, options: Options) -> list[str]:
@@ -125,7 +134,8 @@ def check(case: Case, options: Options) -> list[str]:
             f"{case.label}: has the label numbers {', '.join(map(str, unnamed))} without a name; add "
             f"--name {unnamed[0]}=NAME, or --ignore {unnamed[0]}."
         )
-    notes = [f"no voxel of {name}" for number, name in options.names.items() if number not in present]
+    there = {name for number in present & options.names.keys() for name in options.names[number]}
+    notes = [f"no voxel of {name}" for name in _targets(options) if name not in there]
     low, high = float(image.slices.min()), float(image.slices.max())
     if low > SOFT_TISSUE_HU[0] or high < SOFT_TISSUE_HU[1]:
         notes.append(
@@ -175,18 +185,20 @@ def _identifier(key: str) -> str:
     return key.replace("/", "_")
 
 
-def parse_names(entries: Sequence[str]) -> dict[int, str]:
-    """["1=liver"] -> {1: "liver"}.
+def parse_names(entries: Sequence[str]) -> dict[int, list[str]]:
+    """["1=liver", "2=liver", "2=liver tumour"] -> {1: ["liver"], 2: ["liver", "liver tumour"]}.
 
     Raises:
-        InputError: another form, a number twice, or a number out of 1 to 255.
+        InputError: another form, an entry twice, or a number out of 1 to 255.
     """
-    names: dict[int, str] = {}
+    names: dict[int, list[str]] = {}
     for entry in entries:
         number, _, name = entry.partition("=")
-        if not number.isdecimal() or not 1 <= int(number) <= 255 or not name.strip() or int(number) in names:
+        sound = number.isdecimal() and 1 <= int(number) <= MAX_LABEL and name.strip()
+        if not sound or name.strip() in names.get(int(number), []):
             raise InputError(
-                f"--name: found '{entry}', expected NUMBER=NAME with each number (1 to 255) once."
+                f"--name: found '{entry}', expected NUMBER=NAME, a number from 1 to {MAX_LABEL}, and each "
+                "entry once; correct it."
             )
-        names[int(number)] = name.strip()
+        names.setdefault(int(number), []).append(name.strip())
     return names

@@ -1,72 +1,84 @@
-"""Several datalists as one: every case keeps its files and the organs that were annotated in it."""
+"""Several datalists as one: every item keeps its files, its fields and what its labels mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
-import numpy as np
 from tqdm import tqdm
 
-from common.data.datalist import SECTIONS, Case, check_patients, load_datalist, load_json, load_label_names
-from common.data.volumes import read_labels
+from common.data.datalist import SECTIONS, Case, check_patients
 from common.errors import InputError
-from common.files import atomic_path
+from common.text.prompts import MAX_LABEL
 
-from ._layout import write_datalist
+from ._carry import carried, read_listed
+from ._layout import with_own_ids, write_items
+from ._renumber import Renumbering
+
+Names = tuple[str, ...]
 
 
 def join(datalists: Sequence[Path], out: Path) -> Path:
-    """Write `out`/datalist.json with the cases of all `datalists`, section by section.
+    """Write `out`/datalist.json with the items of all `datalists`, section by section.
 
-    A name has one number: the one of the first datalist that has it, or the next free one. Label maps whose
-    numbers change are written anew to `out`/labels; nothing else is copied. Cases and patients are named
-    after their datalist's folder too, so that equal ids of two data sets stay apart.
+    What a number means, its name or names, has one number: the one of the first datalist that has it, or the
+    next free one. Label maps whose numbers change, or would mean something else in the whole, are written
+    anew to `out`/labels (see `Renumbering`); nothing else is copied. Cases and patients are named after their
+    datalist's folder too, so that equal ids of two data sets stay apart. All other fields of an item stay as
+    they are, and the heads of the datalists stand under "joined".
 
     Returns:
         The datalist's path.
 
     Raises:
-        InputError: an unreadable datalist, two of one folder name, more than 255 names, or a patient (or
-            file) in two sections.
+        InputError: an unreadable datalist or label map, two of one folder name, more than 255 labels, or a
+            patient (or file) in two sections.
     """
-    sources = [path.resolve().parent.name for path in datalists]
-    if len(set(sources)) < len(sources):
+    folders = [path.resolve().parent.name for path in datalists]
+    if len(set(folders)) < len(folders):
         raise InputError(
-            f"datalists: found {', '.join(sources)}, expected a different folder name for each, since "
+            f"datalists: found {', '.join(folders)}, expected a different folder name for each, since "
             "cases are named after it; rename a folder."
         )
-    numbers: dict[str, int] = {}
-    for path in datalists:
-        for number, name in load_label_names(path).items():
-            free = number if number not in numbers.values() else max(numbers.values()) + 1
-            numbers.setdefault(name, free)
-    if max(numbers.values()) > 255:
-        raise InputError(f"datalists: found {len(numbers)} names, expected at most 255; join fewer.")
-    sections: dict[str, list[Case]] = {section: [] for section in SECTIONS}
-    for path, source in zip(datalists, sources, strict=True):
-        changes = {old: numbers[name] for old, name in load_label_names(path).items() if numbers[name] != old}
-        for section in (name for name in SECTIONS if name in load_json(path)):
-            for case in tqdm(load_datalist(path, section), desc=f"{source} {section}", unit="case"):
-                joined = replace(case, case=f"{source}-{case.case}", patient=f"{source}-{case.patient}")
-                sections[section].append(_renumbered(joined, changes, out) if changes else joined)
-    path = out / "datalist.json"
-    check_patients(sections, path)
-    return write_datalist(
-        out, {"name": " + ".join(sources)}, {number: name for name, number in numbers.items()}, sections
-    )
+    sources = [read_listed(path, out) for path in datalists]
+    labels, changes = joint_numbers([source.labels for source in sources])
+    if max(labels, default=0) > MAX_LABEL:
+        raise InputError(f"datalists: found {len(labels)} labels, expected at most {MAX_LABEL}; join fewer.")
+    cases: dict[str, list[Case]] = {section: [] for section in SECTIONS}
+    items: dict[str, list[Any]] = {section: [] for section in SECTIONS}
+    for folder, source, change in zip(folders, sources, changes, strict=True):
+        renumbered = Renumbering(change, labels, source.every_case, out / "labels" / folder)
+        for section, of_section in source.cases.items():
+            cases[section] += [
+                replace(renumbered(case), case=f"{folder}-{case.case}", patient=f"{folder}-{case.patient}")
+                for case in tqdm(of_section, desc=f"{folder} {section}", unit="item")
+            ]
+            items[section] += source.items[section]
+    check_patients(cases, out / "datalist.json")
+    head = {"name": " + ".join(folders), "joined": [source.head for source in sources]}
+    sections = {name: carried(items[name], with_own_ids(cases[name]), out) for name in SECTIONS}
+    return write_items(out, head, labels, sections)
 
 
-def _renumbered(case: Case, changes: dict[int, int], out: Path) -> Case:
-    """The case with a label map in which `changes` are made."""
-    if case.label is None:
-        return case
-    labels = read_labels(case.label)
-    changed = labels.slices.copy()
-    for old, new in changes.items():
-        changed[labels.slices == old] = new
-    path = out / "labels" / f"{case.case}.nii.gz"
-    with atomic_path(path) as temporary:
-        stored = labels.to_stored(changed).astype(np.uint8)
-        nib.save(nib.Nifti1Image(stored, labels.grid.affine), temporary)
-    return replace(case, label=path)
+def joint_numbers(labels: Sequence[Mapping[int, Names]]) -> tuple[dict[int, Names], list[dict[int, int]]]:
+    """What the numbers of all datalists are together.
+
+    Args:
+        labels: of each datalist, {number: its names}. Two numbers of one that mean the same stay two.
+
+    Returns:
+        {number: its names} of the whole, and for each datalist {its number: the number in the whole}.
+    """
+    whole: dict[int, Names] = {}
+    changes: list[dict[int, int]] = []
+    for named in labels:
+        change: dict[int, int] = {}
+        for number, names in named.items():
+            taken = change.values()
+            same = (known for known, its in whole.items() if set(its) == set(names) and known not in taken)
+            free = number if number not in whole else next(n for n in count(1) if n not in whole)
+            change[number] = next(same, free)
+            whole.setdefault(change[number], names)
+        changes.append(change)
+    return whole, changes

@@ -10,6 +10,8 @@ label maps stay where they are.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ SOURCE = Source(
 )
 SHARES = {"training": Fraction(7, 10), "validation": Fraction(1, 10), "test": Fraction(1, 5)}
 SPLIT_SEED = 0
+# Organs whose tumours have a number of their own, in the tasks' own names: voxels of the tumour are of both.
+# Hepatic vessels do not hold the tumours beside them, and of lung and colon only the tumour is labelled.
+ORGANS_OF_TUMOURS = {"Task03_Liver": {"cancer": "liver"}, "Task07_Pancreas": {"cancer": "pancreas"}}
 # What the tasks' own label names mean. Organs have the names of `common.text.vocabulary`, which describes
 # them; a tumour is no organ, and its name is all the text there is.
 NAMES = {
@@ -60,23 +65,30 @@ def prepare(source: Path, out: Path, *, sequence: str | None = None) -> None:
         InputError: files are missing, no such sequence, or `out` cannot be written.
     """
     content = _dataset_json(source)
-    own = NAMES.get(source.resolve().name, {})
-    labels = {
-        int(number): own.get(str(name), str(name))
-        for number, name in content["labels"].items()
-        if int(number) > 0
-    }
+    labels = _labels(source.resolve().name, content["labels"])
+    targets = tuple(dict.fromkeys(name for names in labels.values() for name in names))
     cases = []
     for entry in content["training"]:
         image, label = source / entry["image"], source / entry["label"]
         name = image.name.removesuffix(".nii.gz")
-        cases.append(Case(name, image, label, name, tuple(labels.values())))
+        cases.append(Case(name, image, label, name, targets))
     SOURCE.check_complete(source, [file for case in cases for file in (case.image, case.label) if file])
     channel = _channel(source, content["modality"], sequence)
     if channel is not None:
         cases = [_one_sequence(case, channel, out) for case in tqdm(cases, desc="msd", unit="case")]
     head = SOURCE.notes() | {"name": f"MSD {content.get('name', source.name)}", "licence": SOURCE.licence}
     write_datalist(out, head, labels, split_by_patient(cases, SHARES, SPLIT_SEED))
+
+
+def _labels(task: str, given: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
+    """{number: its names}, the organ's before that of a tumour in it."""
+    own, organs = NAMES.get(task, {}), ORGANS_OF_TUMOURS.get(task, {})
+    found: dict[int, tuple[str, ...]] = {}
+    for number, name in sorted((int(number), str(name)) for number, name in given.items()):
+        names = [organs[name], name] if name in organs else [name]
+        if number > 0:
+            found[number] = tuple(own.get(one, one) for one in names)
+    return found
 
 
 def _dataset_json(source: Path) -> dict[str, Any]:
@@ -124,4 +136,4 @@ def _one_sequence(case: Case, channel: int, out: Path) -> Case:
         taken.set_data_dtype(np.float32)  # in the file's own integers it would be rescaled and rounded
         with atomic_path(path) as temporary:
             nib.save(taken, temporary)
-    return Case(case.case, path, case.label, case.patient, case.targets)
+    return replace(case, image=path)

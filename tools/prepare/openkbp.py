@@ -122,11 +122,9 @@ def find_patients(source: Path) -> list[Patient]:
             )
         patients = [Patient(source / row["item"], tuple(row["organs"].split(";"))) for row in rows]
     else:
-        patients = [
-            Patient(folder, _structures(folder))
-            for folder in folders_below(source)
-            if folder.name.startswith("pt_")
-        ]
+        named = (folder for folder in folders_below(source) if folder.name.startswith("pt_"))
+        once = {folder.resolve(): folder for folder in named}  # some may be links to others
+        patients = [Patient(folder, _structures(folder)) for folder in once.values()]
     SOURCE.check_complete(source, [file for patient in patients for file in patient.wanted()])
     return sorted(patients, key=lambda patient: (len(patient.name), patient.name))
 

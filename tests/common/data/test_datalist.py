@@ -11,12 +11,11 @@ from common.data.datalist import (
     Case,
     check_patients,
     load_datalist,
-    load_label_names,
     load_label_values,
     load_referring,
     split_by_patient,
 )
-from common.data.labels import label_values, labels_entry
+from common.data.labels import names_of_numbers
 from common.errors import InputError
 
 
@@ -86,7 +85,7 @@ def test_paths_agree_with_monai(folder):
 def test_label_names_leave_background_out(folder):
     path = folder / "datalist.json"
     path.write_text(json.dumps({"labels": {"0": "background", "1": "liver", "7": "left kidney"}}))
-    assert load_label_names(path) == {1: "liver", 7: "left kidney"}
+    assert load_label_values(path) == {"liver": (1,), "left kidney": (7,)}
 
 
 def test_missing_file_and_other_content(tmp_path):
@@ -196,8 +195,7 @@ def test_malformed_labels(folder, labels, found):
         f'{path}: "labels" {found}, expected {{"1": "liver", "2": ["liver", "liver tumour"], ...}}: whole '
         "numbers from 1 to 255, each with a name or a list of different ones; correct it."
     )
-    for load in (load_label_values, load_label_names):
-        assert error_of(load, path) == message
+    assert error_of(load_label_values, path) == message
     assert error_of(load_datalist, path, "training") == message
 
 
@@ -210,23 +208,18 @@ def test_a_number_may_have_several_names_and_a_name_several_numbers(folder):
         "liver": (1, 2, 3),
         "liver tumour": (2,),
     }
-    assert label_values(path, labels_entry(values)) == values
+    assert names_of_numbers(values) == {
+        7: ("spleen",),
+        1: ("liver",),
+        2: ("liver", "liver tumour"),
+        3: ("liver",),
+    }
     assert error_of(load_label_values, path, organs=["pancreas"]) == (
         f"organs: 'pancreas' is not among the labels of {path} (spleen, liver, liver tumour); use these "
         "names."
     )
     a, b = load_datalist(path, "training")
     assert (a.targets, b.targets) == (("spleen", "liver", "liver tumour"), ("liver tumour",))
-
-
-def test_one_name_a_number_where_no_more_is_possible(folder):
-    labels = {"1": "liver", "2": ["liver", "liver tumour"], "3": "spleen"}
-    path = write(folder, training=[item("a")], labels=labels)
-    assert error_of(load_label_names, path) == (
-        f'{path}: "labels" has the numbers 1, 2 for "liver", expected one number a name and one name a '
-        "number here; name each number once."
-    )
-    assert load_label_names(path, organs=["spleen", "liver tumour"]) == {2: "liver tumour", 3: "spleen"}
 
 
 def test_items_of_both_kinds_are_cases(folder):

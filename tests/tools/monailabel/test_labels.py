@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.data.datalist import load_datalist, load_label_names
+from common.data.datalist import load_datalist, load_label_values
 from common.errors import InputError
 from tools.monailabel.labels import SavedLabel, names_of, write_dataset
 
@@ -64,7 +64,7 @@ def test_one_number_a_name_in_all_studies(tmp_path, caplog):
         "unnamed is left out: unnamed: its label map has the numbers [2], which have no name." in caplog.text
     )
     assert "elsewhere is left out: " in caplog.text
-    names = {name: number for number, name in load_label_names(path).items()}
+    names = {name: number for name, (number,) in load_label_values(path).items()}
     assert set(names) == {"liver", "spleen", "aorta"}
     cases = {
         case.case: case for part in ("training", "validation") for case in load_datalist(path, section=part)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.data.datalist import SECTIONS, load_datalist
+from common.data.datalist import SECTIONS, load_datalist, load_label_values
 from tools.prepare.__main__ import main
 
 SARCOMA = Path(__file__).parents[4] / "shared" / "data" / "ct_sts_sarcoma"
@@ -119,9 +119,9 @@ def test_bad_pairs_are_left_out_and_named(
         (["--patient", "^x(.)"], "--patient: '^x(.)' has no group that matches in the case 'p0_a'"),
         (
             ["--name", "300=liver"],
-            "--name: found '300=liver', expected NUMBER=NAME with each number (1 to 255) once",
+            "--name: found '300=liver', expected NUMBER=NAME, a number from 1 to 255, and each entry once",
         ),
-        (["--name", "1=liver"], "--name: found '1=liver', expected NUMBER=NAME"),
+        (["--name", "1=lesion"], "--name: found '1=lesion', expected NUMBER=NAME"),
         ([], "none of the 10 pairs can be used; the first one: "),
         (["--ignore", "7", "--patient", "^(p)"], "1 patients are too few for a share in validation, test"),
     ],
@@ -140,6 +140,35 @@ def test_what_is_odd_is_noted(source: Path, tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "note: p0_a: grey values from 200 to 200 do not look like Hounsfield units" in said
     assert said.count("no voxel of cyst") == 10
+
+
+def test_a_number_may_have_several_names(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lesion in an organ: its voxels are the organ's too."""
+    assert run(source, tmp_path / "out", "--name", "7=lesion", "--name", "7=cyst, old") == 0
+    assert "note: voxels of label 7 belong to all of lesion, cyst, old" in capsys.readouterr().out
+    assert load_label_values(tmp_path / "out" / "datalist.json") == {"lesion": (1, 7), "cyst, old": (7,)}
+    found = cases(tmp_path / "out")
+    assert all(case.targets == ("lesion", "cyst, old") for part in found.values() for case in part)
+
+
+def test_linked_folders_and_files_are_found(source: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    (linked / "cases").mkdir(parents=True)
+    for image in (source / "images").glob("*"):
+        folder = tmp_path / "store" / image.name.removesuffix(".nii.gz")
+        folder.mkdir(parents=True)
+        (folder / "ct.nii.gz").symlink_to(image)
+        (folder / "seg.nii.gz").symlink_to(source / "labels" / image.name)
+        (linked / "cases" / folder.name).symlink_to(folder)
+    (linked / "again").symlink_to(linked)
+    patterns = ["--images", "cases/*/ct.nii.gz", "--labels", "cases/*/seg.nii.gz"]
+    assert run(linked, tmp_path / "out", "--ignore", "7", *patterns) == 0
+    assert sum(len(part) for part in cases(tmp_path / "out").values()) == 10
+    (tmp_path / "link").symlink_to(source)
+    assert run(tmp_path / "link", tmp_path / "other", "--ignore", "7") == 0
+    assert sum(len(part) for part in cases(tmp_path / "other").values()) == 10
 
 
 def test_folders_of_a_real_set(tmp_path: Path) -> None:

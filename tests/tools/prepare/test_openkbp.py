@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 
-from common.data.datalist import SECTIONS, load_datalist, load_label_names
+from common.data.datalist import SECTIONS, load_datalist, load_label_values
 from common.data.volumes import check_same_grid, read_labels, read_volume
 from common.errors import InputError
 from tools.prepare.__main__ import main
@@ -96,13 +96,28 @@ def test_values_are_hounsfield_units(source, tmp_path):
     assert set(np.unique(inside)) == {0, 100, 200, 300}
 
 
+def test_linked_folders_are_found_and_loops_end(tmp_path):
+    """A link to a folder of patients, a patient that is a link, and links that lead back."""
+    store = tmp_path / "store"
+    for name in ("pt_1", "elsewhere"):
+        write_patient(store / name)
+    root = tmp_path / "source"
+    root.mkdir()
+    (root / "train-pats").symlink_to(store)
+    (root / "pt_9").symlink_to(store / "elsewhere")
+    (root / "pt_loop").symlink_to(root / "pt_loop")
+    (store / "back").symlink_to(root)
+    (root / "latest").symlink_to(store / "pt_1")
+    assert [patient.name for patient in find_patients(root)] == ["pt_1", "pt_9"]
+
+
 def test_datalist(source, tmp_path):
     prepare(source, tmp_path / "out")
     path = tmp_path / "out" / "datalist.json"
     cases = [case for section in SECTIONS for case in load_datalist(path, section)]
     assert sorted(case.case for case in cases) == ["pt_10", "pt_2"]
     assert all(case.targets == ("right parotid gland", "left parotid gland", "mandible") for case in cases)
-    assert list(load_label_names(path).values()) == [
+    assert list(load_label_values(path)) == [
         "brainstem",
         "spinal cord",
         "right parotid gland",

@@ -1,16 +1,15 @@
 """The preparers on miniatures of each data set's published layout (sources in the modules' docstrings)."""
 
 import json
-import zipfile
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from common.data.datalist import SECTIONS, load_datalist, load_label_names, load_referring
+from common.data.datalist import SECTIONS, load_datalist, load_label_values, load_referring
 from common.text.vocabulary import Vocabulary
+from tests.tools.prepare.spreadsheets import xlsx
 from tools.prepare.__main__ import main
 from tools.prepare._lvit import read_sentences
 from tools.prepare.mosmed import patient_of
@@ -47,7 +46,8 @@ def test_flare22(flare: Path, tmp_path: Path) -> None:
         "validation": 5,
         "test": 10,
     }
-    names = load_label_names(tmp_path / "out" / "datalist.json")
+    values = load_label_values(tmp_path / "out" / "datalist.json")
+    names = {number: name for name, (number,) in values.items()}
     assert len(names) == 13
     # The numbers in the challenge's own description.
     assert (names[1], names[2], names[3], names[13]) == ("liver", "right kidney", "spleen", "left kidney")
@@ -88,7 +88,8 @@ def test_segthor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         volume(folder / "GT.nii.gz")
     assert main(["segthor", "--source", str(source), "--out", str(out)]) == 0
     assert [len(cases) for cases in prepared(out).values()] == [28, 4, 8]
-    assert load_label_names(out / "datalist.json") == {1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}
+    organs = ("esophagus", "heart", "trachea", "aorta")
+    assert load_label_values(out / "datalist.json") == {organ: (n,) for n, organ in enumerate(organs, 1)}
     (source / "train" / "Patient_40" / "GT.nii.gz").unlink()
     assert main(["segthor", "--source", str(source), "--out", str(out)]) == 1
     said = capsys.readouterr().err
@@ -114,7 +115,28 @@ def test_msd_task_with_one_modality(tmp_path: Path) -> None:
     source = msd(tmp_path / "Task03_Liver", modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
     assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
     assert [len(cases) for cases in prepared(tmp_path / "out").values()] == [7, 1, 2]
-    assert load_label_names(tmp_path / "out" / "datalist.json") == {1: "liver", 2: "liver tumour"}
+    # Both are one structure's: the tumour's voxels are the liver's too.
+    assert load_label_values(tmp_path / "out" / "datalist.json") == {"liver": (1, 2), "liver tumour": (2,)}
+    written = json.loads((tmp_path / "out" / "datalist.json").read_text())
+    assert written["labels"] == {"1": "liver", "2": ["liver", "liver tumour"]}
+    assert written["training"][0]["targets"] == ["liver", "liver tumour"]
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [
+        ("Task08_HepaticVessel", {"0": "background", "1": "Vessel", "2": "Tumour"}),
+        ("Task06_Lung", {"0": "background", "1": "cancer"}),
+        ("Task09_Spleen", {"0": "background", "1": "spleen"}),
+    ],
+)
+def test_msd_tasks_without_a_tumour_in_a_labelled_organ(
+    tmp_path: Path, task: str, labels: dict[str, str]
+) -> None:
+    source = msd(tmp_path / task, modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    found = load_label_values(tmp_path / "out" / "datalist.json")
+    assert sorted(found.values()) == [(number,) for number in range(1, len(labels))]
 
 
 TASKS = {  # the labels of each task's own dataset.json, and what they mean
@@ -137,8 +159,8 @@ def test_organs_of_msd_tasks_have_descriptions(task: str, tmp_path: Path) -> Non
     labels = {str(number): name for number, name in enumerate(["background", *TASKS[task]])}
     source = msd(tmp_path / task, modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
     assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
-    names = load_label_names(tmp_path / "out" / "datalist.json")
-    for name, organ in zip(names.values(), TASKS[task].values(), strict=True):
+    names = load_label_values(tmp_path / "out" / "datalist.json")
+    for name, organ in zip(names, TASKS[task].values(), strict=True):
         found = Vocabulary.load().find(name)
         assert (found and found.name) == organ
         assert found is None or (found.name == name and len(found.parts) == 3)
@@ -184,29 +206,6 @@ def test_msd_on_real_images(tmp_path: Path) -> None:
     assert sum(len(cases) for cases in prepared(tmp_path / "out").values()) == len(names) > 50
 
 
-def xlsx(path: Path, rows: list[tuple[str, ...]], *, shared: bool) -> None:
-    """The parts of an Office Open XML workbook (ECMA-376) that hold a sheet's cells."""
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    texts = [text for row in rows for text in row]
-    lines, count = [], 0
-    for number, row in enumerate(rows, start=1):
-        cells = []
-        for letter, text in zip("ABC", row, strict=False):
-            place = f'r="{letter}{number}"'
-            plain = f'<c {place} t="inlineStr"><is><t>{escape(text)}</t></is></c>'
-            cells.append(f'<c {place} t="s"><v>{count}</v></c>' if shared else plain)
-            count += 1
-        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "xl/worksheets/sheet1.xml",
-            f"<worksheet {space}><sheetData>{''.join(lines)}</sheetData></worksheet>",
-        )
-        if shared:
-            items = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
-            archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{items}</sst>")
-
-
 @pytest.fixture
 def mosmed(tmp_path: Path) -> Path:
     """Ten volumes with slices in all three parts, as in the published split."""
@@ -243,6 +242,24 @@ def test_mosmed_is_split_by_patient_and_its_own_split_is_said_to_leak(
     assert item["prompts"] == [f"Bilateral <infection> & two areas, {item['case']}."]
     first = load_referring(tmp_path / "out" / "datalist.json", "test")[0]  # as lsms_lesion reads it
     assert (first.case, first.prompts) == (item["case"], tuple(item["prompts"]))
+
+
+def test_mosmed_keeps_what_has_the_same_id(mosmed: Path, tmp_path: Path) -> None:
+    """A picture of one name in two parts, and a picture with two sentences."""
+    folder = mosmed / "Test_Folder"
+    for kind in ("img", "labelcol"):
+        (folder / kind / "Morozov_study_0250_0.png").touch()
+    rows = [("Image", "Description")]
+    rows += [(f"Morozov_study_{volume:04d}_9.png", "A sentence.") for volume in range(250, 260)]
+    rows += [("Morozov_study_0250_9.png", "Another."), ("Morozov_study_0250_0.png", "Of the test.")]
+    xlsx(folder / "Test_text.xlsx", rows, shared=False)
+    assert main(["mosmed", "--source", str(mosmed), "--out", str(tmp_path / "out")]) == 0
+    items = [item for name in SECTIONS for item in load_referring(tmp_path / "out" / "datalist.json", name)]
+    said = {item.case: (item.prompts, item.image.parents[1].name) for item in items}
+    assert len(said) == 101
+    assert said["Morozov_study_0250_9"] == (("A sentence.", "Another."), "Test_Folder")
+    assert said["Morozov_study_0250_0"][1] == "Train_Folder"
+    assert said["Morozov_study_0250_0-2"] == (("Of the test.",), "Test_Folder")
 
 
 def test_mosmed_as_published_says_so_in_the_file(mosmed: Path, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common.data.referring_pictures import PictureReader
 
 from common.data.datalist import load_referring
+from common.data.labelled import LabelledReader
 from common.errors import InputError
+from tests.tools.prepare.spreadsheets import xlsx
 from tools.prepare.__main__ import main
 from tools.prepare.qata import prepare, subject
 
@@ -98,10 +99,87 @@ def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
         load_referring(tmp_path / "datalist.json", name) for name in ("training", "validation", "test")
     )
     items = [item for section in sections for item in section]
-    read, agree = PictureReader(), []
+    read, agree = LabelledReader(), []
     for item in items:
         sides = [side for side in ("left", "right") if f"{side} lung" in item.prompts[0]]
         if len(sides) == 1:
-            left, right = np.array_split(read(item).mask(item), 2, axis=1)
+            left, right = np.array_split(read(item).meant(item).mask()[0], 2, axis=1)
             agree.append((left.sum() > right.sum()) == (sides == ["left"]))
     assert (len(agree), round(float(np.mean(agree)), 2)) == (272, 0.96)  # as the preparer says
+
+
+def lvit(source: Path, parts: dict[str, list[tuple[str, str]]]) -> Path:
+    """QaTa-COV19 as LViT's authors keep it: {part: (picture's name, sentence)}."""
+    for part, rows in parts.items():
+        for kind, prefix in (("img", ""), ("labelcol", "mask_")):
+            (source / f"{part}_Folder" / kind).mkdir(parents=True)
+            for name, _ in rows:
+                (source / f"{part}_Folder" / kind / f"{prefix}{name}.png").touch()
+    return source
+
+
+@pytest.mark.parametrize("one_table", [False, True])
+def test_the_layout_of_lvit(tmp_path: Path, one_table: bool) -> None:
+    """With a table for each part, or one for training and validation, as its code reads it."""
+    trained = [(f"covid_{n}", f"caption {n}") for n in range(18)]
+    parts = {"Train": trained[:12], "Val": trained[12:], "Test": [("covid_90", "caption 90")]}
+    source = lvit(tmp_path / "Covid19", parts)
+    tables = {f"{part}_Folder/{part}_text.xlsx": rows for part, rows in parts.items()}
+    if one_table:
+        test = "Test_Folder/Test_text.xlsx"
+        tables = {"Train_Val_text.xlsx": parts["Val"] + parts["Train"], test: parts["Test"]}
+    for place, rows in tables.items():
+        named = [(f"mask_{name}.png", text) for name, text in rows]
+        xlsx(source / place, [("Image", "Description"), *named], shared=True)
+    assert main(["qata", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    sections = {
+        name: load_referring(tmp_path / "out" / "datalist.json", name)
+        for name in ("training", "validation", "test")
+    }
+    assert {name: len(items) for name, items in sections.items()} == {
+        "training": 16,
+        "validation": 2,
+        "test": 1,
+    }
+    for item in (item for items in sections.values() for item in items):
+        assert item.prompts == (f"caption {item.case.removeprefix('covid_')}",)
+        assert item.label is not None
+        assert (item.image.name, item.label.name) == (f"{item.case}.png", f"mask_{item.case}.png")
+        assert item.image.parent.name == "img"
+    (source / "Val_Folder" / "labelcol" / "mask_covid_15.png").unlink()
+    with pytest.raises(InputError, match=r"files are missing \(.*labelcol/mask_covid_15\.png"):
+        prepare(source, tmp_path / "out")
+
+
+def test_one_of_the_two_layouts_is_wanted(source: Path, tmp_path: Path) -> None:
+    (source / "Train_Folder").mkdir()
+    with pytest.raises(
+        InputError, match=r"found annotation\.json and Train_Folder, expected one of them, QaTa-COV19 as its"
+    ):
+        prepare(source, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        InputError, match=r"empty: found neither annotation\.json nor Train_Folder, expected one.*Get it"
+    ):
+        prepare(tmp_path / "empty", tmp_path / "out")
+
+
+def test_all_sentences_of_a_picture_are_kept(source: Path, tmp_path: Path) -> None:
+    """A picture with two captions, and one name in both parts with a sentence each."""
+    content = json.loads((source / "annotation.json").read_text())
+    content["train"].append({"image_path": "mask_covid_7.png", "caption": "in other words"})
+    content["valid"].append({"image_path": "mask_covid_8.png", "caption": "of the test"})
+    content["train"].append({"image_path": "mask_covid_8.png", "caption": "of the training"})
+    for part in ("train", "valid"):
+        (source / part / "images" / "covid_8.png").touch()
+        (source / part / "masks" / "mask_covid_8.png").touch()
+    (source / "annotation.json").write_text(json.dumps(content))
+    prepare(source, tmp_path / "out")
+    datalist = tmp_path / "out" / "datalist.json"
+    said = {item.case: item.prompts for item in load_referring(datalist, "test")}
+    assert said["covid_8"] == ("of the test",)
+    trained = load_referring(datalist, "training") + load_referring(datalist, "validation")
+    assert {item.case: item.prompts for item in trained}["covid_7"] == (
+        "caption of covid_7",
+        "in other words",
+    )
