@@ -30,7 +30,8 @@ if not (Path(__file__).parent / "common").is_dir():
 NETWORK = '''
 from torch import nn
 import torch
-from .common.networks.base import TextFeatures, TextSegmenter
+from .common.networks.base import TextSegmenter
+from .common.networks.guidance import Guidance
 
 
 class Threshold(TextSegmenter):
@@ -44,14 +45,14 @@ class Threshold(TextSegmenter):
 
     def encode_text(self, prompts):
         numbers = torch.tensor([float(prompt.strip("$()[] ").split(",")[0]) for prompt in prompts])
-        return TextFeatures(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
+        return Guidance(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
 
     def encode_image(self, image):
         return image
 
-    def decode(self, image_features, text):
-        rows = len(text.tokens) // len(image_features)
-        return image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]
+    def decode(self, image_features, guidance):
+        rows = guidance.count // len(image_features)
+        return image_features.repeat_interleave(rows, dim=0) - guidance.tokens[..., None]
 '''
 
 READER = '''
@@ -106,7 +107,7 @@ def bundle(tmp_path):
     (folder / "scripts/__init__.py").write_text(SCRIPTS.format(repository=str(REPOSITORY)))
     (folder / "scripts/net.py").write_text(NETWORK)
     (folder / "configs/inference.json").write_text(json.dumps(CONFIG))
-    (folder / "configs/metadata.json").write_text("{}")
+    (folder / "configs/metadata.json").write_text('{"prompt_kinds": ["organ"]}')
     return folder
 
 

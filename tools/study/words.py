@@ -62,7 +62,7 @@ def _masks(report: Path) -> dict[str, Path]:
         ) from error
     if len(files) != len(prompts):
         raise InputError(
-            f"{report}: found {len(files)} masks of {len(prompts)} prompts, expected one of each; run it again "
-            "with masks among its outputs."
+            f"{report}: found {len(files)} masks of {len(prompts)} prompts, expected one of each; run it "
+            "again with masks among its outputs."
         )
     return {prompt: report.with_name(file) for prompt, file in zip(prompts, files, strict=True)}

@@ -41,9 +41,11 @@ METADATA = {
 }
 INFERENCE = """{
     "bundle_root": ".",
-    "preset": "small",
-    "text_model": null,
     "sizes": [1, 2],
+    "network_def": {
+        "preset": "small",
+        "text_model": null
+    },
     "network": {"_target_": "scripts.common.networks.Net.preset"},
     "handler": {"_target_": "scripts.common.lazy.Handler"}
 }
