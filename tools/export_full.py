@@ -4,11 +4,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from common.errors import InputError
 
-from .engine import inference_config, run_in_bundle
+from .engine import has_id, inference_config, run_in_bundle
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 
@@ -59,32 +58,24 @@ def _settings(entries: list[str], config: Path) -> dict[str, object]:
     """["network_def#preset=paper"] as overrides; a value is JSON if it can be read so, else text.
 
     Raises:
-        InputError: another form, or a key that the config lacks: MONAI would add it and nothing would read it.
+        InputError: another form, or a key that the config lacks, which MONAI would add unread.
     """
+    known = json.loads(config.read_text("utf-8"))
     settings: dict[str, object] = {}
     for entry in entries:
         key, equals, text = entry.partition("=")
-        names = key.split("#")
-        if not equals or not all(map(str.isidentifier, names)) or text.startswith(("$", "@", "%")):
+        if not equals or not all(map(str.isidentifier, key.split("#"))) or text.startswith(("$", "@", "%")):
             raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as {EXAMPLE}; correct it.")
-        if not _has(json.loads(config.read_text("utf-8")), names):
+        if not has_id(known, key):
             raise InputError(
-                f"--set: found the key '{key}', expected one of {config}, such as that of {EXAMPLE}; correct it."
+                f"--set: found the key '{key}', expected one of {config}, such as that of {EXAMPLE}; "
+                "correct it."
             )
         try:
             settings[key] = json.loads(text)
         except ValueError:
             settings[key] = text
     return settings
-
-
-def _has(content: Any, names: list[str]) -> bool:
-    """Whether a config's content has the id that these names make."""
-    for name in names:
-        if not isinstance(content, dict) or name not in content:
-            return False
-        content = content[name]
-    return True
 
 
 if __name__ == "__main__":

@@ -45,9 +45,10 @@ def test_a_key_that_the_config_lacks_is_refused(
     key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """MONAI would take it and nothing would read it: the default network would be exported."""
+    config = (BUNDLE / "configs/inference.json").resolve()
     assert main(["--bundle", str(BUNDLE), "--out", str(tmp_path / "out"), "--set", f"{key}=paper"]) == 1
     assert capsys.readouterr().err == (
-        f"error: --set: found the key '{key}', expected one of {(BUNDLE / 'configs/inference.json').resolve()}, "
+        f"error: --set: found the key '{key}', expected one of {config}, "
         "such as that of network_def#preset=paper_qv; correct it.\n"
     )
 

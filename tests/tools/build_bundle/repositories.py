@@ -36,6 +36,7 @@ SPARE = {"networks/spare.py", "spare/__init__.py", "spare/words.json"}
 METADATA = {
     "version": "0.2.1",
     "changelog": {"0.2.1": "Better.", "0.1.0": "First."},
+    "prompt_kinds": ["organ"],
     "monai_version": "1.6.1",
     "required_packages_version": {"scipy": "1.17.1"},
 }

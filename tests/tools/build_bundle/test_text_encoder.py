@@ -100,14 +100,22 @@ def test_the_config_in_the_zip_finds_it_and_is_else_as_written(repository, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ('"text_model": null', '"other": null', r'found no "text_model": null in the network_def of any, expected it'),
+        (
+            '"text_model": null',
+            '"other": null',
+            r'found no "text_model": null in the network_def of any, expected it',
+        ),
         (
             '"text_model": null',
             '"text_model": "a"',
             r"found text_model 'a' and preset 'small' in network_def, expected null",
         ),
         ('"preset": "small"', '"preset": null', r"found text_model None and preset None in network_def"),
-        ('"sizes"', '"x": {"text_model": null}, "sizes"', r"found another text_model before that of network_"),
+        (
+            '"sizes"',
+            '"x": {"text_model": null}, "sizes"',
+            r"found another text_model before that of network_",
+        ),
     ],
 )
 def test_configs_that_could_not_find_it_are_refused(repository, tmp_path, tiny, old, new, text):

@@ -77,7 +77,9 @@ def test_a_bundle_that_does_not_say_what_it_is_asked_for(tmp_path):
     folder = make(tmp_path / "former")
     content = {name: value for name, value in METADATA.items() if name != "prompt_kinds"}
     (folder / "configs/metadata.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"^\S+metadata.json: found no prompt_kinds \(.*\), expected a list of"):
+    with pytest.raises(
+        InputError, match=r"^\S+metadata.json: found no prompt_kinds \(.*\), expected a list of"
+    ):
         find_bundles([folder], tmp_path)
 
 
