@@ -44,12 +44,21 @@ def prompt_kinds(bundle: Path) -> tuple[str, ...]:
             f"{path}: found no prompt_kinds ({error!r}), expected a list of {', '.join(PROMPT_KINDS)}; fetch "
             "the bundle again."
         ) from error
-    if not isinstance(kinds, list) or not kinds or not set(kinds) <= set(PROMPT_KINDS):
+    if not isinstance(kinds, list) or not kinds or not all(kind in PROMPT_KINDS for kind in kinds):
         raise InputError(
             f"{path}: found {kinds!r} as prompt_kinds, expected a list of {', '.join(PROMPT_KINDS)}; correct "
             "it."
         )
     return tuple(kinds)
+
+
+def has_id(config: Any, name: str) -> bool:
+    """Whether a config's content has an id, such as "network_def#preset"."""
+    for part in name.split("#"):
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return True
 
 
 def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from common.errors import InputError
 
-from .engine import inference_config, run_in_bundle
+from .engine import has_id, inference_config, run_in_bundle
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
 
+EXAMPLE = "network_def#preset=paper_qv"
 EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder
-cannot be and stays an adapter. Use the result with --image_model OUT/image_encoder --text_model
-OUT/text_encoder --checkpoint OUT/model.pt of the bundle's configs, and --adapter none where LoRA was folded
-in; no hub is asked then."""
+cannot be and stays an adapter. Use the result with --network_def#image_model
+OUT/image_encoder --network_def#text_model OUT/text_encoder --checkpoint OUT/model.pt of the bundle's configs,
+and --network_def#adapter none where LoRA was folded in; no hub is asked then."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of inference.json, such as preset=paper_qv",
+        help=f"of inference.json, such as {EXAMPLE}",
     )
     options = parser.parse_args(arguments)
     try:
@@ -47,19 +48,29 @@ def _launch(options: argparse.Namespace) -> int:
         "network": "@network",
         "folder": str(options.out.absolute()),
     }
-    overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set), "run": [export]}
+    overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set, config), "run": [export]}
     if options.checkpoint is not None:
         overrides["checkpoint"] = str(options.checkpoint.absolute())
     return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
 
 
-def _settings(entries: list[str]) -> dict[str, object]:
-    """["preset=paper"] as overrides; a value is JSON if it can be read so, else text."""
+def _settings(entries: list[str], config: Path) -> dict[str, object]:
+    """["network_def#preset=paper"] as overrides; a value is JSON if it can be read so, else text.
+
+    Raises:
+        InputError: another form, or a key that the config lacks, which MONAI would add unread.
+    """
+    known = json.loads(config.read_text("utf-8"))
     settings: dict[str, object] = {}
     for entry in entries:
         key, equals, text = entry.partition("=")
-        if not equals or not key.isidentifier() or text.startswith(("$", "@", "%")):
-            raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as preset=paper_qv.")
+        if not equals or not all(map(str.isidentifier, key.split("#"))) or text.startswith(("$", "@", "%")):
+            raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as {EXAMPLE}; correct it.")
+        if not has_id(known, key):
+            raise InputError(
+                f"--set: found the key '{key}', expected one of {config}, such as that of {EXAMPLE}; "
+                "correct it."
+            )
         try:
             settings[key] = json.loads(text)
         except ValueError:

@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
-from .engine import INTERRUPTED, inference_config, prompt_kinds, run_in_bundle
+from .engine import INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
 EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
@@ -138,21 +138,27 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _check_known(config: Path, overrides: dict[str, Any]) -> None:
-    """Refuse an option whose key the bundle's config lacks: MONAI would add it and nothing would read it."""
+    """Refuse an option whose key the bundle's config lacks: MONAI would add it and nothing would read it.
+
+    The engine's components take more than a config names; which arguments a network takes, its config shows.
+    """
     try:
-        known = json.loads(config.read_text("utf-8")).keys()
-    except (OSError, ValueError, AttributeError) as error:
+        known = json.loads(config.read_text("utf-8"))
+        if not isinstance(known, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{config}: cannot be read as a config ({error}); fetch the bundle again."
         ) from error
     for name in overrides:
         key, _, part = name.partition("#")
-        if key not in known:
+        needed = name if key == "network_def" else key
+        if not has_id(known, needed):
             option = {"compiled": "compile", "file_format": "format", "progress": "quiet"}.get(
                 part, part or key
             )
             raise InputError(
-                f"--{option.replace('_', '-')}: {config} has no key {key!r}, expected it for this option; "
+                f"--{option.replace('_', '-')}: {config} has no key {needed!r}, expected it for this option; "
                 "leave the option out."
             )
 

@@ -25,7 +25,7 @@ def process(tmp_path_factory):
 def job(phantoms, output, text="0.5", **changes):
     image = str(phantoms.images["phantom_000"])
     prompts = [{"text": text, "name": text, "label": 1}]
-    fields = {"options": {}, "checkpoint": None, "uncertainty": False}
+    fields = {"options": {}, "checkpoint": None, "uncertainty": False, "masks": []}
     return {"image": image, "prompts": prompts, "output": str(output), **fields, **changes}
 
 

@@ -30,7 +30,8 @@ if not (Path(__file__).parent / "common").is_dir():
 NETWORK = '''
 from torch import nn
 import torch
-from .common.networks.base import TextFeatures, TextSegmenter
+from .common.networks.base import TextSegmenter
+from .common.networks.guidance import Guidance
 
 
 class Threshold(TextSegmenter):
@@ -44,14 +45,14 @@ class Threshold(TextSegmenter):
 
     def encode_text(self, prompts):
         numbers = torch.tensor([float(prompt.strip("$()[] ").split(",")[0]) for prompt in prompts])
-        return TextFeatures(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
+        return Guidance(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
 
     def encode_image(self, image):
         return image
 
-    def decode(self, image_features, text):
-        rows = len(text.tokens) // len(image_features)
-        return image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]
+    def decode(self, image_features, guidance):
+        rows = guidance.count // len(image_features)
+        return image_features.repeat_interleave(rows, dim=0) - guidance.tokens[..., None]
 '''
 
 READER = '''
@@ -106,7 +107,7 @@ def bundle(tmp_path):
     (folder / "scripts/__init__.py").write_text(SCRIPTS.format(repository=str(REPOSITORY)))
     (folder / "scripts/net.py").write_text(NETWORK)
     (folder / "configs/inference.json").write_text(json.dumps(CONFIG))
-    (folder / "configs/metadata.json").write_text("{}")
+    (folder / "configs/metadata.json").write_text('{"prompt_kinds": ["organ"]}')
     return folder
 
 
@@ -253,8 +254,8 @@ def test_an_option_that_the_bundle_does_not_know_is_refused(bundle, capsys):
     arguments = ["--bundle", str(bundle), "--input", "x.nii", "--output", "out", "--prompt", "liver"]
     assert infer.main([*arguments, "--text-bank", "bank.npz"]) == 1
     assert capsys.readouterr().err == (
-        f"error: --text-bank: {config} has no key 'text_bank', expected it for this option; leave the option "
-        "out.\n"
+        f"error: --text-bank: {config} has no key 'network_def#text_bank', expected it for this option; "
+        "leave the option out.\n"
     )
     config.write_text(
         json.dumps({name: None for name in json.loads(config.read_text()) if name != "inferer"})
@@ -322,14 +323,33 @@ def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
 
 
 def test_the_vocabulary_has_nothing_to_say_of_lesions(capsys):
-    assert infer.asks_for_organs(REPOSITORY / "bundles/medvlm_organ")
-    assert not infer.asks_for_organs(REPOSITORY / "bundles/lsms_lesion")
     infer.choose_prompts(["the largest lesion"], None, None, of_organs=False)
     assert capsys.readouterr().err == ""
     with pytest.raises(
         InputError, match="--organs: found 'abdomen', but this bundle is not asked for organs"
     ):
         infer.choose_prompts([], None, "abdomen", of_organs=False)
+
+
+def test_a_bundle_says_whether_the_vocabulary_is_its_own(bundle, capsys, monkeypatch):
+    """Of one for sentences no group of organs can be asked; of one that does not say, nothing."""
+    monkeypatch.setattr(infer, "run_in_bundle", lambda *_: 0)
+    metadata = bundle / "configs/metadata.json"
+    arguments = ["--bundle", str(bundle), "--input", "x.nii", "--output", "out", "--prompt", "livr"]
+
+    assert infer.main(arguments) == 0
+    assert "note: 'livr' is not a name in the vocabulary" in capsys.readouterr().err
+    metadata.write_text('{"prompt_kinds": ["sentence"]}')
+    assert infer.main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert infer.main([*arguments, "--organs", "abdomen"]) == 1
+    assert "but this bundle is not asked for organs" in capsys.readouterr().err
+    metadata.write_text("{}")
+    assert infer.main(arguments) == 1
+    assert capsys.readouterr().err == (
+        f"error: {metadata}: found no prompt_kinds (KeyError('prompt_kinds')), expected a list of organ, "
+        "sentence; fetch the bundle again.\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["--help", "--list-prompts"])

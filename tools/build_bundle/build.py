@@ -136,8 +136,8 @@ def with_text_encoder(files: Files, base: FrozenBase) -> Files:
     pointed = {path: point_at_text_encoder(path, files[path]) for path in configs}
     if all(files[path] == content for path, content in pointed.items()):
         raise InputError(
-            f'configs: no config has a top-level "text_model": null, so none would find {base.model} in the '
-            "zip; add that key to inference.json and train.json."
+            f'configs: found no "text_model": null in the network_def of any, expected it, since none would '
+            f"find {base.model} in the zip; add that key to inference.json and train.json."
         )
     return files | pointed | text_encoder_files(base)
 

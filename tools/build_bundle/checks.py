@@ -11,6 +11,7 @@ import yaml
 from common.checkpoints import read_model_json, read_tensors
 from common.errors import InputError
 from common.weights import FrozenBase, first_few
+from tools.engine import prompt_kinds
 
 LARGE_FILES = "large_files.yml"
 
@@ -20,7 +21,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
 
     Raises:
         InputError: not readable, a version with a part above 9 (MONAI sorts versions as text, where 0.10.0
-            comes before 0.9.0), or a changelog whose newest entry is not this version.
+            comes before 0.9.0), a changelog whose newest entry is not this version, or see `prompt_kinds`.
     """
     path = bundle / "configs" / "metadata.json"
     try:
@@ -43,6 +44,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
             f"{path}: version is {version}, but the newest entry of changelog is "
             f"{max(changelog, default='none')}; say in changelog what this version changes."
         )
+    prompt_kinds(bundle)
     return metadata
 
 

@@ -51,7 +51,7 @@ def text_encoder_files(base: FrozenBase) -> dict[str, bytes]:
 
 
 def point_at_text_encoder(path: str, content: bytes) -> bytes:
-    """Return a config with `"text_model": null` replaced by the packed folder, for the config's own preset.
+    """Return a config whose network_def has the packed folder for `"text_model": null` with its own preset.
 
     A config without that key stays as it is; another preset still finds its own encoder.
 
@@ -59,16 +59,20 @@ def point_at_text_encoder(path: str, content: bytes) -> bytes:
         InputError: `text_model` is there with another value, or there is no `preset` beside it.
     """
     config = json.loads(content)
-    if "text_model" not in config:
+    network = config.get("network_def")
+    if not isinstance(network, dict) or "text_model" not in network:
         return content
-    if config["text_model"] is not None or not isinstance(config.get("preset"), str):
+    if network["text_model"] is not None or not isinstance(network.get("preset"), str):
         raise InputError(
-            f"{path}: found text_model {config['text_model']!r} and preset {config.get('preset')!r}, "
-            "expected null and a name, so that the packed text encoder can stand there; change the config."
+            f"{path}: found text_model {network['text_model']!r} and preset {network.get('preset')!r} in "
+            "network_def, expected null and a name, so that the packed text encoder can stand there; change "
+            "the config."
         )
-    value = f"$@bundle_root + '/{FOLDER}' if @preset == '{config['preset']}' else None"
+    value = f"$@bundle_root + '/{FOLDER}' if @network_def#preset == '{network['preset']}' else None"
     # As text, so that the rest of the file stays as it was written.
     changed = re.sub(rb'("text_model":\s*)null', rb"\1" + json.dumps(value).encode(), content, count=1)
-    if json.loads(changed) != {**config, "text_model": value}:
-        raise InputError(f"{path}: a text_model stands before the top-level one; move that one up.")
+    if json.loads(changed) != {**config, "network_def": {**network, "text_model": value}}:
+        raise InputError(
+            f"{path}: found another text_model before that of network_def, expected none; move that one down."
+        )
     return changed

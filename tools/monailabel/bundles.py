@@ -99,11 +99,12 @@ def _read(root: Path) -> Bundle:
     try:
         metadata = json.loads(path.read_text("utf-8"))
         bundle = Bundle(root.name, root, metadata)
-        _ = bundle.example_prompt, bundle.description, prompt_kinds(root)
+        _ = bundle.example_prompt, bundle.description
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read as a bundle's metadata ({error!r}); fetch the bundle again."
         ) from error
+    prompt_kinds(root)  # refuses a bundle that does not say
     return bundle
 
 

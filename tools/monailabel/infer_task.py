@@ -82,10 +82,17 @@ class TextInferTask(InferTask):
         asked: Asked,
         output: Path,
         *,
+        masks: Sequence[Path] = (),
         uncertainty: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> dict[str, Any]:
-        """Write the label map of an image to `output`; returns the fields of a result."""
+        """Write the label map of an image to `output`; returns the fields of a result.
+
+        Args:
+            masks: where each prompt's own mask goes, which may overlap others; none are written without.
+            uncertainty: whether to estimate it.
+            wanted: see `BundleProcess.ask`.
+        """
         bundle = self.process.bundle
         checkpoint = newest_checkpoint(self.settings.models(bundle.name))
         job = {
@@ -93,6 +100,7 @@ class TextInferTask(InferTask):
             "prompts": [_prompt(text, number) for number, text in enumerate(asked.prompts, start=1)],
             "options": asked.options,
             "output": str(output),
+            "masks": [str(mask) for mask in masks],
             "checkpoint": checkpoint and str(checkpoint),
             "uncertainty": uncertainty,
         }

@@ -10,7 +10,7 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from common.data.volumes import check_same_grid, read_labels
+from common.data.volumes import Volume, check_same_grid, read_labels
 from common.errors import InputError
 from common.metrics.segmentation import measure_mask
 
@@ -38,7 +38,11 @@ class _BundleScoring(ScoringMethod):
 
 
 class DiceScoring(_BundleScoring):
-    """Dice of what the bundle finds with the names in a submitted label, for each of them."""
+    """Dice of each name's own mask with what a submitted label has of that name.
+
+    Own masks, since names of one label are asked for together: what a label map gives to one of them says
+    nothing of another.
+    """
 
     def __init__(self, task: TextInferTask) -> None:
         super().__init__(task, "Dice with the labels that were submitted, a value for each name")
@@ -54,18 +58,13 @@ class DiceScoring(_BundleScoring):
     def _dice(self, saved: Any) -> dict[str, float | None]:
         asked = Asked(tuple(saved.names.values()), {}, "nii.gz")
         with tempfile.TemporaryDirectory(dir=self.task.settings.work) as folder:
-            path = Path(folder) / "mask.nii.gz"
-            self.task.segment(saved.image, asked, path)
-            found, reference = read_labels(path), read_labels(saved.label)
-        check_same_grid(reference, found)
-        scores = {}
-        for number, (own, name) in enumerate(saved.names.items(), start=1):
-            pair = found.slices == number, reference.slices == own
-            dice = measure_mask(*pair, spacing_mm=found.spacing_mm)["dsc"]
-            scores[name] = (
-                None if np.isnan(dice) else round(float(dice), 4)
-            )  # JSON has no NaN: absent in both
-        return scores
+            masks = [Path(folder) / f"mask{number}.nii.gz" for number in saved.names]
+            self.task.segment(saved.image, asked, Path(folder) / "labels.nii.gz", masks=masks)
+            reference = read_labels(saved.label)
+            return {
+                name: _dice_of(read_labels(mask), reference, number)
+                for mask, (number, name) in zip(masks, saved.names.items(), strict=True)
+            }
 
 
 class UncertaintyScoring(_BundleScoring):
@@ -90,6 +89,13 @@ class UncertaintyScoring(_BundleScoring):
             image = Path(datastore.get_image_uri(study))
             found = self.task.segment(image, asked, Path(folder) / "mask.nii.gz", uncertainty=True)
         return float(max(row["uncertainty"] for row in found["prompts"]))
+
+
+def _dice_of(found: Volume, reference: Volume, number: int) -> float | None:
+    """Dice of a mask with one number of a label map; None, as JSON has no NaN, where both are empty."""
+    check_same_grid(reference, found)
+    dice = measure_mask(found.slices > 0, reference.slices == number, spacing_mm=found.spacing_mm)["dsc"]
+    return None if np.isnan(dice) else round(float(dice), 4)
 
 
 def _keep(datastore: Datastore, study: str, what: str, bundle: str, value: Any) -> None:

@@ -55,8 +55,9 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     checkpoints = importlib.import_module("scripts.common.checkpoints")
     start_from = job["start_from"] or str(Path(job["root"]) / "models" / "model.pt")
     checkpoints.load_trained(content("model"), start_from)
+    content("train#trainer")  # has its validation keep the best weights
     validation = content("validate#evaluator")
-    validation.run()  # its checkpoint handler remembers the value: only a better one is kept later
+    validation.run()  # whose value counts as the best so far: only better weights are kept later
     before = float(validation.state.metrics[validation.state.key_metric_name])
     workflow.run()
     after = float(validation.state.best_metric)

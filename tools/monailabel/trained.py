@@ -12,12 +12,15 @@ def newest_checkpoint(models: Path) -> Path | None:
 
 
 def publish(trained: Path, models: Path) -> Path:
-    """Move a folder with model.pt and model.json to the next number, in one step; returns the checkpoint."""
+    """Copy a folder with model.pt and model.json to the next number, in one step; returns the checkpoint.
+
+    The training's states beside them stay behind: each is larger than the weights, and nothing goes on there.
+    """
     models.mkdir(parents=True, exist_ok=True)
     newest = newest_checkpoint(models)
     number = 1 if newest is None else int(newest.parent.name) + 1
     partial = models / f".partial-{number}"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(trained, partial)
+    shutil.copytree(trained, partial, ignore=shutil.ignore_patterns("states"))
     os.replace(partial, models / str(number))
     return models / str(number) / "model.pt"

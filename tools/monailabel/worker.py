@@ -64,7 +64,8 @@ class ServedBundle:
         """Segment `image` with `prompts` (dicts of text, name, label), write the label map to `output`.
 
         Further fields: `options` of the inferer, `checkpoint` (null: the bundle's own), `uncertainty`
-        (whether to estimate it). Returns what was found for every prompt.
+        (whether to estimate it), `masks` (a file for each prompt's own mask, which the label map may cut;
+        or none). Returns what was found for every prompt.
         """
         text, readers = _common("text.prompts"), _common("data.readers")
         self._load(job["checkpoint"] or self._own_weights)
@@ -82,6 +83,9 @@ class ServedBundle:
                 for row, values in zip(rows, probabilities, strict=True):
                     row["uncertainty"] = uncertainty(values, row["presence_score"])
         _write(job["output"], result.labels, volume)
+        if job["masks"]:
+            for path, mask in zip(job["masks"], result.masks(), strict=True):
+                _write(path, mask.astype(np.uint8), volume)
         seconds = {part: round(value, 3) for part, value in result.seconds.items()}
         return {"prompts": rows, "seconds": seconds}
 
@@ -119,12 +123,16 @@ def _row(result: Any) -> Job:
     return {
         "prompt": result.prompt.text,
         "label": result.prompt.label,
-        "voxels": int(result.labelled.voxels),
-        "ml": round(float(result.labelled.ml), 4),
+        **_extent(result.labelled),
+        "mask": _extent(result.mask),
         "presence_score": round(float(result.presence_score), 6),
         "present": bool(result.present),
         "overlap_voxels": int(result.overlap_voxels),
     }
+
+
+def _extent(extent: Any) -> Job:
+    return {"voxels": int(extent.voxels), "ml": round(float(extent.ml), 4)}
 
 
 def _write(path: str, labels: np.ndarray, volume: Any) -> None:

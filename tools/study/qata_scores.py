@@ -78,7 +78,7 @@ def over_seeds_and_patients(
 
 
 def dice(counts: np.ndarray) -> np.ndarray:
-    """Of counts (..., 3): (...); a miss is 0. No reference is empty, see `ReferringPicture.mask`."""
+    """Of counts (..., 3): (...); a miss is 0. No reference is empty, see `LabelledImage.meant`."""
     both, extra, missed = np.moveaxis(counts, -1, 0)
     return 2 * both / (2 * both + extra + missed)
 

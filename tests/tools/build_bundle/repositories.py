@@ -36,14 +36,17 @@ SPARE = {"networks/spare.py", "spare/__init__.py", "spare/words.json"}
 METADATA = {
     "version": "0.2.1",
     "changelog": {"0.2.1": "Better.", "0.1.0": "First."},
+    "prompt_kinds": ["organ"],
     "monai_version": "1.6.1",
     "required_packages_version": {"scipy": "1.17.1"},
 }
 INFERENCE = """{
     "bundle_root": ".",
-    "preset": "small",
-    "text_model": null,
     "sizes": [1, 2],
+    "network_def": {
+        "preset": "small",
+        "text_model": null
+    },
     "network": {"_target_": "scripts.common.networks.Net.preset"},
     "handler": {"_target_": "scripts.common.lazy.Handler"}
 }

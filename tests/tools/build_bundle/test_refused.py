@@ -53,9 +53,13 @@ def test_a_name_that_is_in_no_module_is_refused(repository, tmp_path):
         ({"changelog": {"0.1.0": ""}}, r"version is 0.2.1, but the newest entry of changelog is 0.1.0; say"),
         ({"changelog": {"0.2.1": "", "0.3.0": ""}}, r"version is 0.2.1, but the newest .* is 0.3.0"),
         ({"changelog": None}, r"metadata.json: cannot be read as a bundle's metadata"),
+        (
+            {"prompt_kinds": []},
+            r"metadata.json: found \[\] as prompt_kinds, expected a list of organ, sentence",
+        ),
     ],
 )
-def test_versions(repository, tmp_path, changes, text):
+def test_metadata(repository, tmp_path, changes, text):
     write(repository / "bundles/mini/configs", {"metadata.json": json.dumps(METADATA | changes)})
     with pytest.raises(InputError, match=text):
         build_bundle("mini", repository, tmp_path)

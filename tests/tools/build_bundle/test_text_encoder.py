@@ -88,26 +88,34 @@ def test_the_config_in_the_zip_finds_it_and_is_else_as_written(repository, tmp_p
     text = contents(build_bundle("mini", repository, tmp_path))["configs/inference.json"].decode()
     parser = ConfigParser(json.loads(text))
     parser["bundle_root"] = "/somewhere"
-    assert parser.get_parsed_content("text_model") == "/somewhere/models/text_encoder"
+    assert parser.get_parsed_content("network_def#text_model") == "/somewhere/models/text_encoder"
     parser = ConfigParser(json.loads(text))
-    parser["preset"] = "large"  # another preset has another text encoder
-    assert parser.get_parsed_content("text_model") is None
+    parser["network_def#preset"] = "large"  # another preset has another text encoder
+    assert parser.get_parsed_content("network_def#text_model") is None
     before, after = INFERENCE.splitlines(), text.splitlines()
-    assert [new for old, new in zip(before, after, strict=True) if old != new] == [after[3]]
+    assert [new for old, new in zip(before, after, strict=True) if old != new] == [after[5]]
     assert (repository / "bundles/mini/configs/inference.json").read_text() == INFERENCE
 
 
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ('"text_model": null', '"other": null', r'no config has a top-level "text_model": null, so none'),
+        (
+            '"text_model": null',
+            '"other": null',
+            r'found no "text_model": null in the network_def of any, expected it',
+        ),
         (
             '"text_model": null',
             '"text_model": "a"',
-            r"found text_model 'a' and preset 'small', expected null",
+            r"found text_model 'a' and preset 'small' in network_def, expected null",
         ),
-        ('"preset": "small"', '"preset": null', r"found text_model None and preset None, expected null"),
-        ('"preset"', '"x": {"text_model": null}, "preset"', r"a text_model stands before the top-level one"),
+        ('"preset": "small"', '"preset": null', r"found text_model None and preset None in network_def"),
+        (
+            '"sizes"',
+            '"x": {"text_model": null}, "sizes"',
+            r"found another text_model before that of network_",
+        ),
     ],
 )
 def test_configs_that_could_not_find_it_are_refused(repository, tmp_path, tiny, old, new, text):

@@ -14,6 +14,7 @@ from tools.monailabel.bundles import find_bundles
 METADATA = {
     "name": "A bundle",
     "intended_use": "Research.",
+    "prompt_kinds": ["organ"],
     "network_data_format": {"inputs": {"prompt": "the liver"}},
 }
 FILES = {"configs/inference.json": "{}", "configs/metadata.json": json.dumps(METADATA)}
@@ -54,18 +55,32 @@ def test_which_learn_from_label_maps(tmp_path):
     assert not found["lsms_lesion"].trains  # learns from pictures with sentences
 
 
-DATASETS = [{"data": "@x"}, {"data": ["@x"]}, {"data": {"path": "x"}}, {}, "@elsewhere", None]
-
-
 @pytest.mark.parametrize(
-    "content", [*(json.dumps({"train": {"dataset": dataset}}) for dataset in DATASETS), "[]", "{}", "{"]
+    ("kinds", "config", "trains"),
+    [
+        (["organ"], True, True),
+        (["organ", "sentence"], True, True),
+        (["organ"], False, False),
+        (["sentence"], True, False),
+    ],
 )
-def test_a_training_of_another_shape_is_not_offered(content, tmp_path, caplog):
-    (make(tmp_path / "other") / "configs/train.json").write_text(content)
-    assert not find_bundles([tmp_path / "other"], tmp_path)["other"].trains
-    (said,) = caplog.messages
-    assert "train.json: train#dataset#data#_target_ cannot be read (" in said
-    assert said.endswith("), so other offers no training.")
+def test_a_bundle_learns_from_label_maps_if_it_is_asked_for_organs(kinds, config, trains, tmp_path):
+    folder = make(tmp_path / "one")
+    (folder / "configs/metadata.json").write_text(json.dumps({**METADATA, "prompt_kinds": kinds}))
+    if config:
+        (folder / "configs/train.json").write_text("{}")
+    assert find_bundles([folder], tmp_path)["one"].trains == trains
+
+
+def test_a_bundle_that_does_not_say_what_it_is_asked_for(tmp_path):
+    """The sentence is that of every tool."""
+    folder = make(tmp_path / "former")
+    content = {name: value for name, value in METADATA.items() if name != "prompt_kinds"}
+    (folder / "configs/metadata.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"^\S+metadata.json: found no prompt_kinds \(.*\), expected a list of"
+    ):
+        find_bundles([folder], tmp_path)
 
 
 def test_a_manifest_is_checked(tmp_path):

@@ -27,6 +27,14 @@ def test_the_newest_weights_are_those_with_the_highest_number(tmp_path):
     assert newest.read_text() == "11"
 
 
+def test_the_states_of_a_training_are_not_published(tmp_path):
+    (tmp_path / "trained/states").mkdir(parents=True)
+    for name in ("model.pt", "model.json", "training.json", "states/epoch_00001-0123456789abcdef.pt"):
+        (tmp_path / "trained" / name).write_text("x")
+    folder = publish(tmp_path / "trained", tmp_path / "models").parent
+    assert sorted(path.name for path in folder.rglob("*")) == ["model.json", "model.pt", "training.json"]
+
+
 def call(guard: Guard, *, method="POST", path="/x", query="", headers=(), chunks=(b"",)) -> tuple[int, str]:
     scope = {
         "type": "http",

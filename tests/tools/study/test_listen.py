@@ -32,7 +32,8 @@ import re
 
 import torch
 
-from .common.networks.base import TextFeatures, TextSegmenter
+from .common.networks.base import TextSegmenter
+from .common.networks.guidance import Guidance
 
 GREY = {"liver": 0.4, "spleen": 0.65, "left kidney": 0.9}  # of the window from -160 to 240 HU
 
@@ -46,14 +47,14 @@ class FirstName(TextSegmenter):
     def encode_text(self, prompts):
         names = [re.search(rf"\b({'|'.join(GREY)})\b", prompt.casefold()) for prompt in prompts]
         greys = torch.tensor([GREY[name[0]] if name else 9.0 for name in names])
-        return TextFeatures(greys[:, None, None], torch.ones(len(greys), 1, dtype=torch.bool))
+        return Guidance(greys[:, None, None], torch.ones(len(greys), 1, dtype=torch.bool))
 
     def encode_image(self, image):
         return image
 
-    def decode(self, image_features, text):
-        rows = len(text.tokens) // len(image_features)
-        return 10 - 100 * (image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]).abs()
+    def decode(self, image_features, guidance):
+        rows = guidance.count // len(image_features)
+        return 10 - 100 * (image_features.repeat_interleave(rows, dim=0) - guidance.tokens[..., None]).abs()
 '''
 
 CONFIG = {
@@ -61,6 +62,7 @@ CONFIG = {
     "input": "",
     "output_dir": "",
     "prompts_file": "",
+    "outputs": ["labels"],
     "checkpoint": None,
     "device": "cpu",
     "network_def": {"_target_": "scripts.net.FirstName"},
@@ -70,6 +72,7 @@ CONFIG = {
         "inputs": "@input",
         "output_dir": "@output_dir",
         "prompts_file": "@prompts_file",
+        "outputs": "@outputs",
         "network": "@network_def",
         "inferer": "@inferer",
     },
@@ -94,7 +97,7 @@ def bundle(tmp_path: Path) -> Path:
     (folder / "scripts/__init__.py").write_text(SCRIPTS)
     (folder / "scripts/net.py").write_text(NETWORK)
     (folder / "configs/inference.json").write_text(json.dumps(CONFIG))
-    (folder / "configs/metadata.json").write_text("{}")
+    (folder / "configs/metadata.json").write_text('{"prompt_kinds": ["organ"]}')
     return folder
 
 

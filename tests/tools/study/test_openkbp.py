@@ -1,13 +1,25 @@
 """The comparison on OpenKBP, from rows whose means can be done in the head."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from common.data.datalist import Case
+from common.data.evaluation_cases import EvaluationCases
+from common.data.framing import Framing
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
 from common.text.vocabulary import Vocabulary
 from tools.study import openkbp
 from tools.study.openkbp import UNET
+from tools.study.scoring import score
 
 NAMES = "Med-VLM compact, names"
 ORGANS = ("larynx", "mandible")
@@ -25,6 +37,17 @@ def row(case: str, label: str, dsc: float, mm: float) -> dict[str, Any]:
         "surfel_hd95_mm": mm,
         "surfel_assd_mm": mm / 4,
     }
+
+
+def write_case(folder: Path) -> Case:
+    """16 x 16 x 4 voxels of 2 mm: a larynx (1) of 32 and a mandible (2) of 64, both bright."""
+    labels = np.zeros((16, 16, 4), np.uint8)
+    labels[2:6, 2:6, 1:3], labels[8:12, 4:12, 1:3] = 1, 2
+    for name, voxels in (("label", labels), ("image", np.where(labels > 0, 200, -100).astype(np.int16))):
+        image = nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0]))
+        image.set_qform(image.affine, code=1)
+        nib.save(image, folder / f"{name}.nii.gz")
+    return Case("a", folder / "image.nii.gz", folder / "label.nii.gz", "a", ORGANS)
 
 
 def seed(*patients: tuple[tuple[float, float], tuple[float, float]]) -> list[dict[str, Any]]:
@@ -94,7 +117,7 @@ def test_tables(rows: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Non
     assert f"| {NAMES} - {UNET} | +0.100 | -0.1 (-0.2 to +0.0) |" in said
 
 
-def test_arms_have_no_words_names_and_descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_have_no_words_names_and_descriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openkbp.MedVLM, "from_preset", lambda preset, *, image_size: (preset, image_size))
     arms = openkbp.build(["larynx", "mandible"], seed=0)
     assert [(name, arm.level) for name, arm in arms.items()] == [
@@ -103,5 +126,42 @@ def test_arms_have_no_words_names_and_descriptions(monkeypatch: pytest.MonkeyPat
         ("Med-VLM compact, names", "simple"),
         ("Med-VLM compact, descriptions", "complex"),
     ]
-    texts = [arm.texts["larynx"] for arm in arms.values()]
+    case = write_case(tmp_path)
+    texts = [
+        EvaluationCases([case], labels={"larynx": (1,)}, text_level=arm.level)[0].prompts[0].text
+        for arm in arms.values()
+    ]
     assert texts == ["larynx", "", "larynx", Vocabulary.load().organ("larynx").descriptions[0]]
+
+
+class Deaf(TextSegmenter):
+    """Finds all that is bright, whatever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=16, default_prompt="larynx", framing=Framing(crop="whole"))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return image
+
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
+        return Guidance(torch.zeros(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+
+    def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
+        return image_features.repeat_interleave(guidance.count // len(image_features), dim=0) - 0.5
+
+
+def test_without_words_every_organ_is_scored_by_its_own_mask(tmp_path: Path) -> None:
+    """All organs have the same text and probabilities, and a label map would give all to one of them.
+
+    The bright voxels are the larynx' 32 and the mandible's 64, so of each Dice is 2 n / (96 + n).
+    """
+    case = write_case(tmp_path)
+    cases = EvaluationCases([case], labels={"larynx": (1,), "mandible": (2,)}, text_level="none")
+    assert [prompt.text for prompt in cases[0].prompts] == ["", ""]
+    rows = score(Deaf(), cases)
+    assert {row["label"]: row["dsc"] for row in rows} == pytest.approx(
+        {"larynx": 2 * 32 / 128, "mandible": 2 * 64 / 160}
+    )
+    networks = openkbp.compare({UNET: [rows], "no words": [rows]})["networks"]
+    assert networks["no words"]["organs"] == pytest.approx({"larynx": 0.5, "mandible": 0.8})
+    assert networks["no words"]["missed"] == 0

@@ -27,18 +27,22 @@ PICTURE = referring.AskedPicture((), LESIONS)
 NETWORK = '''
 """A network whose masks are known: what is brighter than 0.7, or without a word what is darker than 0.3."""
 import torch
-from scripts.common.networks.base import TextFeatures, TextSegmenter
+from scripts.common.data.framing import Framing
+from scripts.common.networks.base import TextSegmenter
+from scripts.common.networks.guidance import Guidance
 
 class Bright(TextSegmenter):
     def __init__(self):
-        super().__init__(image_size=128, default_prompt="the lesion")
+        framing = Framing(crop="whole", mirrored=True)
+        super().__init__(image_size=128, default_prompt="the lesion", framing=framing)
         self.sign = torch.nn.Parameter(torch.ones(1))
     def encode_image(self, image):
         return image
     def encode_text(self, prompts):
-        return TextFeatures(torch.ones(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
-    def decode(self, image, text):
-        return 0.3 - image if text is None else self.sign * (image - 0.7)
+        return Guidance(torch.ones(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+    def decode(self, image, guidance):
+        image = image.repeat_interleave(guidance.count // len(image), dim=0)
+        return 0.3 - image if guidance.tokens is None else self.sign * (image - 0.7)
 '''
 
 
@@ -152,7 +156,7 @@ def write_bundle(folder: Path) -> Path:
         "bundle_root": ".",
         "device": "cpu",
         "network": {"_target_": "bright.Bright"},
-        "framing": {"_target_": "scripts.common.data.Framing", "crop": "whole", "mirrored": True},
+        "inferer": {"_target_": "scripts.common.inference.VolumeInferer"},
         "initialize": ["$sys.path.insert(0, @bundle_root)"],
     }
     (folder / "configs" / "inference.json").write_text(json.dumps(config))

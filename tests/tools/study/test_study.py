@@ -15,7 +15,7 @@ from common.data.datalist import load_datalist, load_label_values
 from common.errors import InputError
 from tools.study import training, words
 from tools.study.image_only import ImageOnlyUNet
-from tools.study.openkbp import slices_of
+from tools.study.openkbp import Arm, slices_of
 
 ORGANS = ["liver", "spleen", "left kidney"]
 
@@ -57,10 +57,10 @@ def test_image_only_unet_gives_the_channel_that_the_prompt_names() -> None:
 def test_networks_see_the_same_slices_and_get_the_same_time(
     datalist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.study.openkbp.IMAGE_SIZE", 32)
     monkeypatch.setattr(training, "TURNS", 3)
     cases, labels = load_datalist(datalist, "training"), load_label_values(datalist)
-    datasets = [slices_of(cases, labels=labels, seed=3, level=level) for level in ("none", "complex")]
+    arms = [Arm(ImageOnlyUNet(ORGANS, image_size=32), level) for level in ("none", "complex")]
+    datasets = [slices_of(cases, arm, labels=labels, seed=3) for arm in arms]
     for index in (0, 1, 57):
         first, second = datasets[0][index], datasets[1][index]
         assert first["target"] == second["target"]
@@ -69,14 +69,14 @@ def test_networks_see_the_same_slices_and_get_the_same_time(
         torch.testing.assert_close(first["image"], second["image"])
     trainings = [
         training.Training(
-            ImageOnlyUNet(ORGANS, image_size=32),
+            arm.network,
             dataset,
             words="target",
             minutes=0.5 / 60,
             device=torch.device("cpu"),
             batch_size=2,
         )
-        for dataset in datasets
+        for arm, dataset in zip(arms, datasets, strict=True)
     ]
     order = []
     take_turn = training.Training.take_turn
@@ -95,16 +95,20 @@ def test_networks_see_the_same_slices_and_get_the_same_time(
 def test_table_of_words_is_the_dice_of_every_prompt_with_every_organ(
     datalist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = np.zeros((32, 32, 6), np.uint8)
-    found[8:14, 10:20, :2] = 1  # half of the liver: Dice 2 * 120 / (120 + 240)
-    found[24:30, 10:20, :4] = 2  # all of the left kidney
-    write(tmp_path / "image_seg.nii.gz", found)
+    """The masks overlap: what the label map left to either of them has no part in it."""
+    found = np.zeros((2, 32, 32, 6), np.uint8)
+    found[0, 8:14, 10:20, :2] = 1  # half of the liver: Dice 2 * 120 / (120 + 240)
+    found[1, 24:30, 10:20, :4] = 1  # all of the left kidney
+    found[1, 8:14, 10:20, :1] = 1  # and a quarter of the liver: 2 * 240 / (240 + 300), 2 * 60 / (240 + 300)
+    files = ["image_mask_1_the_liver.nii.gz", "image_mask_2_left_kidney.nii.gz"]
+    for file, mask in zip(files, found, strict=True):
+        write(tmp_path / file, mask)
     prompts = [{"label": 1, "prompt": "the liver"}, {"label": 2, "prompt": "left kidney"}]
     report = tmp_path / "image_seg.json"
-    report.write_text(json.dumps({"prompts": prompts}))
+    report.write_text(json.dumps({"prompts": prompts, "outputs": {"masks": files}}))
     rows = words.run(report, tmp_path / "label.nii.gz", datalist)
     assert rows["the liver"] == pytest.approx({"liver": 2 / 3, "spleen": 0, "left kidney": 0})
-    assert rows["left kidney"] == pytest.approx({"liver": 0, "spleen": 0, "left kidney": 1})
+    assert rows["left kidney"] == pytest.approx({"liver": 2 / 9, "spleen": 0, "left kidney": 8 / 9})
     assert "| the liver | **0.67** | 0.00 | 0.00 |" in capsys.readouterr().out
 
 
@@ -113,6 +117,24 @@ def test_report_of_something_else_is_refused(tmp_path: Path, datalist: Path) -> 
         InputError, match=r"expected the report of an inference, a file that ends in _seg\.json"
     ):
         words.run(tmp_path / "x.nii.gz", tmp_path / "label.nii.gz", datalist)
+
+
+def test_an_inference_without_masks_is_refused(tmp_path: Path, datalist: Path) -> None:
+    """A label map cannot say what each prompt found."""
+    report = tmp_path / "image_seg.json"
+    content = {"prompts": [{"prompt": "the liver"}], "outputs": {"labels": ["image_seg.nii.gz"]}}
+    report.write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        words.run(report, tmp_path / "label.nii.gz", datalist)
+    assert str(caught.value) == (
+        f"{report}: found 0 masks of 1 prompts, expected one of each; run it again with masks "
+        "among its outputs."
+    )
+    report.write_text("{}")
+    with pytest.raises(
+        InputError, match=r"cannot be read as the report of an inference \('prompts'\); run it"
+    ):
+        words.run(report, tmp_path / "label.nii.gz", datalist)
 
 
 def test_help_needs_no_torch() -> None:

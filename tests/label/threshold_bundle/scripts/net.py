@@ -5,7 +5,8 @@ import time
 import torch
 from torch import nn
 
-from .common.networks.base import TextFeatures, TextSegmenter
+from .common.networks.base import TextSegmenter
+from .common.networks.guidance import Guidance
 
 
 class Threshold(TextSegmenter):
@@ -17,7 +18,7 @@ class Threshold(TextSegmenter):
 
     def encode_text(self, prompts):
         numbers = torch.tensor([self._number(prompt) for prompt in prompts])
-        return TextFeatures(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
+        return Guidance(numbers[:, None, None], torch.ones(len(numbers), 1, dtype=torch.bool))
 
     def _number(self, prompt):
         if prompt.startswith("sleep "):
@@ -32,6 +33,6 @@ class Threshold(TextSegmenter):
     def encode_image(self, image):
         return image * self.scale
 
-    def decode(self, image_features, text):
-        rows = len(text.tokens) // len(image_features)
-        return image_features.repeat_interleave(rows, dim=0) - text.tokens[..., None]
+    def decode(self, image_features, guidance):
+        rows = guidance.count // len(image_features)
+        return image_features.repeat_interleave(rows, dim=0) - guidance.tokens[..., None]
