@@ -51,8 +51,8 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Vo
     volume = read_any(path, series=series)
     if is_blank(volume):
         raise InputError(
-            f"{path}: every voxel is {volume.slices.min():g}, expected an image with some contrast; export it "
-            "again."
+            f"{path}: every voxel is {volume.slices.min():g}, expected an image with some contrast; export "
+            "it again."
         )
     return volume
 
