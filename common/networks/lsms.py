@@ -20,7 +20,7 @@ from ..layers.normalisation import Normalise
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import MAX_TOKENS, TextEncoder
-from .base import TextSegmenter
+from .base import TextSegmenter, check_channels
 from .guidance import Guidance
 from .lsms_checks import (
     check_choice,
@@ -147,6 +147,7 @@ class LSMS(TextSegmenter):
         framing: Framing | None = None,
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
+        check_channels(self.framing, (1, 3))
         check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
         check_choice("norm_order", norm_order, NORM_ORDERS)
         check_choice("scale", scale, SCALES)
