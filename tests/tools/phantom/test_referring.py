@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from common.data.referring_pictures import PictureReader
 from scipy import ndimage
 
 from common.data.datalist import SECTIONS, load_referring
+from common.data.labelled import LabelledReader
 from common.data.volumes import read_labels, read_volume
 from common.text.referring import Lesion, facts_of, rules_out
 from tests.common.text.reader import fitting
@@ -199,7 +199,7 @@ def test_every_sentence_means_the_lesions_of_its_item(training: list[dict]) -> N
 
 
 def test_the_mask_of_a_group_is_the_union_of_its_lesions_masks(grouped: Path) -> None:
-    items, read = load_referring(grouped / "datalist.json", "training"), PictureReader()
+    items, read = load_referring(grouped / "datalist.json", "training"), LabelledReader()
     several = [item for item in items if len(item.lesions) > 1]
     for item in several:
         singles = [
@@ -210,8 +210,8 @@ def test_the_mask_of_a_group_is_the_union_of_its_lesions_masks(grouped: Path) ->
             and set(other.lesions) <= set(item.lesions)
         ]
         assert {other.lesions[0] for other in singles} == set(item.lesions)
-        union = np.any([read(other).mask(other) for other in singles], axis=0)
-        np.testing.assert_array_equal(read(item).mask(item), union)
+        union = np.any([read(other).meant(other).mask() for other in singles], axis=0)
+        np.testing.assert_array_equal(read(item).meant(item).mask(), union)
     assert len(several) > 3
 
 
