@@ -70,7 +70,7 @@ class WordsNearZero(nn.Module):
 
 
 def answer(masks: Sequence[np.ndarray], prompts: Sequence[Prompt]) -> Segmentation:
-    """A segmentation whose prompts have these own masks (D, H, W); the last one has the label map's voxels."""
+    """A segmentation whose prompts have these own masks (D, H, W); the label map prefers later prompts."""
     own, labels = OwnMasks(masks[0].shape), np.zeros(masks[0].shape, np.uint8)
     for row, mask in enumerate(masks):
         labels[mask] = prompts[row].label

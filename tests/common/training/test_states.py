@@ -87,7 +87,7 @@ def test_the_last_ones_are_kept(tmp_path: Path, keep: int) -> None:
     assert [path.name[:11] for path in states(tmp_path)] == [f"epoch_{4 - age:05d}" for age in range(keep)]
     assert len(list(tmp_path.iterdir())) == keep
     with pytest.raises(InputError, match="keep_states: found 0, expected 1 or more"):
-        Run(tmp_path, keep=0)
+        TrainingStates(folder=tmp_path, objects={}, datalist=EMPTY, keep=0)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
