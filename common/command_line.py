@@ -75,10 +75,10 @@ def _network_arguments(content: Mapping[str, Any]) -> set[str]:
 
 def _check_argument(name: str, of_network: set[str]) -> None:
     if name not in of_network and not name.startswith("_"):  # _target_ and other words of MONAI's
-        key, known = f"{NETWORK}#{name}", {f"{NETWORK}#{known}" for known in of_network if known[0] != "_"}
+        key = f"{NETWORK}#{name}"
         raise InputError(
             f"{key}: found --{key}, but the config files' {NETWORK} has no {name}, expected one of its "
-            f"arguments; {_hint(key, known)} it or leave it out."
+            f"arguments; {_hint(name, of_network, prefix=f'{NETWORK}#')} it or leave it out."
         )
 
 
@@ -94,8 +94,8 @@ def _refuse(key: str, known: set[str], of_network: set[str]) -> NoReturn:
     )
 
 
-def _hint(key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=3)
+def _hint(key: str, known: set[str], prefix: str = "") -> str:
+    near = [f"{prefix}{name}" for name in difflib.get_close_matches(key, known, n=3)]
     return f"did you mean {' or '.join(near)}? Correct" if near else "correct"
 
 

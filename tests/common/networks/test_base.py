@@ -1,4 +1,4 @@
-"""The contract of all networks: features beside logits, and what a checkpoint holds of pretrained encoders."""
+"""The contract of all networks: features beside logits, and which encoders a checkpoint holds."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

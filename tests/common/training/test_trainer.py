@@ -13,13 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from common.checkpoints import load_trained, save_trained
-from common.data.datalist import load_datalist, load_label_values
+from common.data.datalist import load_datalist, load_label_values, load_referring
+from common.data.evaluation_cases import EvaluationCases
 from common.data.organ_slices import OrganSlices
 from common.errors import InputError
 from common.inference import VolumeInferer
 from common.losses import WeightedSum
 from common.training import Evaluator, PrecisionInferer, Trainer
-from common.training.images import ValidationImages
 from common.training.states import states
 from tests.common.training.parts import Tiny, WordsNearZero, volume_cases, write_volumes
 
@@ -95,7 +95,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Training]:
 def test_own_handlers_come_after_the_rates_step_and_before_the_state_is_kept(
     done: tuple[Path, Training],
 ) -> None:
-    """In their own order; an interval of two validates the second epoch, and the last one is validated too."""
+    """In their own order; with an interval of two, the second epoch is validated and the last one too."""
     assert done[1].order == [
         *("rate 0.05", "states 0"),
         *("rate 0.025", "validated 2", "states 1"),
@@ -104,7 +104,7 @@ def test_own_handlers_come_after_the_rates_step_and_before_the_state_is_kept(
 
 
 def test_the_best_weights_and_the_newest_states_are_kept(done: tuple[Path, Training]) -> None:
-    folder, training = done
+    folder, _ = done
     files = sorted(path.name for path in (folder / "models").iterdir())
     assert files == ["model.json", "model.pt", "states"]
     kept = torch.load(states(folder / "models" / "states")[0], weights_only=True)
@@ -125,7 +125,7 @@ def test_the_best_weights_and_the_newest_states_are_kept(done: tuple[Path, Train
 
 
 def test_curves_images_and_record_are_written(done: tuple[Path, Training]) -> None:
-    folder, training = done
+    folder, _ = done
     curves = EventAccumulator(str(folder / "out")).Reload()
     scalars = curves.Tags()["scalars"]
     assert {"train_loss", "epoch_loss", "epoch_loss/bce", "learning_rate", "val_mean_dice"} <= set(scalars)
@@ -215,5 +215,22 @@ def test_an_evaluator_gives_volume_case_and_segmentation(tmp_path: Path) -> None
         assert [result.prompt for result in output["pred"].results] == list(output["label"].prompts)
         assert output["pred"].slice_index is None
     assert network.heard == [["liver", "spleen"]] * 2
-    assert not [handler for handler in evaluator._event_handlers[Events.COMPLETED] if "Best" in str(handler)]
-    assert not isinstance(evaluator, ValidationImages)
+
+
+def test_a_case_about_one_slice_is_segmented_there_alone(tmp_path: Path) -> None:
+    write_volumes(tmp_path)
+    item = {"image": "b_image.nii.gz", "label": "b_label.nii.gz", "slice": 2, "prompts": ["the bright one"]}
+    (tmp_path / "slices.json").write_text(json.dumps({"test": [item | {"lesion": 1}]}))
+    seen: list[Any] = []
+    network = Tiny()
+    with torch.no_grad():
+        network.pixel.bias.fill_(9.0)
+    cases = EvaluationCases(load_referring(tmp_path / "slices.json", "test"))
+    evaluator = Evaluator(device=CPU, dataset=cases, network=network, inferer=VolumeInferer())
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output["pred"])
+    )
+    evaluator.run()
+    assert seen[0].mask(0).any(axis=(1, 2)).tolist() == [False, False, True, False]
+    # All of the slice, 20 x 16 pixels, is taken for the liver's 7 x 7: 2 * 49 / (320 + 49).
+    assert evaluator.state.metrics["val_mean_dice"] == pytest.approx(98 / 369)
