@@ -113,7 +113,7 @@ class LSMS(TextSegmenter):
         align_stage: the stage on whose grid it works, not one after these.
         ham_channels, align_channels, rank: see `FullScaleDecoder`.
         coordinates: the second and third channel are each pixel's column and row (-1 to 1) instead of its
-            grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost"; of grey images alone.
+            grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost"; of grey images.
         default_prompt: stands in model cards; a call without text is the mode without text.
         framing: see `TextSegmenter`.
 

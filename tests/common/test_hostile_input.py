@@ -21,11 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.checkpoints import read_model_json, read_tensors
-<<<<<<< HEAD
-from common.data.datalist import load_datalist, load_label_values
-=======
-from common.data.datalist import load_datalist, load_label_names, load_label_values, load_referring
->>>>>>> ttrain
+from common.data.datalist import load_datalist
 from common.data.readers import read_image
 from common.data.volumes import Volume
 from common.errors import InputError
@@ -99,20 +95,6 @@ datalists = st.fixed_dictionaries(
 def test_datalists(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.nii.gz").write_bytes(b"x")
     (tmp_path / "datalist.json").write_bytes(content)
-<<<<<<< HEAD
-    attempt(load_datalist, tmp_path / "datalist.json", "training")
-    values = attempt(load_label_values, tmp_path / "datalist.json")
-    assert values is None or all(isinstance(name, str) and name.strip() for name in values)
-    assert values is None or all(1 <= number <= 255 for numbers in values.values() for number in numbers)
-=======
-    cases = attempt(load_datalist, tmp_path / "datalist.json", "training")
-    assert cases is None or all("/" not in case.case for case in cases)  # ids name files
-    attempt(load_referring, tmp_path / "datalist.json", "training")
-    names = attempt(load_label_names, tmp_path / "datalist.json")
-    assert names is None or all(isinstance(name, str) and name for name in names.values())
-    values = attempt(load_label_values, tmp_path / "datalist.json")
-    assert values is None or all(number > 0 for numbers in values.values() for number in numbers)
->>>>>>> ttrain
 
 
 prompt_items = texts | st.fixed_dictionaries(
