@@ -121,9 +121,9 @@ def test_arguments_that_the_network_has_pass(given: str, files: list[str], tmp_p
     [
         (
             "--network_def#text_modle",
-            "network_def#text_modle: found --network_def#text_modle, but the config files' network_def has no "
-            "text_modle, expected one of its arguments; did you mean network_def#text_model? Correct it or "
-            "leave it out.",
+            "network_def#text_modle: found --network_def#text_modle, but the config files' network_def has "
+            "no text_modle, expected one of its arguments; did you mean network_def#text_model? Correct it "
+            "or leave it out.",
         ),
         ("--network_def::presett=b", "did you mean network_def#preset? Correct it or leave it out."),
         (
