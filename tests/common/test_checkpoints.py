@@ -246,7 +246,8 @@ def test_other_settings_are_refused_and_only_said_in_training(tmp_path, caplog, 
     with pytest.raises(InputError) as caught:
         check_settings("model.pt", record, now)
     assert str(caught.value) == (
-        f"model.pt: trained with {found}; override {ids} with the checkpoint's values, or give another "
+        f"model.pt: trained with {found}; override {ids} with the checkpoint's values (network_def#preset "
+        "decides those that the config does not list), or give another "
         "checkpoint."
     )
     check_settings("model.pt", record, now, to_train=True)

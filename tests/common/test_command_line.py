@@ -151,10 +151,12 @@ def test_a_misspelt_argument_of_the_network_is_refused(given: str, message: str,
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("config", sorted(REPOSITORY.glob("bundles/*/configs/*.json")), ids=str)
-def test_what_a_bundles_files_name_passes(config: Path) -> None:
-    """Of a config that has a network, each argument; and the other spelling of each does not."""
-    definition = json.loads(config.read_text()).get("network_def", {})
+@pytest.mark.parametrize("name", ["train", "inference"])
+@pytest.mark.parametrize("bundle", sorted(REPOSITORY.glob("bundles/*/")), ids=lambda path: path.name)
+def test_what_a_bundles_files_name_passes(bundle: Path, name: str) -> None:
+    """Each argument of the network; and the other spelling of each does not."""
+    config = bundle / "configs" / f"{name}.json"
+    definition = json.loads(config.read_text())["network_def"]
     file = ["--config_file", str(config)]
     check_keys(["run", *file, *(f"--network_def#{name}" for name in definition)])
     for name in definition:
