@@ -157,7 +157,7 @@ def test_prompts_share_the_image_pass_and_get_what_they_get_alone(trained: Any, 
     """One `encode_image` for each batch of slices, however many prompts; rounding may move single voxels."""
     subject, batch = trained.subject, 2
     image = subject.volume()
-    slices = nib.load(image).shape[2]  # stored last
+    slices = nib.as_closest_canonical(nib.load(image)).shape[2]
     texts = {text: text for text in subject.prompts}
     asked = {"together": texts, **{f"alone {n}": {text: text} for n, text in enumerate(texts, start=1)}}
     for name, group in asked.items():

@@ -1,6 +1,7 @@
 """What is lsms_lesion's own: the paper's recipe and its Table 3, SegNeXt's weights, coordinates."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ BUNDLE = REPOSITORY / "bundles" / "lsms_lesion"
 
 
 @pytest.fixture
-def lsms(data) -> Subject:
+def lsms(data: Callable[[str], Path]) -> Subject:
     return Subject(BUNDLE, "sentence", data("sentence"))
 
 

@@ -1,9 +1,11 @@
 """What is medvlm_organ's own: its size, its organs, the paper's recipe, and own data in three commands."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ BUNDLE = REPOSITORY / "bundles" / "medvlm_organ"
 
 
 @pytest.fixture
-def medvlm(data) -> Subject:
+def medvlm(data: Callable[[str], Path]) -> Subject:
     return Subject(BUNDLE, "organ", data("organ"))
 
 
@@ -61,7 +63,8 @@ def test_an_epoch_of_paper_json_has_each_slice_and_mask_once(medvlm: Subject, tm
     numbers = {name: int(key) for key, name in datalist["labels"].items()}
     expected = set()
     for item in datalist["training"]:
-        labels = nib.load(medvlm.data / item["label"]).get_fdata()
+        image = nib.as_closest_canonical(nib.load(medvlm.data / item["label"]))
+        labels = np.asarray(image.dataobj)  # slices last, the most inferior one first
         case = Path(item["image"]).name.removesuffix(".nii.gz")
         for name in changes["organs"]:
             slices = (labels == numbers[name]).any(axis=(0, 1)).nonzero()[0]
