@@ -33,14 +33,17 @@ class OrganSlices(Dataset[dict[str, Any]]):
     them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never
     that of the organ that was drawn first, so with one prompt a slice there are none.
 
+    With `length` None an epoch takes each slice with each organ that it holds once, in a new order: then the
+    organ that is drawn first is never absent, and organs of many slices come often.
+
     Args:
         data: cases; each is read once and kept at the network's size.
         labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong
             to several organs, as a tumour's to the liver too.
         network: into whose field the slices are brought.
-        length: draws that make an epoch.
+        length: draws that make an epoch; None takes each (slice, organ that it holds) once.
         prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
-        negative_rate: share of draws whose first organ is absent from the slice.
+        negative_rate: share of draws whose first organ is absent from the slice; 0 where `length` is None.
         absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
         level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
             size, so that names of five word pieces are not padded to descriptions of sixty.
@@ -54,7 +57,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
-        InputError: no case, or an organ without a single labelled slice.
+        InputError: no case, an organ without a single labelled slice, or a negative_rate beside a `length` of
+            None.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         *,
         labels: Mapping[str, Sequence[int]],
         network: "TextSegmenter",
-        length: int,
+        length: int | None,
         prompts_per_slice: int = 4,
         negative_rate: float = 0.25,
         absent_rate: float = 0.5,
@@ -77,7 +81,11 @@ class OrganSlices(Dataset[dict[str, Any]]):
     ) -> None:
         if not data:
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
-        self.length = length
+        if length is None and negative_rate:
+            raise InputError(
+                f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice with "
+                "each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
+            )
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
@@ -110,6 +118,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 start=start,
             )
         self._with, self._without = self._index()
+        self._ends = np.cumsum([len(self._with[place]) for place in range(len(self.organs))])
+        self._once = length is None
+        self.length = int(self._ends[-1]) if length is None else length
 
     def __len__(self) -> int:
         return self.length
@@ -124,11 +135,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         And where it comes from: `case`, `slice_index` and the volume's `spacing_mm` along (D, H, W).
         """
         rng = np.random.default_rng((self.seed, index))
-        anchor = int(rng.integers(len(self.organs)))
-        pairs = self._with[anchor]
-        if len(self._without[anchor]) and rng.random() < self.negative_rate:
-            pairs = self._without[anchor]
-        case_index, slice_index = pairs[rng.integers(len(pairs))]
+        anchor, (case_index, slice_index) = self._next(index) if self._once else self._any(rng)
         case, annotated = self.cases[case_index], self.annotated[case_index]
         others = [organ for organ in annotated if organ != anchor]
         chosen = [anchor, *rng.permutation(others)[: self.prompts_per_slice - 1].tolist()]
@@ -157,6 +164,21 @@ class OrganSlices(Dataset[dict[str, Any]]):
         own = np.random.default_rng((self.seed, index, 2))
         self.transform.set_random_state(seed=int(own.integers(2**31)))
         return self.transform(sample)
+
+    def _any(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        """An organ, and (case, slice) that holds it, or lacks it."""
+        anchor = int(rng.integers(len(self.organs)))
+        pairs = self._with[anchor]
+        if len(self._without[anchor]) and rng.random() < self.negative_rate:
+            pairs = self._without[anchor]
+        return anchor, pairs[rng.integers(len(pairs))]
+
+    def _next(self, index: int) -> tuple[int, np.ndarray]:
+        """The pair of a draw: one after the other of a permutation for each round through all pairs."""
+        round_, place = divmod(index, int(self._ends[-1]))
+        number = np.random.default_rng((self.seed, round_, 3)).permutation(self._ends[-1])[place]
+        anchor = int(np.searchsorted(self._ends, number, side="right"))
+        return anchor, self._with[anchor][number - self._ends[anchor]]
 
     def _phrasing(self, index: int) -> Phrasing:
         block = np.random.default_rng((self.seed, index // self.level_block, 1))

@@ -22,7 +22,7 @@ from common import weights
 from common.errors import InputError
 from common.known_weights import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
 from common.layers.normalisation import NORMALISATIONS
-from common.networks import LSMS
+from common.networks.lsms import LSMS
 from common.weights import (
     FrozenBase,
     find_file,

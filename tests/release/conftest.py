@@ -18,26 +18,16 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.bundles.subjects import kinds
+from tests.bundles.subjects import tiny as tiny_of
+
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/models/model.pt"))
 SECONDS = 900  # for a busy machine; a quiet one needs 20
 
-# What writes a dataset for a bundle into `--out`; for those that are not named here, phantoms.
+# What writes a dataset of each kind of prompt into `--out`.
 PHANTOMS = ("-m", "tools.phantom", "--cases", "4", "--validation", "1", "--test", "1", "--seed", "5")
-DATASETS = {"lsms_lesion": (*PHANTOMS, "--lesions")}
-
-# Seconds instead of hours; a bundle takes those whose top-level key its train.json has.
-TINY = {
-    "device": "cpu",
-    "network_def#image_size": 64,
-    "organs": ["liver", "spleen"],
-    "epochs": 1,
-    "draws_per_epoch": 16,
-    "batch_size": 4,
-    "prompts_per_slice": 2,
-    "prompts_per_picture": 2,
-    "val_interval": 1,
-}
+DATASETS = {"organ": PHANTOMS, "sentence": (*PHANTOMS, "--lesions")}
 
 
 def run_python(
@@ -105,15 +95,15 @@ def unzip(dist: Path) -> Callable[[str, Path], Path]:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Write a small dataset with its datalist that suits a bundle; returns its folder, the same each time."""
-    made: dict[tuple[str, ...], Path] = {}
+    made: dict[str, Path] = {}
 
     def write(name: str) -> Path:
-        command = DATASETS.get(name, PHANTOMS)
-        if command not in made:
+        kind = kinds(REPOSITORY / "bundles" / name)[0]
+        if kind not in made:
             folder = tmp_path_factory.mktemp("dataset")
-            run_in_repository(*command, "--out", str(folder))
-            made[command] = folder
-        return made[command]
+            run_in_repository(*DATASETS[kind], "--out", str(folder))
+            made[kind] = folder
+        return made[kind]
 
     return write
 
@@ -147,13 +137,8 @@ def labels() -> Callable[[Path], np.ndarray]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[[Path], dict[str, Any]]:
-    """The overrides for a bundle's train.json."""
-
-    def chosen(bundle: Path) -> dict[str, Any]:
-        config = json.loads((bundle / "configs" / "train.json").read_text())
-        return {key: value for key, value in TINY.items() if key.partition("#")[0] in config}
-
-    return chosen
+    """The overrides for a bundle's train.json: an epoch of four steps."""
+    return lambda bundle: {**tiny_of(bundle), "epochs": 1, "draws_per_epoch": 16}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from common.checkpoints import load_trained
 from common.errors import InputError
-from common.networks import MedVLM
+from common.networks.medvlm import MedVLM
 from common.weights import find_pretrained
 from tools import export_full
 from tools.export_full import main

@@ -61,16 +61,17 @@ def test_list_names_sizes_licences_and_places(folder, capsys):
 
 
 def test_everything_that_a_preset_names_is_known():
-    from common.networks import lsms, medvlm
+    from tools.benchmark._networks import systems
 
     named = {
-        settings[key]
-        for presets in (lsms.PRESETS, medvlm.PRESETS)
-        for settings in presets.values()
-        for key in ("image_model", "text_model")
-        if settings.get(key)
+        value
+        for system in systems().values()
+        for settings in system.presets.values()
+        for key, value in settings.items()
+        if key.endswith("_model") and value is not None
     }
-    assert named <= KNOWN_BASES.keys()
+    assert named
+    assert named <= KNOWN_BASES.keys() | KNOWN_FILES.keys()
 
 
 def test_get_takes_what_is_here_and_asks_nobody(cached, capsys):

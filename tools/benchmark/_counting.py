@@ -95,14 +95,14 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
 
 def kinds(network: nn.Module, image: Tensor, text: Any, *, rounds: int) -> dict[str, Kind]:
-    """{kind: time and MACs} of one pass of an LSMS; the shortest of some rounds for each kind."""
+    """{kind: time and MACs} of one pass; the shortest of some rounds for each kind."""
     clock = clock_of(image.device)
     with torch.no_grad():
         flops = _own(flops_by_module(lambda: network(image, text)))
         macs: defaultdict[str, float] = defaultdict(float)
         names = {name: module for name, module in network.named_modules() if name}
         for name, value in flops.items():
-            module = names.get(name.removeprefix("LSMS."))
+            module = names.get(name.removeprefix(f"{type(network).__name__}."))
             macs["the rest" if module is None else _kind(module)] += value / 2 / GIGA
         best: dict[str, float] = {}
         for _ in range(rounds):

@@ -1,52 +1,77 @@
-"""Presets of the systems with random weights, so that no hub is needed, and MONAI's networks beside them.
+"""Presets of every system in common/networks with random weights, so that no hub is needed, and MONAI's
+networks beside them.
 
 What they cost depends on sizes alone, never on weights.
 """
 
-from collections.abc import Callable
-from typing import Any
+import importlib
+import pkgutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from monai.networks.nets import AttentionUnet, SwinUNETR, UNet
 from torch import nn
+from transformers import BertConfig, BertModel
 
-from common.layers.pyramid import PyramidEncoder
-from common.layers.vision_towers import VisionTower, random_tower
-from common.networks import lsms, medvlm
+from common import networks
+from common.layers.vision_towers import random_tower
 from common.networks.base import TextSegmenter
-from common.text.encoders import TextEncoder
 
 from ._case import ORGANS
 
 PEER_CHANNELS = 1  # grey, as CT is
-_HEADS = {"num_attention_heads": 12}
-MINILM = {**_HEADS, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
+_MINILM = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
+# Sizes of the bases that presets name, where they differ from the family's; others are looked for as they are.
+TEXTS: dict[str, dict[str, int]] = {
+    "sentence-transformers/all-MiniLM-L6-v2": _MINILM,
+    "google-bert/bert-base-uncased": {},
+    "dmis-lab/biobert-base-cased-v1.1": {},
+}
 TOWERS: dict[str, tuple[str, dict[str, int]]] = {
     "openai/clip-vit-base-patch16": ("clip_vision_model", {"patch_size": 16}),
     "facebook/sam-vit-base": ("sam_vision_model", {}),
 }
-BERT_BASE = {**_HEADS, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 WORD_PIECES = 20  # of a sentence, with the two special ones; SLViT's length
 SENTENCE = " ".join(["liver"] * (WORD_PIECES - 2))
-SYSTEMS: dict[str, Any] = {"Med-VLM": medvlm.PRESETS, "LSMS": lsms.PRESETS}
 
 
-def build_network(preset: str, *, side: int | None = None) -> medvlm.MedVLM:
-    """A preset of Med-VLM; `side` in pixels instead of the preset's."""
-    settings = _settings(medvlm.PRESETS[preset], side)
-    image: VisionTower | PyramidEncoder = PyramidEncoder()
-    model = medvlm.PRESETS[preset]["image_model"]
-    if model is not None:
-        family, sizes = TOWERS[model]
-        image = VisionTower(random_tower(family, **sizes), image_size=settings["image_size"])
-    return medvlm.MedVLM(image_encoder=image, text_encoder=_text_encoder(preset), **settings)
+class System(NamedTuple):
+    """A network's class, which has `from_preset`, and its presets by name."""
+
+    network: Any
+    presets: Mapping[str, Mapping[str, Any]]
 
 
-def build_lsms(preset: str, *, side: int | None = None) -> lsms.LSMS:
-    """A preset of LSMS; `side` in pixels instead of the preset's."""
-    return lsms.LSMS(text_encoder=_text_encoder(preset), **_settings(lsms.PRESETS[preset], side))
+def systems() -> dict[str, System]:
+    """{class: system} of every module or package in common/networks that has `PRESETS`."""
+    found = {}
+    for info in pkgutil.iter_modules(networks.__path__, f"{networks.__name__}."):
+        module = importlib.import_module(info.name)
+        for name, value in vars(module).items():
+            own = isinstance(value, type) and value.__module__.startswith(info.name)
+            if own and hasattr(module, "PRESETS") and issubclass(value, TextSegmenter):
+                found[name] = System(value, module.PRESETS)
+    return found
 
 
-BUILDERS: dict[str, Callable[..., TextSegmenter]] = {"Med-VLM": build_network, "LSMS": build_lsms}
+def build(system: str, preset: str, *, side: int | None = None) -> TextSegmenter:
+    """A preset of a system; `side` in pixels instead of the preset's."""
+    network, presets = systems()[system]
+    bases = {key: base for key, base in presets[preset].items() if key.endswith("_model")}
+    with tempfile.TemporaryDirectory(prefix="random-") as name:
+        folders = {
+            key: str(_saved(base, Path(name) / key))
+            for key, base in bases.items()
+            if base in TEXTS or base in TOWERS
+        }
+        return network.from_preset(preset, **folders, **({} if side is None else {"image_size": side}))
 
 
 def peers() -> dict[str, nn.Module]:
@@ -60,13 +85,14 @@ def peers() -> dict[str, nn.Module]:
     }
 
 
-def _settings(preset: dict[str, Any], side: int | None) -> dict[str, Any]:
-    own = ("image_model", "text_model", "text_revision")
-    settings = {name: value for name, value in preset.items() if name not in own}
-    return settings if side is None else settings | {"image_size": side}
-
-
-def _text_encoder(preset: str) -> TextEncoder:
-    words = sorted({word for organ in ORGANS for word in organ.split()})
-    sizes = MINILM if preset == "compact" else BERT_BASE
-    return TextEncoder(None, config={"model_type": "bert", "vocabulary": words, **sizes})
+def _saved(base: str, folder: Path) -> Path:
+    """A base of random weights, written as its hub has it; of a text encoder with the words of `ORGANS`."""
+    if base in TOWERS:
+        family, tower = TOWERS[base]
+        random_tower(family, **tower).save_pretrained(folder)
+        return folder
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += sorted({word for organ in ORGANS for word in organ.split()})
+    BertModel(BertConfig(vocab_size=len(words), **TEXTS[base])).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", "utf-8")
+    return folder

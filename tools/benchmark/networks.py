@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         prog="python -m tools.benchmark networks",
         description="Parameters and multiply-accumulates of every preset by part, with and without the "
         "language branch, at its own image size; then latency and throughput of all of them and of MONAI's "
-        "UNet, AttentionUnet and SwinUNETR at one size, in turns; then where LSMS's time goes. Weights are "
+        "UNet, AttentionUnet and SwinUNETR at one size, in turns; then where their time goes. Weights are "
         "random: what networks cost depends on sizes alone. Texts are encoded beforehand. On a CPU times are "
         "those of the processor (all threads), so that a busy machine does not count.",
     )
@@ -55,9 +55,10 @@ def choose_names(only: Sequence[str] | None) -> list[str]:
     Raises:
         InputError: an unknown name.
     """
-    from ._networks import SYSTEMS, peers
+    from ._networks import peers, systems
 
-    names = [*peers(), *(f"{system} {preset}" for system, presets in SYSTEMS.items() for preset in presets)]
+    own = [f"{name} {preset}" for name, system in systems().items() for preset in system.presets]
+    names = [*peers(), *own]
     if unknown := set(only or ()) - set(names):
         raise InputError(
             f"--only: found {', '.join(sorted(unknown))}, expected some of {', '.join(names)}; correct it."
@@ -67,36 +68,36 @@ def choose_names(only: Sequence[str] | None) -> list[str]:
 
 def _presets(names: Sequence[str]) -> list[tuple[str, str]]:
     """(system, preset) of those names that are no peer's."""
-    from ._networks import SYSTEMS
+    from ._networks import systems
 
     return [
-        (system, preset)
-        for system, presets in SYSTEMS.items()
-        for preset in presets
-        if f"{system} {preset}" in names
+        (name, preset)
+        for name, system in systems().items()
+        for preset in system.presets
+        if f"{name} {preset}" in names
     ]
 
 
 def count(names: Sequence[str]) -> dict[str, dict[str, "Cost"]]:
     """{"system preset, side": {part: cost}} of presets at their own sizes."""
     from ._counting import costs
-    from ._networks import BUILDERS, SENTENCE
+    from ._networks import SENTENCE, build
 
     counts = {}
     for system, preset in _presets(names):
         _note(f"counting {system} {preset}")
-        network = BUILDERS[system](preset)
+        network = build(system, preset)
         counts[f"{system} {preset}, {network.image_size} pixels"] = costs(network, SENTENCE)
     return counts
 
 
 def measure(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """Speed of networks at `options.side`, in turns, and kinds of operations of LSMS."""
+    """Speed of networks at `options.side`, in turns, and the kinds of operations of the presets."""
     import torch
 
     from ._clock import take_turns
     from ._counting import gmac, kinds
-    from ._networks import BUILDERS, PEER_CHANNELS, SENTENCE, peers
+    from ._networks import PEER_CHANNELS, SENTENCE, build, peers
 
     device = torch.device(options.device)
     counts, side = (1, options.batch), options.side
@@ -111,15 +112,14 @@ def measure(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]
         calls |= {f"{name}|{n}": _call(network, (image,), device) for n, image in images.items()}
     for system, preset in _presets(names):
         name = f"{system} {preset}"
-        segmenter = BUILDERS[system](preset, side=side).to(device).eval()
+        segmenter = build(system, preset, side=side).to(device).eval()
         images = {n: torch.rand(n, *segmenter.field_shape, device=device) for n in counts}
         with torch.no_grad():
             texts = {n: segmenter.encode_text([SENTENCE] * n) for n in images}
         macs[name] = gmac(partial(segmenter, images[1], texts[1]))
         for n, image in images.items():
             calls[f"{name}|{n}"] = _call(segmenter, (image, texts[n]), device)
-        if system == "LSMS":
-            inside[name] = (segmenter, images[1], texts[1])
+        inside[name] = (segmenter, images[1], texts[1])
     timings = take_turns(calls, options.rounds, note=_note, memory=False)
     return {
         "side": options.side,
@@ -169,7 +169,7 @@ def count_tables(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def speed_tables(results: Mapping[str, Any]) -> str:
-    """Speed of all networks, and the kinds of operations of LSMS."""
+    """Speed of all networks, and the kinds of operations of the presets."""
     batch = results["batch"]
     lines = [
         f"\nInput {results['side']} x {results['side']}, {results['device']}, {results['threads']} threads\n",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from common.data import OrganSlices
-    from common.networks.medvlm import MedVLM
+    from common.networks.base import TextSegmenter
 
 Batch = dict[str, Any]
 
@@ -60,10 +60,10 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from common.data import EpochSampler, collate_slices
     from common.data.datalist import load_datalist, load_label_values
 
-    from ._networks import build_network
+    from ._networks import build
 
     torch.manual_seed(0)
-    network = build_network(options.preset).to(options.device).train()
+    network = build("MedVLM", options.preset).to(options.device).train()
     datalist = options.datalist or _write_cases(folder)
     labels = load_label_values(datalist)
     cases = load_datalist(datalist, "training")
@@ -101,7 +101,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 class Step:
     """One optimiser step, as the bundle's trainer makes it."""
 
-    def __init__(self, network: "MedVLM", device: "torch.device", *, amp: bool, prompts: int) -> None:
+    def __init__(self, network: "TextSegmenter", device: "torch.device", *, amp: bool, prompts: int) -> None:
         import torch
         from monai.losses import DiceLoss
 
@@ -187,7 +187,7 @@ def _speeds(
     return {name: slices / sorted(taken)[len(taken) // 2] for name, taken in seconds.items()}
 
 
-def _reading(cases: Any, stored: "OrganSlices", network: "MedVLM", folder: Path) -> dict[str, float]:
+def _reading(cases: Any, stored: "OrganSlices", network: "TextSegmenter", folder: Path) -> dict[str, float]:
     """Milliseconds to get one slice and its labels, at random, from each kind of keeping them."""
     import numpy as np
     from monai.data import PersistentDataset
@@ -223,7 +223,7 @@ def _reading(cases: Any, stored: "OrganSlices", network: "MedVLM", folder: Path)
 def _dataset(
     cases: Any,
     labels: dict[str, tuple[int, ...]],
-    network: "MedVLM",
+    network: "TextSegmenter",
     options: argparse.Namespace,
     *,
     store: Path,

@@ -13,8 +13,8 @@ from common.networks.guidance import Guidance
 
 
 def field(size: int, **framing: Any) -> Any:
-    """What data sets ask of a network: the side of its field and its framing."""
-    return SimpleNamespace(image_size=size, framing=Framing(**framing))
+    """What data sets ask of a network: the side of its field, its framing, and whether it reads capitals."""
+    return SimpleNamespace(image_size=size, framing=Framing(**framing), ignores_case=True)
 
 
 class Told(TextSegmenter):

@@ -302,6 +302,33 @@ def test_an_epoch_without_a_whole_batch_is_refused(
         loader(5)
 
 
+def test_without_a_length_an_epoch_has_each_slice_and_organ_once(
+    cases: list[Case], slice_number: Callable[..., int]
+) -> None:
+    """Counted in the label maps; b's spleen was not annotated, and the second epoch has another order."""
+    numbers = {name: number for number, name in NAMES.items()}
+    expected = [
+        (case, index, name)
+        for case, labels in label_maps().items()
+        for name in TARGETS[case]
+        for index in np.flatnonzero((labels == numbers[name]).any(axis=(1, 2))).tolist()
+    ]
+    data = dataset(cases, length=None, negative_rate=0.0, prompts_per_slice=1, seed=3)
+    assert len(data) == len(expected)
+
+    def pairs(order: Any) -> list[tuple[str, int, str]]:
+        draws = [data[index] for index in order]
+        assert all(draw["label"][0].any() and len(draw["target"]) == 1 for draw in draws)
+        return [(draw["case"], draw["slice_index"], draw["target"][0]) for draw in draws]
+
+    first, second = pairs(range(len(data))), pairs(range(len(data), 2 * len(data)))
+    assert sorted(first) == sorted(second) == sorted(expected)
+    assert first != second
+    assert pairs(reversed(range(len(data)))) == first[::-1]  # a draw is a function of seed and number alone
+    other = dataset(cases, length=None, negative_rate=0.0, prompts_per_slice=1, seed=4)
+    assert [other[index]["slice_index"] for index in range(len(data))] != [index for _, index, _ in first]
+
+
 def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]) -> None:
     with pytest.raises(InputError, match="found no training case; list at least one under 'training'"):
         dataset([])
@@ -309,6 +336,8 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
         InputError, match=r"no training case has a voxel of 'pancreas' \(label 9\); remove it"
     ):
         dataset(cases, labels={**LABELS, "pancreas": (9,)})
+    with pytest.raises(InputError, match=r"negative_rate: found 0\.25 with draws_per_epoch null.* set it to 0"):
+        dataset(cases, length=None)
     unlabelled = Case("a", cases[0].image, None, "a", ())
     with pytest.raises(InputError, match=r"a\.nii\.gz: this case has no label file.*add 'label'"):
         dataset([unlabelled])

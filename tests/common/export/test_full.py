@@ -10,7 +10,7 @@ from common.checkpoints import load_trained
 from common.errors import InputError
 from common.export import export_full, fold_adapters
 from common.layers.vision_towers import VisionTower, load_tower, random_tower
-from common.networks import MedVLM
+from common.networks.medvlm import MedVLM
 from common.text.encoders import TextEncoder
 
 PROMPTS = ["left kidney", "the liver"]

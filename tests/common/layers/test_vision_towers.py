@@ -24,7 +24,8 @@ from common.known_weights import KNOWN_BASES
 from common.layers.adapters import add_query_value_lora
 from common.layers.normalisation import Normalise
 from common.layers.vision_towers import VisionTower, load_tower
-from common.networks import LSMS, MedVLM
+from common.networks.lsms import LSMS
+from common.networks.medvlm import MedVLM
 from common.text.encoders import TextEncoder
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import InputError
-from common.networks import LSMS
+from common.networks.lsms import LSMS
 from common.networks.mscan_weights import load_mscan
 
 WIDTHS, DEPTHS, RATIOS = (8, 16, 24, 32), (1, 2, 2, 1), (2, 2, 1, 1)

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertModel
 
 from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
-from common.networks import LSMS, MedVLM
+from common.networks.lsms import LSMS
+from common.networks.medvlm import MedVLM
 from common.text import bank as bank_module
 from common.text.bank import BankedTextEncoder, read_bank, write_bank
 from common.text.encoders import TextEncoder

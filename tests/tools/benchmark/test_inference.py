@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tools.benchmark._case import ORGANS, write_volume
-from tools.benchmark._networks import build_network
+from tools.benchmark._networks import build
 from tools.benchmark.inference import _flops_ratio, _table, main
 
 
@@ -22,7 +22,7 @@ def test_the_volume_is_a_body_in_air(tmp_path):
 
 
 def test_13_prompts_cost_more_than_one_and_less_than_13_by_flops():
-    assert 1.0 < _flops_ratio(build_network("compact"), ORGANS) < 13.0
+    assert 1.0 < _flops_ratio(build("MedVLM", "compact"), ORGANS) < 13.0
 
 
 @pytest.mark.parametrize(("device", "cost", "naive"), [("cpu", 1.60, 20.0), ("cuda", 0.80, 10.0)])

@@ -1,15 +1,17 @@
 """The counts of the networks' benchmark against the fact sheets', and what its tables add up."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from common import networks
 from common.errors import InputError
 from tools.benchmark._counting import Cost, costs, flops_by_module, kinds
-from tools.benchmark._networks import SENTENCE, WORD_PIECES, build_lsms, build_network, peers
+from tools.benchmark._networks import SENTENCE, WORD_PIECES, build, peers, systems
 from tools.benchmark.networks import count_tables, main, speed_tables
 
 
@@ -20,7 +22,7 @@ def total(parts: dict[str, Cost], *without: str) -> tuple[float, float]:
 
 def test_parts_of_paper_t_add_up_to_the_sheet() -> None:
     """SegNeXt-T's widths: 8.10 M and 8.67 GMAC, of which the head 0.90 M and 3.73."""
-    parts = costs(build_lsms("paper_t"), SENTENCE)
+    parts = costs(build("LSMS", "paper_t"), SENTENCE)
     assert total(parts) == pytest.approx((8.10, 8.67), rel=5e-3)
     assert parts["decoder"] == pytest.approx((0.90, 3.73), rel=5e-3)
     language = parts["language branches"]
@@ -32,7 +34,7 @@ def test_parts_of_paper_t_add_up_to_the_sheet() -> None:
 
 
 def test_parts_of_compact_med_vlm_are_all_its_parameters() -> None:
-    network = build_network("compact")
+    network = build("MedVLM", "compact")
     parts = costs(network, SENTENCE)
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     assert total(parts)[0] * 1e6 == pytest.approx(trained)  # 4,457,488 of the bundle's README
@@ -46,7 +48,7 @@ def test_macs_of_a_convolution() -> None:
 
 
 def test_kinds_cover_all_macs_and_all_time() -> None:
-    network = build_lsms("compact", side=64).eval()
+    network = build("LSMS", "compact", side=64).eval()
     image = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         text = network.encode_text([SENTENCE])
@@ -61,6 +63,16 @@ def test_kinds_cover_all_macs_and_all_time() -> None:
         for c, n, s in zip((32, 64, 128, 256), (2, 2, 4, 2), (4, 8, 16, 32), strict=True)
     )
     assert found["strip convolutions"].gmac * 1e9 == pytest.approx(strips)
+
+
+def test_systems_are_those_in_the_folder() -> None:
+    folder = Path(networks.__path__[0])
+    texts = {path: path.read_text("utf-8") for path in folder.rglob("*.py")}
+    classes = {name for text in texts.values() for name in re.findall(r"^class (\w+)\(TextSegmenter\)", text, re.M)}
+    assert systems().keys() == classes
+    for name, system in systems().items():
+        assert system.network.__name__ == name
+        assert "compact" in system.presets
 
 
 def test_peers_give_one_logit_a_pixel() -> None:
@@ -93,10 +105,10 @@ def test_only_those_asked_for_are_measured(capsys: pytest.CaptureFixture[str]) -
         main(["--only", "LSMS compact", "MONAI UNet", "--side", "64", "--batch", "2", "--rounds", "1"]) == 0
     )
     said = capsys.readouterr().out
-    rows = re.findall(r"^\| ((?:MONAI|Med-VLM|LSMS) \w+) \| [\d.]+ \| \d+ \|", said, re.MULTILINE)
+    rows = re.findall(r"^\| ((?:MONAI|MedVLM|LSMS) \w+) \| [\d.]+ \| \d+ \|", said, re.MULTILINE)
     assert rows == ["MONAI UNet", "LSMS compact"]
     assert "LSMS compact, 192 pixels" in said  # the size of the preset
-    assert "Med-VLM" not in said
+    assert "MedVLM" not in said
     with pytest.raises(
         InputError, match=r"--only: found LSMS huge, expected some of MONAI UNet, .*LSMS paper"
     ):

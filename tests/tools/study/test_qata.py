@@ -14,7 +14,7 @@ from PIL import Image
 from common.checkpoints import read_tensors
 from common.data.datalist import load_referring
 from common.errors import InputError
-from common.networks import LSMS
+from common.networks.lsms import LSMS
 from common.text.encoders import TextEncoder
 from tools.study import qata, training
 from tools.study.image_only import ImageOnlyUNet

@@ -1,4 +1,4 @@
-"""Every ablation of the paper's Tables 2 to 5 is an override of train.json; each is trained for two steps.
+"""medvlm_organ: every ablation of the paper's Tables 2 to 5 is an override of train.json; each is trained for two steps.
 
 The language models and the tower are random ones of the real architectures, saved as their hubs have them.
 """
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import (
@@ -34,8 +33,10 @@ from transformers import (
     ViTModel,
 )
 
+from tests.bundles.subjects import REPOSITORY, Subject
+
 TWO_STEPS = {
-    "image_size": 32,
+    "network_def#image_size": 32,
     "epochs": 1,
     "draws_per_epoch": 4,
     "batch_size": 2,
@@ -123,17 +124,16 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def two_steps(
-    make_workflow: Callable[..., ConfigWorkflow],
-    tiny: dict[str, Any],
-    phantoms: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Trained]:
+    medvlm = Subject(REPOSITORY / "bundles" / "medvlm_organ", "organ", data("organ"))
+
     def train(**ablation: Any) -> Trained:
+        """Two steps with arguments of the network, or with other keys of train.json, replaced."""
         monkeypatch.chdir(tmp_path)
-        places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "logs")}
-        settings = {**tiny, **TWO_STEPS, "dataset_dir": str(phantoms), **places, **ablation}
-        workflow = make_workflow("train.json", **settings)
+        network = medvlm.config("train.json")["network_def"]
+        changes = {f"network_def#{key}" if key in network else key: value for key, value in ablation.items()}
+        workflow = medvlm.workflow("train.json", **{**medvlm.training(tmp_path), **TWO_STEPS, **changes})
         workflow.initialize()
         network = workflow.parser.get_parsed_content("network_def")
         before = {name: value.detach().clone() for name, value in network.named_parameters()}

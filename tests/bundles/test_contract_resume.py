@@ -1,6 +1,5 @@
 """A real training of each bundle, killed between and during the writing of its states, and one left alone."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.bundles.commands import environment, options
+from tests.bundles.subjects import Subject
 
 SECONDS = 550
 EPOCHS = 4
@@ -28,11 +30,9 @@ class Training(NamedTuple):
         return self.folder / "models" / "states"
 
     def start(self) -> "subprocess.Popen[str]":
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         log = open(self.folder / "log.txt", "a")  # noqa: SIM115 - the child writes to it
         return subprocess.Popen(
-            self.command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+            self.command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, text=True
         )
 
     def finish(self) -> str:
@@ -69,16 +69,13 @@ class Training(NamedTuple):
 
 
 @pytest.fixture
-def make_training(any_bundle: Any, tmp_path: Path) -> Any:
+def make_training(subject: Subject, tmp_path: Path) -> Callable[[str], Training]:
     def make(name: str) -> Training:
         folder = tmp_path / name
         folder.mkdir()
-        changes = {**any_bundle.tiny, "epochs": EPOCHS, "draws_per_epoch": 16, "num_workers": 1}
-        changes |= {"dataset_dir": any_bundle.data, "bundle_root": any_bundle.root}
-        changes |= {"ckpt_dir": folder / "models", "output_dir": folder / "logs"}
-        changes |= {"config_file": any_bundle.root / "configs" / "train.json"}
-        options = [part for key, value in changes.items() for part in (f"--{key}", str(value))]
-        return Training(folder, [sys.executable, "-m", "monai.bundle", "run", "training", *options])
+        few = {"epochs": EPOCHS, "draws_per_epoch": 16, "num_workers": 1}
+        changes = options(subject.root, "train.json", **{**subject.training(folder), **few})
+        return Training(folder, [sys.executable, "-m", "monai.bundle", "run", "training", *changes])
 
     return make
 

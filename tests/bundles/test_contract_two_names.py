@@ -1,14 +1,14 @@
 """One file of `common` under two names: `common` in the tools, `scripts.common` in a bundle."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-BUNDLES = sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
+from tests.bundles.commands import environment
+from tests.bundles.subjects import BUNDLES, REPOSITORY
+
 COUNT = """
 import importlib, sys
 import numpy as np
@@ -27,11 +27,10 @@ assert ("common" in sys.modules) == (name == "common"), "the other name's module
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_machine_code_kept_under_one_name_serves_the_other(bundle: Path, tmp_path: Path) -> None:
     """Compiled kernels on disk name their module: those of `common` must not be taken for a bundle's."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"NUMBA_CACHE_DIR": str(tmp_path / "kernels"), "OMP_NUM_THREADS": "1"}
+    given = environment() | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     names = {"common": REPOSITORY, "scripts.common": bundle}
     for name in ("common", "scripts.common", "common"):
         command = [sys.executable, "-c", COUNT, str(names[name]), name]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
         assert done.returncode == 0, f"{name}: {done.stderr[-500:]}"
     assert list((tmp_path / "kernels").rglob("*.nbi"))

@@ -1,37 +1,28 @@
 """MLflow by one override: what a training of each bundle leaves in its local store."""
 
 import importlib.util
-from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 import pytest
-from monai.bundle import ConfigWorkflow
+
+from tests.bundles.subjects import Subject
 
 
 @pytest.mark.slow
-def test_mlflow_keeps_parameters_curves_and_pictures(
-    any_bundle: Any, workflows_of: Callable[[Path], Callable[..., ConfigWorkflow]], tmp_path: Path
-) -> None:
+def test_mlflow_keeps_parameters_curves_and_images(subject: Subject, tmp_path: Path) -> None:
     if importlib.util.find_spec("mlflow") is None:
         pytest.skip("mlflow is not installed: pip install '.[tracking]' to have its store tested")
     from mlflow import MlflowClient
 
-    output = tmp_path / "logs"
-    places = {
-        "dataset_dir": str(any_bundle.data),
-        "ckpt_dir": str(tmp_path / "m"),
-        "output_dir": str(output),
-    }
-    changes = {**any_bundle.tiny, **places, "draws_per_epoch": 8}
+    changes = {**subject.training(tmp_path), "draws_per_epoch": 8}
     with chdir(tmp_path):
-        workflow = workflows_of(any_bundle.root)("train.json", "mlflow.json", **changes)
+        workflow = subject.workflow("train.json", "mlflow.json", **changes)
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-    client = MlflowClient(f"sqlite:///{output}/mlflow.db")
-    experiment = client.get_experiment_by_name(any_bundle.root.name)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'logs'}/mlflow.db")
+    experiment = client.get_experiment_by_name(subject.root.name)
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     curves = {"train_loss", "epoch_loss/dice", "epoch_loss/bce", "learning_rate", "val_mean_dice"}

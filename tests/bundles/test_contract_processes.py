@@ -4,16 +4,15 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.bundles.commands import options, run
+from tests.bundles.subjects import Subject
 
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 BUNDLE_RUN = ["-m", "monai.bundle", "run"]
@@ -22,30 +21,31 @@ BUNDLE_RUN = ["-m", "monai.bundle", "run"]
 class Trained(NamedTuple):
     """A training in two processes: where it wrote, what it was told and what it said."""
 
-    bundle: Any
+    subject: Subject
     folder: Path
     overrides: dict[str, Any]
     said: str
 
 
 @pytest.fixture(scope="module")
-def trained_by_two(any_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained_by_two(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("two")
-    places = {"dataset_dir": any_bundle.data, "ckpt_dir": folder / "models", "output_dir": folder / "logs"}
-    overrides = {**any_bundle.tiny, **places, "epochs": 2, "draws_per_epoch": 8, "batch_size": 2}
-    return Trained(any_bundle, folder, overrides, train(any_bundle, folder, overrides))
+    overrides = {**subject.training(folder), "epochs": 2, "draws_per_epoch": 8, "batch_size": 2}
+    return Trained(subject, folder, overrides, train(subject, folder, overrides))
 
 
-def train(bundle: Any, folder: Path, overrides: dict[str, Any]) -> str:
-    configs = options(bundle.root, "train.json", "multi_gpu_train.json", **overrides)
+def train(subject: Subject, folder: Path, overrides: dict[str, Any]) -> str:
+    configs = options(subject.root, "train.json", "multi_gpu_train.json", **overrides)
     return run(*LAUNCHER, *BUNDLE_RUN, "training", *configs, cwd=folder)
 
 
-def test_config_has_all_properties(
-    any_bundle: Any,
-    workflows_of: Callable[[Path], Callable[..., ConfigWorkflow]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "configs",
+    [("multi_gpu_train.json",), ("evaluate.json", "multi_gpu_evaluate.json")],
+    ids=["training", "evaluation"],
+)
+def test_config_has_all_that_monai_asks_for(
+    subject: Subject, configs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a group of one process."""
     with socket.socket() as free:
@@ -55,15 +55,14 @@ def test_config_has_all_properties(
     for name, value in group.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
-    places = {"ckpt_dir": str(tmp_path / "m"), "output_dir": str(tmp_path / "o")}
-    overrides = {**any_bundle.tiny, **places, "dataset_dir": str(any_bundle.data)}
-    workflow = workflows_of(any_bundle.root)("train.json", "multi_gpu_train.json", **overrides)
+    workflow = subject.workflow("train.json", *configs, **subject.training(tmp_path))
     workflow.initialize()
     try:
         assert workflow.check_properties() == []
-        network = workflow.parser.get_parsed_content("network")
-        assert isinstance(network, torch.nn.parallel.DistributedDataParallel)
-        assert network.module is workflow.parser.get_parsed_content("model")
+        if configs[0] == "multi_gpu_train.json":
+            network = workflow.parser.get_parsed_content("network")
+            assert isinstance(network, torch.nn.parallel.DistributedDataParallel)
+            assert network.module is workflow.parser.get_parsed_content("model")
     finally:
         workflow.finalize()
     assert not torch.distributed.is_initialized()
@@ -90,7 +89,7 @@ def test_two_processes_go_on_bit_for_bit(trained_by_two: Trained, tmp_path: Path
     first, second = sorted((tmp_path / "models" / "states").iterdir())
     second.unlink()
     places = {"ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "logs"}
-    said = train(trained_by_two.bundle, tmp_path, {**trained_by_two.overrides, **places})
+    said = train(trained_by_two.subject, tmp_path, {**trained_by_two.overrides, **places})
     assert said.count(f"going on from {first}: epoch 1 is done, 1 to go") == 2  # said by both
     assert second.is_file()  # its name holds the SHA-256 of all that is kept
 
@@ -114,15 +113,15 @@ def key_metric(said: str) -> float:
 
 @pytest.mark.slow
 def test_evaluating_in_two_processes_scores_as_one_does(trained_by_two: Trained, tmp_path: Path) -> None:
-    bundle, overrides = trained_by_two.bundle, dict(trained_by_two.overrides)
-    count = odd_test_section(bundle.data, tmp_path / "datalist.json")
+    subject, overrides = trained_by_two.subject, dict(trained_by_two.overrides)
+    count = odd_test_section(subject.data, tmp_path / "datalist.json")
     assert count % 2 == 1
     overrides["datalist"] = tmp_path / "datalist.json"
     configs = ("train.json", "evaluate.json")
-    one = options(bundle.root, *configs, **{**overrides, "output_dir": tmp_path / "one"})
+    one = options(subject.root, *configs, **{**overrides, "output_dir": tmp_path / "one"})
     alone = run(*BUNDLE_RUN, "evaluating", *one, cwd=tmp_path)
     configs = (*configs, "multi_gpu_evaluate.json")
-    two = options(bundle.root, *configs, **{**overrides, "output_dir": tmp_path / "two"})
+    two = options(subject.root, *configs, **{**overrides, "output_dir": tmp_path / "two"})
     together = run(*LAUNCHER, *BUNDLE_RUN, "evaluating", *two, cwd=tmp_path)
     for name in ("volumes.csv", "slices.csv"):
         first, second = (sorted((tmp_path / part / name).read_text().splitlines()) for part in ("one", "two"))
