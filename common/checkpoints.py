@@ -197,8 +197,8 @@ def check_settings(
         log.warning("%s: trained with %s; training goes on with what is in use.", checkpoint, found)
         return
     raise InputError(
-        f"{checkpoint}: trained with {found}; override {', '.join(different)} with the checkpoint's values, "
-        "or give another checkpoint."
+        f"{checkpoint}: trained with {found}; override {', '.join(different)} with the checkpoint's values "
+        "(network_def#preset decides those that the config does not list), or give another checkpoint."
     )
 
 

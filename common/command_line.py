@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, run
@@ -16,7 +16,9 @@ from .errors import InputError, input_error_of
 # Arguments of MONAI's command line, which become no keys
 MONAIS_OWN = {*inspect.signature(run).parameters, *inspect.signature(ConfigWorkflow).parameters}
 MONAIS_OWN = MONAIS_OWN - {"override"} | {"workflow_name"}
+NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
+_SEPARATOR = re.compile("#|::")
 
 
 def prepare() -> None:
@@ -35,7 +37,9 @@ def prepare() -> None:
 def check_keys(arguments: Sequence[str]) -> None:
     """Refuse keys that the config files do not have: MONAI adds them, and the run does something else.
 
-    Keys with a separator, such as `train#dataset`, pass: MONAI itself refuses those of a missing section.
+    An argument of the network is one that the files' `network_def` has, and is given as
+    `--network_def#preset`. Other keys with a separator, such as `train#dataset`, pass: MONAI itself refuses
+    those of a missing section.
 
     Args:
         arguments: of the command line, such as `--config_file`, `train.json`, `--promts_file`, `mine.txt`.
@@ -45,23 +49,54 @@ def check_keys(arguments: Sequence[str]) -> None:
     """
     if "--" in arguments:  # Fire's own flags stand behind it
         arguments = arguments[: arguments.index("--")]
-    flags = [argument.lstrip("-") for argument in arguments if re.match("--?[a-zA-Z]", argument)]
+    flags = [argument.lstrip("-+") for argument in arguments if re.match(r"--?\+?[a-zA-Z]", argument)]
     given = [flag.partition("=")[0].replace("-", "_") for flag in flags]
     if "config_file" not in given or "tracking" in given:  # another file has them, or MONAI's own code
         return
     content = ConfigParser.load_config_files(_value_of("config_file", arguments))
-    known = {re.split("#|::", key)[0] for key in content} | {
+    known = {_SEPARATOR.split(key)[0] for key in content} | {
         name for _, text in _texts(content, "") for name in re.findall(r"[@%](\w+)", text)
     }
+    of_network = _network_arguments(content)
     for key in given:
-        if re.search("#|::", key) or {key, key.removeprefix("no")} & (known | MONAIS_OWN):  # --noamp: False
-            continue
-        near = difflib.get_close_matches(key, known, n=3)
-        hint = f"did you mean {' or '.join(near)}? Correct" if near else "correct"
+        section, *path = _SEPARATOR.split(key)
+        if section == NETWORK and path and of_network:
+            _check_argument(path[0], of_network)
+        elif not path and not {key, key.removeprefix("no")} & (known | MONAIS_OWN):  # --noamp: False
+            _refuse(key, known, of_network)
+
+
+def _network_arguments(content: Mapping[str, Any]) -> set[str]:
+    """Names of what `network_def` has, in its own braces or as `network_def#NAME`."""
+    definition = content.get(NETWORK)
+    apart = {path[0] for section, *path in map(_SEPARATOR.split, content) if section == NETWORK and path}
+    return apart | (definition.keys() if isinstance(definition, dict) else set())
+
+
+def _check_argument(name: str, of_network: set[str]) -> None:
+    if name not in of_network and not name.startswith("_"):  # _target_ and other words of MONAI's
+        key = f"{NETWORK}#{name}"
         raise InputError(
-            f"{key}: found --{key}, but the config files have no such key, expected one of theirs; "
-            f"{hint} it or leave it out."
+            f"{key}: found --{key}, but the config files' {NETWORK} has no {name}, expected one of its "
+            f"arguments; {_hint(name, of_network, prefix=f'{NETWORK}#')} it or leave it out."
         )
+
+
+def _refuse(key: str, known: set[str], of_network: set[str]) -> NoReturn:
+    if key in of_network:
+        raise InputError(
+            f"--{key}: network arguments are given as --{NETWORK}#{key}, found --{key} alone; write "
+            f"--{NETWORK}#{key}."
+        )
+    raise InputError(
+        f"{key}: found --{key}, but the config files have no such key, expected one of theirs; "
+        f"{_hint(key, known)} it or leave it out."
+    )
+
+
+def _hint(key: str, known: set[str], prefix: str = "") -> str:
+    near = [f"{prefix}{name}" for name in difflib.get_close_matches(key, known, n=3)]
+    return f"did you mean {' or '.join(near)}? Correct" if near else "correct"
 
 
 def _value_of(name: str, arguments: Sequence[str]) -> Any:

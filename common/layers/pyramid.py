@@ -48,6 +48,7 @@ class PyramidEncoder(nn.Module):
     no convolution runs at full resolution.
 
     Args:
+        in_channels: of the images.
         channels: of each stage; stage i has stride 2^(i + 1), the last one gives the tokens.
         depths: residual blocks of each stage.
         finest: channels of the map at full resolution.
@@ -56,6 +57,7 @@ class PyramidEncoder(nn.Module):
         width: channels of the tokens.
         skip_channels: channels of the maps on the way up, coarse to fine; the last one has stride 1.
         stride: pixels a token's side covers.
+        takes_channels: how many channels an image may have.
         normalisation: of the pixels, see `Normalise`.
     """
 
@@ -65,15 +67,17 @@ class PyramidEncoder(nn.Module):
     def __init__(
         self,
         *,
+        in_channels: int = 1,
         channels: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (0, 1, 1, 2),
         finest: int = 16,
     ) -> None:
         super().__init__()
+        self.takes_channels = (in_channels,)
         self.width = channels[-1]
         self.skip_channels = (*reversed(channels[:-1]), finest)
         self.stride = 2 ** len(channels)
-        entries = [_convolution(4, channels[0])] + [
+        entries = [_convolution(4 * in_channels, channels[0])] + [
             _convolution(a, b, stride=2) for a, b in pairwise(channels)
         ]
         self.down = nn.ModuleList(
@@ -86,7 +90,7 @@ class PyramidEncoder(nn.Module):
         self.finest = nn.Conv2d(channels[0], 4 * finest, 1)
 
     def forward(self, image: Tensor) -> EncodedImage:
-        """(B, 1, H, W) in [0, 1], H and W multiples of the stride -> tokens' map and finer maps."""
+        """(B, in_channels, H, W) in [0, 1], H and W multiples of the stride -> tokens' map and finer maps."""
         maps: list[Tensor] = []
         x = F.pixel_unshuffle(image, 2)
         for stage in self.down:

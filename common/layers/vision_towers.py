@@ -87,6 +87,7 @@ class VisionTower(nn.Module):
     """
 
     skip_channels: tuple[int, ...] = ()
+    takes_channels = (1, 3)
 
     def __init__(
         self,

@@ -173,6 +173,20 @@ class TextSegmenter(nn.Module, ABC):
         ]
 
 
+def check_channels(framing: Framing, allowed: Sequence[int]) -> None:
+    """Refuse a framing whose channels a network cannot take.
+
+    Raises:
+        InputError: names the channels.
+    """
+    if len(framing.channels) not in allowed:
+        found = "; ".join(channel.name for channel in framing.channels)
+        raise InputError(
+            f"framing#channels: found {len(framing.channels)} ({found}), expected "
+            f"{' or '.join(map(str, allowed))} for this network; change them."
+        )
+
+
 def _is_frozen(encoder: nn.Module) -> bool:
     """Whether none of its own weights is trained; adapters inside it may be."""
     return not any(p.requires_grad for name, p in encoder.named_parameters() if not is_adapter(name))

@@ -1,7 +1,8 @@
 """What a network is asked, in a form that can be kept, moved and repeated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,22 +29,20 @@ class Guidance:
 
     def to(self, device: torch.device) -> "Guidance":
         """The same on another device."""
-        return Guidance(
-            **{name: value.to(device) for name, value in self._tensors().items()}, silent=self.silent
-        )
+        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
 
     def rows(self, indices: Sequence[int]) -> "Guidance":
         """The prompts with these numbers, in this order."""
         chosen = {name: value[list(indices)] for name, value in self._tensors().items()}
-        return Guidance(**chosen, silent=self.silent and len(indices))
+        return replace(self, **chosen, silent=self.silent and len(indices))
 
     def repeat(self, images: int) -> "Guidance":
         """All prompts once for each of B images: row i belongs to image i // P."""
         repeated = {
             name: value.repeat(images, *(1,) * (value.ndim - 1)) for name, value in self._tensors().items()
         }
-        return Guidance(**repeated, silent=self.silent * images)
+        return replace(self, **repeated, silent=self.silent * images)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -20,7 +20,7 @@ from ..layers.normalisation import Normalise
 from ..layers.svla import SCALES, Scale
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import MAX_TOKENS, TextEncoder
-from .base import TextSegmenter
+from .base import TextSegmenter, check_channels
 from .guidance import Guidance
 from .lsms_checks import (
     check_choice,
@@ -113,7 +113,7 @@ class LSMS(TextSegmenter):
         align_stage: the stage on whose grid it works, not one after these.
         ham_channels, align_channels, rank: see `FullScaleDecoder`.
         coordinates: the second and third channel are each pixel's column and row (-1 to 1) instead of its
-            grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost".
+            grey value again (CoordConv, arXiv 1807.03247), for words such as "leftmost"; of grey images.
         default_prompt: stands in model cards; a call without text is the mode without text.
         framing: see `TextSegmenter`.
 
@@ -147,6 +147,7 @@ class LSMS(TextSegmenter):
         framing: Framing | None = None,
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
+        check_channels(self.framing, (1,) if coordinates else (1, 3))
         check_stages(widths=widths, depths=depths, ffn_ratios=ffn_ratios)
         check_choice("norm_order", norm_order, NORM_ORDERS)
         check_choice("scale", scale, SCALES)

@@ -20,7 +20,7 @@ from ..layers.pyramid import PyramidEncoder
 from ..layers.vision_towers import VisionTower, load_tower
 from ..text.bank import BankedTextEncoder
 from ..text.encoders import MAX_TOKENS, TextEncoder
-from .base import TextSegmenter
+from .base import TextSegmenter, check_channels
 from .guidance import Guidance
 
 Side = Literal["both", "text", "image", "none"]
@@ -88,7 +88,8 @@ class MedVLM(TextSegmenter):
         default_prompt, framing: see `TextSegmenter`.
 
     Raises:
-        InputError: an image size that the encoder cannot tile, an unknown adapter or tuning.
+        InputError: an image size that the encoder cannot tile, a framing with more channels than it takes,
+            an unknown adapter or tuning.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class MedVLM(TextSegmenter):
         framing: Framing | None = None,
     ) -> None:
         super().__init__(image_size=image_size, default_prompt=default_prompt, framing=framing)
+        check_channels(self.framing, image_encoder.takes_channels)
         if image_size % image_encoder.stride:
             raise InputError(
                 f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the "
@@ -171,9 +173,11 @@ class MedVLM(TextSegmenter):
             raise InputError(f"preset: found '{preset}', expected one of {', '.join(PRESETS)}; choose one.")
         settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
+        framing = FRAMING.changed(settings.pop("framing", None))
         return cls(
             image_encoder=_image_encoder(
                 image_model or preset_image,
+                channels=len(framing.channels),
                 revision=image_revision,
                 normalisation=image_normalisation,
                 image_size=settings["image_size"],
@@ -186,7 +190,7 @@ class MedVLM(TextSegmenter):
                 dtype=text_dtype,
                 max_tokens=max_tokens,
             ),
-            framing=FRAMING.changed(settings.pop("framing", None)),
+            framing=framing,
             **settings,
         )
 
@@ -246,7 +250,7 @@ class MedVLM(TextSegmenter):
 
 
 def _image_encoder(
-    model: str | None, *, revision: str | None, normalisation: str | None, image_size: int
+    model: str | None, *, channels: int, revision: str | None, normalisation: str | None, image_size: int
 ) -> VisionTower | PyramidEncoder:
     """A frozen pretrained tower, or without a `model` the small encoder that is trained in full."""
     if model is None:
@@ -255,7 +259,7 @@ def _image_encoder(
                 f"image_normalisation: found {normalisation!r} without an image_model, expected null: the "
                 "small encoder takes [0, 1] as it is; leave it out or give an image_model."
             )
-        return PyramidEncoder()
+        return PyramidEncoder(in_channels=channels)
     return VisionTower(
         load_tower(model, revision=revision),
         image_size=image_size,

@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Ids of a config that may differ: places, what is only watched or kept, speed, and how a run is started.
+# Ids of a config that may differ: places, what is only watched or kept, speed, how a run is started, and what
+# the bundle's metadata say of it.
 # All else is compared; of datalist and init_checkpoint the content, by its hash.
 MAY_DIFFER = {
-    *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint", "states_dir"),
+    *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint"),
     *("init_checkpoint", "device", "first_process", "keep_states", "val_interval", "images", "half"),
     *("slice_batch", "slice_store", "num_workers", "activation_checkpointing", "timeout_minutes"),
     *("imports", "initialize", "finalize", "run", "training", "evaluating", "network", "validate"),
-    *("tracking_uri", "experiment_name", "run_name", "train#handlers", "network_def#text_bank"),
+    *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
+    *("_meta_", "train#handlers", "network_def#text_bank"),
 }
 
 

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import _LRScheduler as LRScheduler  # as MONAI's h
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.draws import EpochSampler, collate_slices
+from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
@@ -60,6 +61,9 @@ class Trainer(SupervisedTrainer):
             `states` beside it, the newest `keep_states` stay.
         output_dir: folder of curves, images and the record.
         images: validation cases to draw.
+
+    Raises:
+        InputError: `train_handlers` do not validate, or an epoch has no whole batch.
     """
 
     def __init__(
@@ -90,10 +94,9 @@ class Trainer(SupervisedTrainer):
     ) -> None:
         model = network.module if isinstance(network, DistributedDataParallel) else network
         assert isinstance(model, TextSegmenter)
-        validation = _validation_of(train_handlers)
-        assert isinstance(validation.validator, Evaluator)
+        validation, evaluator = _validation_of(train_handlers)
         best = BestCheckpoint(network=model, path=checkpoint, half=half)
-        validation.validator.watch(best, ValidationImages(output_dir=output_dir, cases=images), output_dir)
+        evaluator.watch(best, ValidationImages(output_dir=output_dir, cases=images), output_dir)
         self.wanted = features_of(loss_function)
         states = TrainingStates(
             folder=Path(checkpoint).parent / "states",
@@ -111,9 +114,9 @@ class Trainer(SupervisedTrainer):
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
         after = [
-            ValidateLastEpoch(validator=validation.validator, interval=validation.interval),
+            ValidateLastEpoch(validator=evaluator, interval=validation.interval),
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
-            ProgressLine(validator=validation.validator),
+            ProgressLine(validator=evaluator),
             states,
             LostNeighbour(),
         ]
@@ -142,9 +145,16 @@ class Trainer(SupervisedTrainer):
         return image, label, (), asked | ({"features": True} if self.wanted else {})
 
 
-def _validation_of(handlers: Sequence[Any]) -> ValidationHandler:
-    (found,) = (handler for handler in handlers if isinstance(handler, ValidationHandler))
-    return found
+def _validation_of(handlers: Sequence[Any]) -> tuple[ValidationHandler, Evaluator]:
+    """The handler that validates, with its validator."""
+    found = [handler for handler in handlers if isinstance(handler, ValidationHandler)]
+    if len(found) != 1 or not isinstance(found[0].validator, Evaluator):
+        names = ", ".join(type(handler).__name__ for handler in handlers) or "none"
+        raise InputError(
+            f"train#handlers: found {names}, expected one ValidationHandler with an Evaluator among them; "
+            "add it, or give further handlers as +train#handlers."
+        )
+    return found[0], found[0].validator
 
 
 def _curves(output_dir: str | os.PathLike[str]) -> TensorBoardStatsHandler:

@@ -13,12 +13,16 @@ from common.checkpoints import (
     check_bases,
     check_settings,
     load_checkpoint,
+    load_trained,
     read_model_json,
     save_checkpoint,
+    save_trained,
     write_model_json,
 )
+from common.data.framing import Framing
 from common.errors import InputError
 from common.weights import KNOWN_BASES, MINILM, FrozenBase
+from tests.common.training.parts import Tiny
 
 SIZE = 128
 
@@ -166,7 +170,7 @@ BASES = {
 
 
 def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
-    write_model_json(tmp_path / "model.pt", BASES, settings={"image_size": SIZE})
+    write_model_json(tmp_path / "model.pt", BASES, settings={"network_def": {"image_size": SIZE}})
     assert read_model_json(tmp_path / "model.pt") == BASES
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["frozen_bases"]["text"] == {"model": "org/bert", "revision": "0" * 40, "sha256": "a" * 64}
@@ -185,15 +189,14 @@ def test_model_json_comes_back_and_says_what_a_reader_needs(tmp_path):
     ],
 )
 def test_another_base_is_refused(tmp_path, now, text):
-    write_model_json(tmp_path / "model.pt", BASES, settings={"image_size": SIZE})
+    write_model_json(tmp_path / "model.pt", BASES, settings={"network_def": {"image_size": SIZE}})
     with pytest.raises(InputError, match=text):
         check_bases(tmp_path / "model.pt", now)
 
 
+FRAMING = {"crop": "whole", "window": (-160.0, 240.0), "mirrored": True}
 SETTINGS = {
-    "image_size": SIZE,
-    "network_def": {"scale": "text", "decoder_stages": (2, 3), "coordinates": False},
-    "framing": {"crop": "whole", "window": (-160.0, 240.0), "mirrored": True},
+    "network_def": {"image_size": SIZE, "framing": FRAMING, "scale": "text", "decoder_stages": (2, 3)},
 }
 
 
@@ -203,13 +206,16 @@ def recorded(folder):
     return json.loads((folder / "model.json").read_text())
 
 
-def changed(part, **values):
-    return SETTINGS | {part: SETTINGS[part] | values}
+def changed(**values):
+    return {"network_def": SETTINGS["network_def"] | values}
 
 
-@pytest.mark.parametrize("now", [SETTINGS, changed("framing", window=[-160, 240]), {"image_size": SIZE}])
+def framed(**values):
+    return changed(framing=FRAMING | values)
+
+
+@pytest.mark.parametrize("now", [SETTINGS, framed(window=[-160, 240]), changed(decoder_stages=[2, 3])])
 def test_the_same_settings_pass_in_silence(tmp_path, caplog, now):
-    """So does what nobody asks about: a network without words about its framing, say."""
     check_settings("model.pt", recorded(tmp_path), now)
     assert caplog.messages == []
 
@@ -217,15 +223,19 @@ def test_the_same_settings_pass_in_silence(tmp_path, caplog, now):
 @pytest.mark.parametrize(
     ("now", "found", "ids"),
     [
-        (SETTINGS | {"image_size": 64}, "image_size 128 (64 is in use)", "image_size"),
         (
-            changed("framing", window=(-1000.0, 400.0), mirrored=False),
-            "framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use), "
-            "framing#mirrored true (false is in use)",
-            "framing#window, framing#mirrored",
+            changed(image_size=64),
+            "network_def#image_size 128 (64 is in use)",
+            "network_def#image_size",
         ),
         (
-            changed("network_def", scale="channels"),
+            framed(window=(-1000.0, 400.0), mirrored=False),
+            "network_def#framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use), "
+            "network_def#framing#mirrored true (false is in use)",
+            "network_def#framing#window, network_def#framing#mirrored",
+        ),
+        (
+            changed(scale="channels"),
             'network_def#scale "text" ("channels" is in use)',
             "network_def#scale",
         ),
@@ -244,17 +254,16 @@ def test_other_settings_are_refused_and_only_said_in_training(tmp_path, caplog, 
 
 
 def test_a_record_of_before_is_taken_and_what_it_does_not_say_is_named(tmp_path, caplog):
-    write_model_json(
-        tmp_path / "model.pt", BASES, settings={"image_size": SIZE, "framing": {"crop": "whole"}}
-    )
+    before = {"network_def": {"image_size": SIZE, "framing": {"crop": "whole"}}}
+    write_model_json(tmp_path / "model.pt", BASES, settings=before)
     record = json.loads((tmp_path / "model.json").read_text())
-    check_settings("model.pt", record, {name: SETTINGS[name] for name in ("image_size", "framing")})
+    check_settings("model.pt", record, SETTINGS)
     assert caplog.messages == [
-        "model.pt: its record does not say what it was trained with as framing#window, framing#mirrored, so "
-        "this is not checked."
+        "model.pt: its record does not say what it was trained with as network_def#framing#window, "
+        "network_def#framing#mirrored, network_def#scale, network_def#decoder_stages, so this is not checked."
     ]
-    with pytest.raises(InputError, match=r'framing#crop "whole" \("body" is in use\)'):
-        check_settings("model.pt", record, changed("framing", crop="body"))
+    with pytest.raises(InputError, match=r'network_def#framing#crop "whole" \("body" is in use\)'):
+        check_settings("model.pt", record, framed(crop="body"))
 
 
 def test_a_setting_that_is_unknown_here_is_refused(tmp_path):
@@ -264,6 +273,33 @@ def test_a_setting_that_is_unknown_here_is_refused(tmp_path):
         check_settings("model.pt", record, SETTINGS)
 
 
+def test_the_settings_of_a_network_are_all_that_its_tensors_do_not_show(tmp_path):
+    """And its record has the same, as JSON; another threshold or normalisation is another network."""
+    net = Tiny(Framing(window=(0, 100), channels=("red", {"window": [0, 50], "offset_mm": 3}), images=True))
+    net.threshold, net.normalisation = 0.25, "imagenet"
+    save_trained(net, tmp_path / "model.pt", half=False)
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert record["network_def"] == {
+        "image_size": 16,
+        "framing": {
+            "crop": "body",
+            "window": [0.0, 100.0],
+            "channels": [
+                {"colour": "red", "window": None, "offset_mm": 0.0},
+                {"colour": "grey", "window": [0.0, 50.0], "offset_mm": 3},
+            ],
+            "mirrored": False,
+            "images": True,
+        },
+        "normalisation": "imagenet",
+        "threshold": 0.25,
+    }
+    load_trained(net, tmp_path / "model.pt")
+    net.threshold = 0.5
+    with pytest.raises(InputError, match=r"trained with network_def#threshold 0\.25 \(0\.5 is in use\)"):
+        load_trained(net, tmp_path / "model.pt")
+
+
 KNOWN = KNOWN_BASES[MINILM]
 PUBLISHED = {"text": FrozenBase(MINILM, KNOWN.revision, str(KNOWN.sha256))}
 ROUNDED = {"text": FrozenBase("text_encoder", None, str(KNOWN.half_sha256))}
@@ -271,7 +307,7 @@ ROUNDED = {"text": FrozenBase("text_encoder", None, str(KNOWN.half_sha256))}
 
 @pytest.mark.parametrize(("then", "now"), [(PUBLISHED, ROUNDED), (ROUNDED, PUBLISHED)])
 def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, then, now):
-    write_model_json(tmp_path / "model.pt", then, settings={"image_size": SIZE})
+    write_model_json(tmp_path / "model.pt", then, settings={"network_def": {"image_size": SIZE}})
     with caplog.at_level(logging.INFO):
         check_bases(tmp_path / "model.pt", now)
     assert len(caplog.messages) == 1
@@ -283,7 +319,7 @@ def test_the_known_float16_copy_of_a_base_is_taken_and_said(tmp_path, caplog, th
 
 
 def test_another_float16_copy_is_refused(tmp_path):
-    write_model_json(tmp_path / "model.pt", PUBLISHED, settings={"image_size": SIZE})
+    write_model_json(tmp_path / "model.pt", PUBLISHED, settings={"network_def": {"image_size": SIZE}})
     with pytest.raises(InputError, match=r"but text_encoder \(revision None, sha256 d{12}\.\.\.\) is in use"):
         check_bases(tmp_path / "model.pt", {"text": FrozenBase("text_encoder", None, "d" * 64)})
 

@@ -62,9 +62,16 @@ def files(tmp_path: Path) -> list[str]:
         "amp": False,
         "outputs": ["masks"],
         "train": {},
+        "network_def": {
+            "_target_": "Net",
+            "preset": "a",
+            "text_model": None,
+            "framing": {"window": [0, 1]},
+            "epochs": 3,
+        },
         "run": ["$go(@seed)"],
     }
-    contents = {"first.json": first, "second.json": {"train#steps": "@epochs", "pictures": 2}}
+    contents = {"first.json": first, "second.json": {"train#steps": "@epochs", "images": 2}}
     for name, content in contents.items():
         (tmp_path / name).write_text(json.dumps(content))
     return ["--config_file", str([str(tmp_path / name) for name in contents])]
@@ -72,7 +79,7 @@ def files(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "given",
-    ["--prompts_file", "--prompts-file", "-epochs", "--epochs=4", "--noamp", "--pictures", "--seed", "--run",
+    ["--prompts_file", "--prompts-file", "-epochs", "--epochs=4", "--noamp", "--images", "--seed", "--run",
      "--train#dataset", "--train::dataset", "--+train#dataset", "--meta_file", "--workflow_type", "-4"],
 )  # fmt: skip
 def test_keys_of_the_files_and_monais_own_pass(given: str, files: list[str]) -> None:
@@ -95,6 +102,70 @@ def test_a_key_that_the_files_do_not_have_is_refused(given: list[str], hint: str
         InputError, match=f"^{key}: found --{key}, but the config files have no .*; {hint} or"
     ):
         check_keys(["training", *files, *given])
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--network_def#preset", "--network_def::preset", "--network-def#text-model=x", "--network_def#rank",
+     "--network_def#framing#window", "--network_def#framing#crop", "--network_def#_target_",
+     "--network_def", "--+network_def#preset", "--epochs"],
+)  # fmt: skip
+def test_arguments_that_the_network_has_pass(given: str, files: list[str], tmp_path: Path) -> None:
+    """Also one that a config file adds, and a key that the network shares with the run."""
+    (tmp_path / "second.json").write_text(json.dumps({"network_def#rank": 4}))
+    check_keys(["training", *files, given, "x"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "--network_def#text_modle",
+            "network_def#text_modle: found --network_def#text_modle, but the config files' network_def has "
+            "no text_modle, expected one of its arguments; did you mean network_def#text_model? Correct it "
+            "or leave it out.",
+        ),
+        ("--network_def::presett=b", "did you mean network_def#preset? Correct it or leave it out."),
+        (
+            "--network-def#frame#window",
+            "has no frame, expected one of its arguments; did you mean network_def#",
+        ),
+        ("--+network_def#presets", "found --network_def#presets, but the config files' network_def has no p"),
+        (
+            "--network_def#zzzzzzzzzzzzzzzz",
+            "network_def has no zzzzzzzzzzzzzzzz, expected one of its arguments; ",
+        ),
+        (
+            "--preset",
+            "--preset: network arguments are given as --network_def#preset, found --preset alone; write "
+            "--network_def#preset.",
+        ),
+        ("--text-model=x", "--text_model: network arguments are given as --network_def#text_model, found"),
+        ("--framing", "--framing: network arguments are given as --network_def#framing, found"),
+    ],
+)
+def test_a_misspelt_argument_of_the_network_is_refused(given: str, message: str, files: list[str]) -> None:
+    """MONAI would hand it over, and a preset takes any name whose value is None."""
+    with pytest.raises(InputError) as caught:
+        check_keys(["training", *files, given, "x"])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("config", sorted(REPOSITORY.glob("bundles/*/configs/*.json")), ids=str)
+def test_what_a_bundles_files_name_passes(config: Path) -> None:
+    """Of a config that has a network, each argument; and the other spelling of each does not."""
+    definition = json.loads(config.read_text()).get("network_def", {})
+    file = ["--config_file", str(config)]
+    check_keys(["run", *file, *(f"--network_def#{name}" for name in definition)])
+    for name in definition:
+        if not name.startswith("_"):
+            with pytest.raises(InputError, match=f"--{name}: network arguments are given as --network_def#"):
+                check_keys(["run", *file, f"--{name}", "1"])
+
+
+def test_a_config_without_a_network_leaves_its_arguments_to_monai(tmp_path: Path) -> None:
+    (tmp_path / "plain.json").write_text(json.dumps({"epochs": 3}))
+    check_keys(["training", "--config_file", str(tmp_path / "plain.json"), "--network_def#preset", "a"])
 
 
 def test_keys_of_other_files_and_of_monais_tracking_are_not_judged(files: list[str]) -> None:

@@ -22,6 +22,7 @@ from monailabel.client import MONAILabelClient
 
 from .dicom_files import write_series
 from .orthanc import Orthanc
+from .threshold import make_threshold_bundle
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = "medvlm_organ"
@@ -163,19 +164,6 @@ def server(start_server: StartServer, studies: Path, tmp_path_factory: pytest.Te
     second = make_threshold_bundle(tmp_path_factory.mktemp("bundles") / "threshold")
     bundles = ["--bundles", str(REPOSITORY / "bundles"), str(second)]
     return start_server(studies, tmp_path_factory.mktemp("work"), *bundles, "--upload-limit", "20")
-
-
-def make_threshold_bundle(folder: Path) -> Path:
-    """A bundle with code of its own under the names that every bundle has."""
-    shutil.copytree(Path(__file__).parent / "threshold_bundle", folder)
-    init = REPOSITORY / "bundles" / BUNDLE / "scripts" / "__init__.py"
-    there = "Path(__file__).resolve().parents[3]"
-    assert there in init.read_text()
-    code = init.read_text().replace(there, f"Path({str(REPOSITORY)!r})")
-    (folder / "scripts" / "__init__.py").write_text(code)
-    path = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run([sys.executable, "make_weights.py"], cwd=folder, check=True, env=path)
-    return folder
 
 
 def voxels(path: str | Path) -> np.ndarray:

@@ -10,7 +10,8 @@ from common.errors import InputError
 from tools.monailabel.bundle_process import BundleError, BundleProcess, ClientGoneError, TimeLimitError
 from tools.monailabel.bundles import find_bundles
 
-from .conftest import make_threshold_bundle, voxels
+from .conftest import voxels
+from .threshold import make_threshold_bundle
 
 
 @pytest.fixture(scope="module")

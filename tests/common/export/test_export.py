@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.data.framing import RGB, Framing
 from common.data.volumes import read_volume
 from common.errors import InputError
 from common.export import OPSET, ExportedSegmenter, export_graphs, fold_adapters
@@ -18,7 +19,8 @@ from common.inference import VolumeInferer
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
 from common.networks import LSMS, MedVLM
-from common.networks.base import TextFeatures, TextSegmenter
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
 from common.text.encoders import TextEncoder
 from common.text.prompts import read_prompts_file
 
@@ -86,6 +88,46 @@ def test_graphs_equal_the_network(name: str, kind, tmp_path: Path) -> None:
             torch.testing.assert_close(exported(image, prompts), logits, rtol=1e-3, atol=1e-4)
     assert json.loads((tmp_path / "export.json").read_text()) == record
     assert record["opset"] == (OPSET if kind == "onnx" else None)
+    assert record["channels"] == ["grey"]
+    settings = ("image_size", "framing", "threshold", "normalisation", "default_prompt")
+    assert [getattr(exported, name) for name in settings] == [getattr(network, name) for name in settings]
+
+
+class Reds(TextSegmenter):
+    """A network that sees colours, and takes the brightest red for anything."""
+
+    threshold = 0.9
+
+    def __init__(self) -> None:
+        super().__init__(image_size=16, default_prompt="liver", framing=Framing(channels=RGB, images=True))
+        self.mix = nn.Conv2d(3, 4, 1)
+        self.out = nn.Conv2d(4, 1, 1)
+        self.words = nn.Embedding(128, 4)
+
+    def encode_text(self, prompts):
+        tokens = self.words(torch.tensor([[ord(prompt[0])] for prompt in prompts]))
+        return Guidance(tokens, torch.ones(len(prompts), 1, dtype=torch.bool))
+
+    def encode_image(self, image):
+        return self.mix(image)
+
+    def decode(self, image_features, guidance):
+        repeats = guidance.tokens.shape[0] // image_features.shape[0]
+        said = (guidance.tokens * guidance.mask[..., None]).sum(dim=1)[..., None, None]
+        return self.out(image_features.repeat_interleave(repeats, dim=0) * said)
+
+
+def test_a_network_of_colours_is_exported_with_its_channels(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, image = Reds().eval(), torch.rand(2, 3, 16, 16)
+    record = export_graphs(network, tmp_path, formats=["torchscript"], prompts=["liver"])
+    assert record["image_encoder"]["inputs"] == {"image": ["B", 3, 16, 16]}
+    assert record["channels"] == ["red", "green", "blue"]
+    exported = ExportedSegmenter(network, tmp_path, "torchscript")
+    assert (exported.threshold, exported.field_shape) == (0.9, (3, 16, 16))
+    with torch.no_grad():
+        asked = network(image, ["liver", "spleen"] * 2)
+        torch.testing.assert_close(exported(image, ["liver", "spleen"] * 2), asked)
 
 
 def test_torchscript_files_hold_the_weights_of_their_own_part(tmp_path: Path) -> None:
@@ -170,13 +212,13 @@ class ByBatch(TextSegmenter):
     """A network that no graph with a free batch can stand for."""
 
     def encode_text(self, prompts):
-        return TextFeatures(torch.zeros(len(prompts), 3, 4), torch.ones(len(prompts), 3, dtype=torch.bool))
+        return Guidance(torch.zeros(len(prompts), 3, 4), torch.ones(len(prompts), 3, dtype=torch.bool))
 
     def encode_image(self, image):
         return image * len(image)
 
-    def decode(self, image_features, text):
-        return image_features + text.tokens.sum()
+    def decode(self, image_features, guidance):
+        return image_features + guidance.tokens.sum()
 
 
 @ONNX

@@ -17,7 +17,7 @@ def rows(maps: Tensor) -> Tensor:
     return maps.flatten(0, 1)[:, None]
 
 
-@pytest.mark.parametrize("prompts", [1, 4])
+@pytest.mark.parametrize("prompts", [2, 4])
 def test_equals_cross_entropy_where_masks_are_disjoint(prompts: int) -> None:
     torch.manual_seed(0)
     classes = torch.randint(0, prompts + 1, (3, H, W))  # 0 is the background
@@ -110,3 +110,13 @@ def test_without_background_nothing_competes_for_an_empty_image_or_with_a_prompt
     assert (empty.item(), alone.item()) == (0.0, 0.0)
     (empty + alone).backward()
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_prompt_alone_has_nobody_to_compete_with(background: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(3, 1, H, W, generator=generator)
+    masks = (torch.rand(3, 1, H, W, generator=generator) > 0.5).float()
+    loss = PromptCompetition(1, background=background)(logits, masks)
+    assert loss.shape == ()
+    assert loss.item() == 0.0

@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.checkpoints import load_trained, save_trained
-from common.data import Framing
+from common.data.framing import RGB, Framing
 from common.errors import InputError
 from common.networks import LSMS
-from common.networks.base import TextFeatures
+from common.networks.guidance import Guidance
 from common.networks.lsms import PRESETS
 from common.text.encoders import TextEncoder
 
@@ -66,7 +66,7 @@ def language_weights(network: nn.Module) -> int:
 
 def gmac(network: LSMS, *, text: bool = True) -> float:
     """Multiply-accumulates in units of 10^9, matrix products and the factorisation included."""
-    words = TextFeatures(
+    words = Guidance(
         torch.empty(1, TOKENS, 768, device="meta"), torch.ones(1, TOKENS, dtype=torch.bool, device="meta")
     )
     image = torch.empty(1, 1, network.image_size, network.image_size, device="meta")
@@ -155,6 +155,10 @@ def test_without_text_exactly_the_language_branches_drop_out(norm_order: str) ->
     assert all(".language." in key for key in keys.unexpected_keys)
     image = torch.rand(2, 1, 64, 64)
     assert torch.equal(network(image), without(image))
+    encoded = network.encode_image(image)
+    assert torch.equal(network.decode(encoded, Guidance(silent=2)), network(image))
+    silence = network.decode(encoded, Guidance(silent=1).repeat(4))  # nothing is said of each image twice
+    torch.testing.assert_close(silence, network(image).repeat_interleave(2, dim=0), rtol=1e-3, atol=1e-4)
     assert torch.equal(without(image, ["the left lesion", "lobe"]), without(image))  # prompts are not read
     assert not torch.allclose(network(image, ["the left lesion"] * 2), network(image), atol=1e-3)
     network.train()(image).square().mean().backward()
@@ -257,13 +261,13 @@ def test_a_checkpoint_of_another_framing_is_refused(tmp_path: Path, caplog: pyte
 
     save_trained(framed(), tmp_path / "model.pt", half=False)
     load_trained(framed(), tmp_path / "model.pt")
-    for name, value in {"crop": "body", "window": (-1000, 400), "channels": 3, "mirrored": False}.items():
+    for name, value in {"crop": "body", "window": (-1000, 400), "channels": RGB, "mirrored": False}.items():
         with pytest.raises(
-            InputError, match=f"model.pt: trained with framing#{name} .* is in use.; override"
+            InputError, match=f"model.pt: trained with network_def#framing#{name} .* is in use.; override"
         ):
             load_trained(framed(**{name: value}), tmp_path / "model.pt")
     load_trained(framed(window=(-1000, 400)), tmp_path / "model.pt", to_train=True)
-    said = "trained with framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use); training goes on with"
+    said = "trained with network_def#framing#window [-160.0, 240.0] ([-1000.0, 400.0] is in use); training"
     assert said in caplog.text
 
 
@@ -387,3 +391,13 @@ def test_refuses_settings_that_cannot_be(options: dict[str, Any], message: str) 
 def test_refuses_a_preset_that_is_none() -> None:
     with pytest.raises(InputError, match="preset: found 'huge', expected one of paper, paper_t, compact"):
         LSMS.from_preset("huge")
+
+
+def test_slices_are_whole_and_mirrored_and_images_taken_unless_a_config_says_otherwise() -> None:
+    network = LSMS.from_preset("compact", language=False, **TINY)
+    assert network.framing == Framing(crop="whole", mirrored=True, images=True)
+    changed = LSMS.from_preset("compact", language=False, framing={"window": [-1000, 400]}, **TINY)
+    assert changed.framing == Framing(crop="whole", mirrored=True, images=True, window=(-1000.0, 400.0))
+    assert network.field_shape == (1, 64, 64)
+    with pytest.raises(InputError, match="framing: found 'windows', expected some of crop, window, channels"):
+        LSMS.from_preset("compact", language=False, framing={"windows": [-1000, 400]}, **TINY)

@@ -15,7 +15,7 @@ from common.errors import InputError
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
 from common.networks import MedVLM
-from common.networks.base import TextFeatures
+from common.networks.guidance import Guidance
 from common.text.encoders import TextEncoder
 
 WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
@@ -303,7 +303,8 @@ def test_a_checkpoint_or_its_record_shows_every_argument(tmp_path: Path) -> None
         return network
 
     arguments = set(inspect.signature(MedVLM).parameters)
-    assert arguments == OTHERS.keys() | {"image_encoder", "text_encoder", "image_size", "default_prompt"}
+    given = {"image_encoder", "text_encoder", "image_size", "default_prompt", "framing"}
+    assert arguments == OTHERS.keys() | given
     save_trained(random(), tmp_path / "model.pt", half=False)
     recorded = set()
     for name, value in OTHERS.items():
@@ -362,7 +363,7 @@ class TextFree(nn.Module):
         self.network = network
 
     def forward(self, image: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.network.decode(self.network.encode_image(image), TextFeatures(tokens, mask))
+        return self.network.decode(self.network.encode_image(image), Guidance(tokens, mask))
 
 
 @pytest.mark.parametrize("frozen_tower", [True, False])
@@ -370,9 +371,7 @@ def test_the_text_free_part_traces(frozen_tower: bool) -> None:
     network = tiny(frozen_tower=frozen_tower)
     text_free = TextFree(network)
     with torch.no_grad():
-        first, second = (
-            (torch.rand(1, 1, 64, 64), *network.encode_text([prompt]))
-            for prompt in ("the left kidney", "the right spleen")
-        )
+        asked = [network.encode_text([prompt]) for prompt in ("the left kidney", "the right spleen")]
+        first, second = ((torch.rand(1, 1, 64, 64), guidance.tokens, guidance.mask) for guidance in asked)
         traced = torch.jit.trace(text_free, first)
         torch.testing.assert_close(traced(*second), text_free(*second))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from common.checkpoints import read_model_json, save_checkpoint, write_model_json
 from common.errors import InputError
-from common.networks.base import TextFeatures, TextSegmenter
-from common.training import BestCheckpoint, LoadCheckpoint
+from common.networks.base import TextSegmenter
+from common.networks.guidance import Guidance
+from common.training.checkpoints import BestCheckpoint, LoadCheckpoint
 from common.weights import FrozenBase
 
 SIZE = 8
@@ -34,10 +35,10 @@ class OneNumber(TextSegmenter):
     def encode_image(self, image: Tensor) -> Tensor:
         return image
 
-    def encode_text(self, prompts: Any) -> TextFeatures:
-        return TextFeatures(torch.zeros(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
+    def encode_text(self, prompts: Any) -> Guidance:
+        return Guidance(torch.zeros(len(prompts), 1, 1), torch.ones(len(prompts), 1, dtype=torch.bool))
 
-    def decode(self, image_features: Tensor, text: TextFeatures) -> Tensor:
+    def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
         return image_features * self.weight
 
 
@@ -104,7 +105,7 @@ def started(handler: LoadCheckpoint) -> None:
 def test_checkpoint_is_loaded_when_the_engine_starts(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=True)
-    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": SIZE})
+    write_model_json(path, {"text_encoder": BASE}, settings={"network_def": {"image_size": SIZE}})
     network = OneNumber()
     handler = LoadCheckpoint(network=network, path=path)
     assert network.weight.item() == 0.0  # nothing is read when the config is parsed
@@ -140,7 +141,7 @@ def test_missing_checkpoint_and_other_base_are_refused(tmp_path: Path) -> None:
     ):
         started(LoadCheckpoint(network=OneNumber(), path=path))
     save_checkpoint(OneNumber(3.0), path, half=False)
-    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": SIZE})
+    write_model_json(path, {"text_encoder": BASE}, settings={"network_def": {"image_size": SIZE}})
     other = OneNumber(base=FrozenBase("other/bert", "def", "2" * 64))
     with pytest.raises(InputError, match=r"trained with some/bert .* but other/bert .* is in use; give the"):
         started(LoadCheckpoint(network=other, path=path))
@@ -151,13 +152,14 @@ def test_checkpoint_of_another_image_size_is_refused_but_may_be_trained_on(
 ) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(OneNumber(3.0), path, half=False)
-    write_model_json(path, {"text_encoder": BASE}, settings={"image_size": 2 * SIZE})
+    write_model_json(path, {"text_encoder": BASE}, settings={"network_def": {"image_size": 2 * SIZE}})
     expected = (
-        r"model\.pt: trained with image_size 16 \(8 is in use\); override image_size with the checkpoint's"
+        r"model\.pt: trained with network_def#image_size 16 \(8 is in use\); override network_def#image_size"
     )
     with pytest.raises(InputError, match=expected):
         started(LoadCheckpoint(network=OneNumber(), path=path))
     network = OneNumber()
     started(LoadCheckpoint(network=network, path=path, to_train=True))
-    assert "trained with image_size 16 (8 is in use); training goes on with what is in use." in caplog.text
+    said = "trained with network_def#image_size 16 (8 is in use); training goes on with what is in use."
+    assert said in caplog.text
     assert network.weight.item() == 3.0

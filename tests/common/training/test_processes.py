@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from common.errors import InputError
 from common.training import start_processes
+from tests.common.training.parts import write_pictures
 
 REPOSITORY = Path(__file__).parents[3]
 WORKER = "tests.common.training.worker"
@@ -47,7 +47,7 @@ def port() -> int:
 
 @pytest.fixture
 def datalist(tmp_path: Path) -> Path:
-    """Two cases for training and three for validation (an odd number for two processes)."""
+    """Two cases for training, three for validation and five pictures: odd numbers for two processes."""
     rng = np.random.default_rng(0)
     items = []
     for name in ("a1", "a2", "v1", "v2", "v3"):
@@ -62,23 +62,8 @@ def datalist(tmp_path: Path) -> Path:
     content = {"labels": {"1": "liver", "2": "spleen"}, "training": items[:2], "validation": items[2:]}
     path = tmp_path / "datalist.json"
     path.write_text(json.dumps(content))
-    write_lesions(tmp_path)
+    write_pictures(tmp_path, ["l1", "l2", "l3", "l4", "l5"])
     return path
-
-
-def write_lesions(folder: Path) -> None:
-    """Five pictures of noise, an odd number too, with a lesion and a sentence each."""
-    rng = np.random.default_rng(1)
-    items = []
-    for name in ("l1", "l2", "l3", "l4", "l5"):
-        lesion = np.zeros((20, 30), np.uint8)
-        lesion[4:16, rng.integers(1, 8) : rng.integers(12, 28)] = 1
-        grey = rng.integers(0, 120, lesion.shape) + 100 * lesion
-        for kind, pixels in (("image", grey), ("label", lesion)):
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}_{kind}.png")
-        files = {"image": f"{name}_image.png", "label": f"{name}_label.png"}
-        items.append({**files, "case": name, "lesion": 1, "prompts": ["the lesion"]})
-    (folder / "lesions.json").write_text(json.dumps({"labels": {"1": "lesion"}, "test": items}))
 
 
 def torchrun(task: str, folder: Path, datalist: Path) -> subprocess.CompletedProcess[str]:
@@ -116,10 +101,10 @@ def test_two_processes_are_one_with_the_double_batch(
     assert 0.5 < metrics["dice"] < 1.0
     for rank in (0, 1):
         assert json.loads((two / f"metrics-{rank}.json").read_text()) == metrics
-    alone = json.loads((one / "lesions-0.json").read_text())["dice"]
+    alone = json.loads((one / "lesions-0.json").read_text())["val_mean_dice"]
     assert 0.3 < alone < 0.99
     for rank in (0, 1):
-        assert json.loads((two / f"lesions-{rank}.json").read_text())["dice"] == pytest.approx(
+        assert json.loads((two / f"lesions-{rank}.json").read_text())["val_mean_dice"] == pytest.approx(
             alone, rel=1e-12
         )
     for report, count in (("report", 3 * 2), ("lesions", 5)):

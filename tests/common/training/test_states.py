@@ -1,6 +1,7 @@
 """States of a training: what goes on from them, and what is refused."""
 
 import logging
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +11,25 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
 from torch import nn
 
 from common.errors import InputError
-from common.training import SeedIterations, TrainingStates
-from common.training.states import newest_sound_state, states
+from common.training.seeding import SeedIterations
+from common.training.states import TrainingStates, newest_sound_state, states
 
 STEPS = 5
+EMPTY = os.devnull  # a datalist of no bytes
 DATA = [torch.full((4, 3), float(number)) for number in range(STEPS)]
 
 
 class Run:
-    """A small training with dropout, Adam and a schedule; `losses` by iteration."""
+    """A small training with dropout, Adam and a schedule; `losses` by iteration.
 
-    def __init__(self, folder: Path, *, keep: int = 2, datalist: Path | None = None, **settings: Any) -> None:
+    Its states are built by a parser, as in a bundle, from `config` and what else is given.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2, **config: Any) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.1)
@@ -33,9 +39,19 @@ class Run:
         SeedIterations(7).attach(self.engine)
         self.engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.scheduler.step())
         objects = {"network": self.network, "optimizer": self.optimizer, "scheduler": self.scheduler}
-        TrainingStates(
-            folder=folder, objects=objects, settings=settings, datalist=datalist, keep=keep
-        ).attach(self.engine)
+        arguments = {"ckpt_dir": str(folder), "datalist": EMPTY, "init_checkpoint": None, "keep_states": keep}
+        states = {
+            "_target_": "common.training.states.TrainingStates",
+            "folder": "@ckpt_dir",
+            "objects": "$run_objects",
+            "keep": "@keep_states",
+            "datalist": "@datalist",
+            "init_checkpoint": "@init_checkpoint",
+        }
+        parser = ConfigParser(arguments | config | {"states": states}, globals={"run_objects": objects})
+        kept = parser.get_parsed_content("states")
+        assert isinstance(kept, TrainingStates)
+        kept.attach(self.engine)
 
     def _step(self, engine: Engine, batch: torch.Tensor) -> None:
         self.network.train()
@@ -71,7 +87,7 @@ def test_the_last_ones_are_kept(tmp_path: Path, keep: int) -> None:
     assert [path.name[:11] for path in states(tmp_path)] == [f"epoch_{4 - age:05d}" for age in range(keep)]
     assert len(list(tmp_path.iterdir())) == keep
     with pytest.raises(InputError, match="keep_states: found 0, expected 1 or more"):
-        Run(tmp_path, keep=0)
+        TrainingStates(folder=tmp_path, objects={}, datalist=EMPTY, keep=0)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
@@ -148,21 +164,57 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         InputError, match=r"\(learning_rate was 0\.1 and is 0\.2\); give the same settings to go on"
     ):
         Run(tmp_path, learning_rate=0.2, epochs=6).until(2)
-    with pytest.raises(InputError, match="preset was not set and is paper"):
-        Run(tmp_path, learning_rate=0.1, epochs=6, preset="paper").until(2)
+    with pytest.raises(InputError, match='network_def#preset was not set and is "paper"'):
+        Run(tmp_path, learning_rate=0.1, epochs=6, network_def={"preset": "paper"}).until(2)
 
 
-def test_other_data_is_refused_and_the_same_in_another_place_is_not(tmp_path: Path) -> None:
-    datalist, moved = tmp_path / "datalist.json", tmp_path / "moved.json"
-    for path in (datalist, moved):
+def test_many_other_settings_are_counted(tmp_path: Path) -> None:
+    Run(tmp_path).until(1)
+    with pytest.raises(InputError, match=r"s7 was not set and is 0; and 2 more\); give the same settings"):
+        Run(tmp_path, **{f"s{number}": 0 for number in range(10)}).until(2)
+
+
+def transforms(prob: float) -> dict[str, Any]:
+    flip = {"_target_": "RandFlipd", "keys": ["image"], "prob": prob}
+    return {"preprocessing": {"_target_": "Compose", "transforms": [flip]}}
+
+
+def test_another_transform_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path, train=transforms(0.5)).until(1)
+    expected = r"\(train#preprocessing#transforms#0#prob was 0\.5 and is 0\.25\); give the same settings"
+    with pytest.raises(InputError, match=expected):
+        Run(tmp_path, train=transforms(0.25)).until(2)
+    assert Run(tmp_path, train=transforms(0.5)).until(2).engine.state.epoch == 2
+
+
+def test_places_and_speed_may_differ(tmp_path: Path) -> None:
+    """Another handler in training, too: it watches, and shares no draw."""
+    config: dict[str, Any] = {"seed": 0, "train": {"handlers": ["a"], **transforms(0.5)}}
+    Run(tmp_path, dataset_dir="a", num_workers=0, **config).until(1)
+    config["train"] = config["train"] | {"handlers": ["a", "b"]}
+    changes: dict[str, Any] = {"dataset_dir": "b", "num_workers": 2, "keep": 3, "_meta_": {"version": "0.2"}}
+    assert Run(tmp_path, **changes, **config).until(2).engine.state.epoch == 2
+
+
+@pytest.mark.parametrize("file", ["datalist", "init_checkpoint"])
+def test_another_file_is_refused_and_the_same_in_another_place_is_not(tmp_path: Path, file: str) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    for path in (first, moved):
         path.write_text('{"training": ["a.nii.gz"]}')
-    Run(tmp_path / "states", datalist=datalist).until(1)
-    assert Run(tmp_path / "states", datalist=moved).until(2).engine.state.epoch == 2
+    Run(tmp_path / "states", **{file: str(first)}).until(1)
+    assert Run(tmp_path / "states", **{file: str(moved)}).until(2).engine.state.epoch == 2
     moved.write_text('{"training": ["b.nii.gz"]}')
     with pytest.raises(
-        InputError, match=r"datalist_sha256 was f9ffbd1491.* and is .*; give the same settings"
+        InputError, match=rf"\({file}_sha256 was f9ffbd1491.* and is .*; give the same settings"
     ):
-        Run(tmp_path / "states", datalist=moved).until(3)
+        Run(tmp_path / "states", **{file: str(moved)}).until(3)
+
+
+def test_beginning_from_a_checkpoint_is_not_beginning_from_none(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    Run(tmp_path / "states").until(1)
+    with pytest.raises(InputError, match=r"\(init_checkpoint_sha256 was none and is [0-9a-f]{64}\); give"):
+        Run(tmp_path / "states", init_checkpoint=str(tmp_path / "model.pt")).until(2)
 
 
 def test_a_finished_run_says_that_there_is_nothing_to_do(

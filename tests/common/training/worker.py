@@ -11,31 +11,24 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator
-from monai.handlers import from_engine
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from common.data import (
-    CaseSampler,
-    EpochSampler,
-    MaskInOwnGridd,
-    OrganSlices,
-    ReferringCases,
-    VolumeCases,
-    collate_slices,
-    load_referring,
-    only_item,
-)
-from common.data.datalist import load_datalist, load_label_names, load_label_values
-from common.inference.segmentation import Segmentation, summarise
+from common.data.datalist import load_datalist, load_label_values
+from common.data.draws import EpochSampler, collate_slices
+from common.data.evaluation_cases import CaseSampler, EvaluationCase
+from common.data.organ_slices import OrganSlices
+from common.inference import VolumeInferer
 from common.layers.pyramid import PyramidEncoder
 from common.losses import WeightedSum
-from common.metrics import CaseReport, SegmentationMetricHandler, SegmentedVolumes, TensorCases
+from common.metrics import CaseReport
 from common.networks.medvlm import MedVLM
 from common.text.encoders import TextEncoder
-from common.training import LostNeighbour, PreparePrompts, VolumeDice, end_processes, start_processes
+from common.training import Evaluator, end_processes, start_processes
+from common.training.processes import LostNeighbour
+from common.training.validation import PromptDice
+from tests.common.training.parts import Tiny, answer, picture_cases, volume_cases
 
 SIZE, BATCH = 32, 4
 
@@ -58,10 +51,11 @@ def small_network() -> MedVLM:
 
 def gradients(datalist: Path, out: Path) -> None:
     """Those of one step on BATCH slices, shared by the processes."""
+    network = small_network()
     data = OrganSlices(
         load_datalist(datalist, "training"),
         labels=load_label_values(datalist),
-        size=SIZE,
+        network=network,
         length=8,
         prompts_per_slice=2,
         level_block=BATCH,
@@ -69,7 +63,6 @@ def gradients(datalist: Path, out: Path) -> None:
     )
     mine = BATCH // idist.get_world_size()
     (batch, *_) = DataLoader(data, mine, sampler=EpochSampler(data), collate_fn=collate_slices)
-    network = small_network()
     several = idist.get_world_size() > 1
     model: Any = DistributedDataParallel(network) if several else network
     loss = WeightedSum({"bce": nn.BCEWithLogitsLoss()})(
@@ -83,52 +76,39 @@ def gradients(datalist: Path, out: Path) -> None:
 
 def evaluation(datalist: Path, out: Path) -> None:
     """Scores of wrong answers: the reference, moved by as many pixels as the digit in the case's name."""
-    cases = VolumeCases(load_datalist(datalist, "validation"), label_names=load_label_names(datalist))
-    loader = DataLoader(cases, sampler=CaseSampler(cases), collate_fn=only_item)
+    cases = volume_cases(datalist)
+    loader = DataLoader(cases, batch_size=None, sampler=CaseSampler(cases))
 
-    def segment(_engine: Engine, item: dict[str, Any]) -> dict[str, Any]:
-        reference = item["label"]
-        labels = np.roll(reference.slices, int(item["case"][-1]), axis=2).astype(np.uint8)
-        count = len(item["prompts"])
-        results = summarise(
-            labels,
-            item["prompts"],
-            spacing_mm=reference.spacing_mm,
-            scores=np.ones(count),
-            present=np.ones(count, bool),
-            lost=np.zeros(count, int),
-        )
-        return {"pred": Segmentation(labels, results, {}), "label": reference, "image": item["image"]}
+    def segment(_engine: Engine, asked: EvaluationCase) -> dict[str, Any]:
+        shift = int(asked.case[-1])
+        masks = [np.roll(target.region.mask(), shift, axis=2) for target in asked.targets]
+        return {"pred": answer(masks, asked.prompts), "label": asked, "image": asked.image}
 
     engine = Engine(segment)
-    VolumeDice().attach(engine, "dice")
-    CaseReport(str(out / "report"), SegmentedVolumes()).attach(engine)
+    PromptDice().attach(engine, "dice")
+    CaseReport(str(out / "report")).attach(engine)
     engine.run(loader)
     (out / f"metrics-{idist.get_rank()}.json").write_text(json.dumps(engine.state.metrics))
 
 
-class Brightness(nn.Module):
-    """A network that takes what is brighter than half for the lesion, whatever the words."""
+class Brightness(Tiny):
+    """Takes what is brighter than half for the lesion, whatever the words."""
 
-    def forward(self, image: torch.Tensor, text: Any = None) -> torch.Tensor:
+    def encode_image(self, image: Tensor) -> Tensor:
         return image - 0.5
+
+    def decode(self, image_features: Tensor, guidance: Any) -> Tensor:
+        return image_features.repeat_interleave(guidance.count // len(image_features), dim=0)
 
 
 def lesions(datalist: Path, out: Path) -> None:
-    """Scores of items with sentences, by the parts that lsms_lesion's evaluation is made of."""
-    cases = ReferringCases(load_referring(datalist.with_name("lesions.json"), "test"), size=SIZE)
-    evaluator = SupervisedEvaluator(
+    """Scores of pictures with sentences, by what an evaluation is made of."""
+    evaluator = Evaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(cases, sampler=CaseSampler(cases), collate_fn=collate_slices),
-        prepare_batch=PreparePrompts(),
+        dataset=picture_cases(datalist.with_name("pictures.json")),
         network=Brightness(),
-        postprocessing=MaskInOwnGridd(),
-        key_val_metric={
-            "dice": SegmentationMetricHandler(
-                "dsc", include_background=True, output_transform=from_engine(["pred", "label"])
-            )
-        },
-        val_handlers=[CaseReport(str(out / "lesions"), TensorCases({1: "lesion"}), boundaries=[])],
+        inferer=VolumeInferer(),
+        val_handlers=[CaseReport(str(out / "lesions"), boundaries=[])],
     )
     evaluator.run()
     (out / f"lesions-{idist.get_rank()}.json").write_text(json.dumps(evaluator.state.metrics))

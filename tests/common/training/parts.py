@@ -1,0 +1,133 @@
+"""What tests of trainings are made of: a network of few weights, volumes and pictures, given answers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from common.data.datalist import load_datalist, load_label_values, load_referring
+from common.data.evaluation_cases import EvaluationCases
+from common.data.framing import Framing
+from common.inference.own_masks import OwnMasks
+from common.inference.segmentation import Segmentation, summarise
+from common.networks.base import Prediction, TextSegmenter
+from common.networks.guidance import Guidance
+from common.text.prompts import Prompt
+
+SIZE = 16
+LETTERS = 128
+
+
+class Tiny(TextSegmenter):
+    """A logit for each pixel from its brightness and the prompt's letters.
+
+    `predict` gives `words` (P, 2), whose weights no logit depends on: only a loss on them gives a gradient.
+    """
+
+    def __init__(self, framing: Framing | None = None) -> None:
+        framing = framing or Framing(crop="whole", images=True)
+        super().__init__(image_size=SIZE, default_prompt="liver", framing=framing)
+        torch.manual_seed(0)
+        self.pixel = nn.Conv2d(len(framing.channels), 1, 1)
+        self.letters = nn.Embedding(LETTERS, 2)
+        self.head = nn.Linear(2, 1)
+        self.side = nn.Linear(2, 2)
+        self.heard: list[list[str]] = []
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return self.pixel(image)
+
+    def encode_text(self, prompts: Sequence[str]) -> Guidance:
+        self.heard.append(list(prompts))
+        means = [self.letters(torch.tensor([ord(letter) % LETTERS for letter in p])).mean(0) for p in prompts]
+        return Guidance(torch.stack(means)[:, None], torch.ones(len(prompts), 1, dtype=torch.bool))
+
+    def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
+        assert guidance.tokens is not None
+        repeated = image_features.repeat_interleave(guidance.count // len(image_features), dim=0)
+        return repeated * (1 + self.head(guidance.tokens[:, 0])[..., None, None])
+
+    def predict(self, image_features: Tensor, guidance: Guidance) -> Prediction:
+        assert guidance.tokens is not None
+        return Prediction(
+            self.decode(image_features, guidance), {"words": self.side(guidance.tokens[:, 0].detach())}
+        )
+
+
+class WordsNearZero(nn.Module):
+    """A loss on what `Tiny.predict` gives beside the logits."""
+
+    features = ("words",)
+
+    def forward(self, logits: Tensor, target: Tensor, words: Tensor) -> Tensor:
+        return words.square().mean()
+
+
+def answer(masks: Sequence[np.ndarray], prompts: Sequence[Prompt]) -> Segmentation:
+    """A segmentation whose prompts have these own masks (D, H, W); the label map prefers later prompts."""
+    own, labels = OwnMasks(masks[0].shape), np.zeros(masks[0].shape, np.uint8)
+    for row, mask in enumerate(masks):
+        labels[mask] = prompts[row].label
+        for index, section in enumerate(mask):
+            own.put(row, index, section, top=0, left=0)
+    results = summarise(
+        labels,
+        prompts,
+        spacing_mm=(1.0, 1.0, 1.0),
+        scores=np.ones(len(prompts)),
+        present=np.ones(len(prompts), bool),
+        lost=np.zeros(len(prompts), int),
+        masks=np.stack([mask.sum(axis=(1, 2)) for mask in masks]),
+    )
+    return Segmentation(labels, results, {}, None, own, clean=lambda mask: mask)
+
+
+def write_volumes(folder: Path) -> Path:
+    """A datalist of three volumes, one for training, with a bright liver and a dim spleen."""
+    rng = np.random.default_rng(0)
+    items = []
+    for name in ("a", "b", "c"):
+        labels = np.zeros((20, 16, 4), np.uint8)
+        labels[2:9, 3:10, 1:4], labels[12:18, 8:14, 0:3] = 1, 2
+        image = np.array([-100, 200, 60])[labels] + rng.normal(0, 5, labels.shape)
+        for kind, array in (("image", image.astype(np.int16)), ("label", labels)):
+            affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+            nib.save(nib.Nifti1Image(array, affine), folder / f"{name}_{kind}.nii.gz")
+        items.append({"image": f"{name}_image.nii.gz", "label": f"{name}_label.nii.gz", "case": name})
+    content = {"labels": {"1": "liver", "2": "spleen"}, "training": items[:1], "validation": items[1:]}
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def volume_cases(datalist: Path) -> EvaluationCases:
+    """Its validation."""
+    return EvaluationCases(load_datalist(datalist, "validation"), labels=load_label_values(datalist))
+
+
+def write_pictures(folder: Path, names: Sequence[str], *, colour: bool = False) -> Path:
+    """A datalist of pictures of noise, 20 x 30 pixels, with a bright lesion and a sentence each."""
+    rng = np.random.default_rng(1)
+    items: list[dict[str, Any]] = []
+    for name in names:
+        lesion = np.zeros((20, 30), np.uint8)
+        lesion[4:16, rng.integers(1, 8) : rng.integers(12, 28)] = 1
+        pixels = (rng.integers(0, 120, lesion.shape) + 100 * lesion).astype(np.uint8)
+        shown = np.stack([pixels, pixels // 2, 255 - pixels], axis=-1) if colour else pixels
+        for kind, array in (("image", shown), ("label", lesion)):
+            Image.fromarray(array).save(folder / f"{name}_{kind}.png")
+        files = {"image": f"{name}_image.png", "label": f"{name}_label.png"}
+        items.append({**files, "case": name, "lesion": 1, "prompts": [f"the $left$ lesion of {name}"]})
+    path = folder / "pictures.json"
+    path.write_text(json.dumps({"labels": {"1": "lesion"}, "test": items}))
+    return path
+
+
+def picture_cases(datalist: Path) -> EvaluationCases:
+    return EvaluationCases(load_referring(datalist, "test"))
