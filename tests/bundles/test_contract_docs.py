@@ -1,44 +1,21 @@
-"""A bundle's README names every key of its configs that a user may set, and no other."""
+"""Commands and options in a bundle's documents set what its configs have."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from monai.bundle import ConfigParser
 
-from tests.bundles.subjects import BUNDLES, REPOSITORY
+from tests.bundles.subjects import REPOSITORY
 
-CONFIGS = [path for bundle in BUNDLES for path in sorted((bundle / "configs").glob("*.json"))]
 LAUNCHERS = {"nproc_per_node", "nnodes", "rdzv_backend", "rdzv_endpoint"}  # options of torchrun
 MONAIS = {"config_file", "bundle_root"}  # bundle_root is a key as well
 
 
-def settable(value: Any) -> bool:
-    """Plain values; expressions, references and objects follow from them."""
-    if isinstance(value, list):
-        return all(settable(item) for item in value)
-    return not isinstance(value, dict) and not str(value).startswith(("$", "@", "%"))
-
-
-def readme(bundle: Path) -> str:
-    return (bundle / "docs" / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    "config",
-    [path for path in CONFIGS if path.name != "metadata.json"],
-    ids=lambda path: f"{path.parts[-3]}-{path.stem}",
-)
-def test_readme_names_every_key(config: Path) -> None:
-    code = " ".join(re.findall(r"```.*?```|`[^`]+`", readme(config.parents[1]), flags=re.DOTALL))
-    keys = [
-        key for key, value in json.loads(config.read_text()).items() if settable(value) and "#" not in key
-    ]
-    assert [key for key in keys if not re.search(rf"\b{re.escape(key)}\b", code)] == []
+def documents(bundle: Path) -> str:
+    return "\n\n".join(page.read_text("utf-8") for page in sorted((bundle / "docs").glob("*.md")))
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -58,9 +35,9 @@ def resolves(config: ConfigParser, key: str) -> bool:
     return True
 
 
-def test_commands_of_the_readme_set_what_their_configs_have(bundle: Path) -> None:
+def test_commands_of_the_documents_set_what_their_configs_have(bundle: Path) -> None:
     """MONAI would add a key that is not there, and the run would do something else."""
-    found = list(commands(readme(bundle)))
+    found = list(commands(documents(bundle)))
     assert found
     for words in found:
         named = words[words.index("--config_file") + 1]
@@ -71,14 +48,14 @@ def test_commands_of_the_readme_set_what_their_configs_have(bundle: Path) -> Non
         assert [key for key in keys - MONAIS if not resolves(parser, key)] == [], words
 
 
-def test_options_in_the_readmes_text_are_those_of_a_config_or_a_tool(bundle: Path) -> None:
+def test_options_in_the_text_are_those_of_a_config_or_a_tool(bundle: Path) -> None:
     over_train = ("evaluate", "multi_gpu_train", "mlflow")
     groups = [["inference"], *(["train", name] for name in over_train)]
     parsers = [ConfigParser() for _ in groups]
     for parser, names in zip(parsers, groups, strict=True):
         parser.read_config([str(bundle / "configs" / f"{name}.json") for name in names])
     tools = "".join(path.read_text("utf-8") for path in (REPOSITORY / "tools").rglob("*.py"))
-    spans = re.findall(r"`(--[^`]+)`", re.sub(r"```.*?```", "", readme(bundle), flags=re.DOTALL))
+    spans = re.findall(r"`(--[^`]+)`", re.sub(r"```.*?```", "", documents(bundle), flags=re.DOTALL))
     keys = {key for span in spans for key in re.findall(r"(?:^|\s)--([\w#-]+)", span)} - LAUNCHERS
     unknown = [key for key in keys if f'"--{key}"' not in tools]
     assert [key for key in unknown if not any(resolves(parser, key) for parser in parsers)] == []

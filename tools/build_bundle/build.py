@@ -12,6 +12,7 @@ from common.files import atomic_path
 from common.weights import KNOWN_BASES, FrozenBase, first_few
 
 from .checks import check_weights, read_large_files, read_metadata
+from .documents import SHARED, with_shared_pages
 from .publish import list_release, write_hub_folder
 from .reach import names_in, reached
 from .sources import PARTS, changed_paths, commit, read_files
@@ -82,6 +83,8 @@ def build_bundle(
         raise InputError(
             f"{bundle}: {', '.join(missing)} missing or ignored by git; add what every bundle has."
         )
+    folder = repository / "bundles"
+    files = with_shared_pages(files, read_files(repository, "bundles", *SHARED), folder)
     files |= vendored(files, read_files(repository, "common"), source)
     files["requirements.txt"] = requirements(metadata)
     for base in bases.values():

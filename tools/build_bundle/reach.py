@@ -21,8 +21,8 @@ def reached(sources: Mapping[str, bytes], names: Iterable[str]) -> set[str]:
     """Return the paths that the names need: modules, their packages' `__init__.py`, and data files.
 
     Imports count wherever they stand, inside functions and under TYPE_CHECKING too. In modules that call
-    `import_module`, texts such as ".handlers" count as imports. Data files (anything but Python) come along
-    with every package that some module is taken from.
+    `import_module`, texts such as ".handlers" count as imports. Data files (anything but Python and Markdown)
+    come along with every package that some module is taken from.
 
     Args:
         sources: {path below `common`: content}.
@@ -43,7 +43,9 @@ def reached(sources: Mapping[str, bytes], names: Iterable[str]) -> set[str]:
             found.add(path)
             waiting += _imports(path, sources[path])
     folders = {_folder(path) for path in found}
-    return found | {path for path in sources if not path.endswith(".py") and _folder(path) in folders}
+    return found | {
+        path for path in sources if not path.endswith((".py", ".md")) and _folder(path) in folders
+    }
 
 
 def _files_of(sources: Mapping[str, bytes], parts: Parts) -> set[str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from common.errors import InputError
 
+from .documents import SHARED
+
 # What is packed of a bundle's folder: results (eval/), inputs and caches that runs leave there never are.
 PARTS = ("LICENSE", "configs", "docs", "models", "scripts")
 
@@ -23,7 +25,7 @@ def changed_paths(repository: Path, name: str, *, apart_from: set[str]) -> list[
         apart_from: paths whose bytes something else vouches for (large files with a hash).
     """
     # The builder counts as well: other code packs other bytes.
-    parts = [f"bundles/{name}/{part}" for part in PARTS]
+    parts = [f"bundles/{name}/{part}" for part in PARTS] + [f"bundles/{page}" for page in SHARED]
     status = _git(
         repository,
         *("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--"),

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tools.build_bundle.repositories import COMMON, INFERENCE, METADATA, ROOT, commit, git, write
+from tests.tools.build_bundle.repositories import (
+    COMMON,
+    INFERENCE,
+    METADATA,
+    PAGES,
+    ROOT,
+    commit,
+    git,
+    write,
+)
 
 
 @pytest.fixture
@@ -15,6 +24,7 @@ def repository(tmp_path: Path) -> Path:
     """A committed repository with `common` and one bundle, in whose folder things were also run."""
     root = tmp_path / "repository"
     write(root / "common", COMMON)
+    write(root / "bundles", PAGES)
     bundle = root / "bundles" / "mini"
     own = {"LICENSE": "Apache-2.0", "docs/README.md": "A bundle.", "docs/data_license.txt": "None."}
     configs = {"configs/metadata.json": json.dumps(METADATA), "configs/inference.json": INFERENCE}

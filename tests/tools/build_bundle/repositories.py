@@ -16,6 +16,7 @@ COMMON = {
     "export/worker.py": "",
     "inference/__init__.py": "",
     "inference/worker.py": "from .. import __version__\nfrom ..errors import InputError\n",
+    "networks/README.md": "For the repository's readers.\n",
     "networks/__init__.py": "from .net import Net\n",
     "networks/net.py": "class Net:\n    def run(self):\n        from ..deep.inner.core import VALUE\n"
     "        return VALUE\n",
@@ -32,7 +33,11 @@ COMMON = {
     "spare/__init__.py": "nothing = None\n",
     "spare/words.json": "[]",
 }
-SPARE = {"networks/spare.py", "spare/__init__.py", "spare/words.json"}
+SPARE = {"networks/README.md", "networks/spare.py", "spare/__init__.py", "spare/words.json"}
+PAGES = {
+    "INFERENCE.md": "# Inference\nSee [training](TRAINING.md#resume).\n",
+    "TRAINING.md": "# Training\n\n## Resume\n",
+}
 METADATA = {
     "version": "0.2.1",
     "changelog": {"0.2.1": "Better.", "0.1.0": "First."},

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,16 @@ import yaml
 from monai.bundle import scripts as monai_bundle
 
 from common.errors import InputError
-from tests.tools.build_bundle.repositories import COMMON, METADATA, SPARE, contents, git, manifest_of, write
+from tests.tools.build_bundle.repositories import (
+    COMMON,
+    METADATA,
+    PAGES,
+    SPARE,
+    contents,
+    git,
+    manifest_of,
+    write,
+)
 from tools.build_bundle.build import build_bundle
 from tools.get_bundle.__main__ import install
 from tools.get_bundle.archive import differences
@@ -27,6 +37,7 @@ def test_the_zip_holds_the_bundle_and_the_part_of_common_that_it_reaches(reposit
     own = ["LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md"]
     own += ["docs/data_license.txt", "models/model.json", "models/model.pt", "scripts/__init__.py"]
     expected = {name: (bundle / name).read_bytes() for name in own}
+    expected |= {f"docs/{name}": text.encode() for name, text in PAGES.items()}
     expected |= {f"scripts/common/{name}": COMMON[name].encode() for name in COMMON.keys() - SPARE}
     found = contents(archive)
     del found["scripts/common/VENDORED.json"]
@@ -45,6 +56,32 @@ def test_the_unzipped_bundle_imports_its_own_common(repository, tmp_path):
     command = [sys.executable, "-I", "-c", program, str(root)]
     said = subprocess.run(command, cwd=tmp_path, env={}, check=True, capture_output=True, text=True).stdout
     assert said == f'"from the data file" {root}/scripts/common/__init__.py\n'
+
+
+def test_links_to_the_pages_that_bundles_share_lead_to_files_in_the_zip_and_in_the_hub_folder(
+    repository, tmp_path
+):
+    text = "[a](../../TRAINING.md) [b](../../TRAINING.md#resume) [c](results.md) `../../TRAINING.md`\n"
+    docs = {"README.md": text, "results.md": "[d](../../INFERENCE.md)\n"}
+    write(repository / "bundles/mini/docs", docs)
+    archive = build_bundle("mini", repository, tmp_path, allow_dirty=True, huggingface=True)
+    zipfile.ZipFile(archive).extractall(tmp_path / "zip")
+    card = tmp_path / "huggingface" / "mini" / "README.md"
+    pages = [*(tmp_path / "zip/mini/docs").glob("*.md"), card]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+    assert len(links) == 8  # README 3, results 1, INFERENCE 1, the card 3
+    for page, link in links:
+        assert (page.parent / link.partition("#")[0]).is_file(), f"{page}: {link}"
+    found = contents(archive)
+    assert found["docs/README.md"].decode() == text.replace("(../../", "(")
+
+
+def test_a_repository_without_the_shared_pages_is_refused(repository, tmp_path):
+    (repository / "bundles" / "TRAINING.md").unlink()
+    with pytest.raises(InputError, match=r"bundles: TRAINING.md missing or ignored by git, expected the "):
+        build_bundle("mini", repository, tmp_path, allow_dirty=True)
+    with pytest.raises(InputError, match=r"bundles/TRAINING.md differ from the commit"):
+        build_bundle("mini", repository, tmp_path)
 
 
 def test_vendored_and_manifest_say_commit_and_hashes(repository, tmp_path):
