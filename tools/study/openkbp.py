@@ -18,8 +18,8 @@ from common.files import atomic_path
 from common.losses import PromptCompetition, WeightedSum
 from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
-from common.networks.medvlm import MedVLM
 from common.networks.base import TextSegmenter
+from common.networks.medvlm import MedVLM
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet

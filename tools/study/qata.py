@@ -18,9 +18,8 @@ from common.data.referring_samples import ReferringPictures
 from common.errors import InputError
 from common.files import atomic_path
 from common.metrics.overlap import COUNT_NAMES
-from common.networks.lsms import LSMS
 from common.networks.base import TextSegmenter
-from common.networks.lsms import FRAMING
+from common.networks.lsms import FRAMING, LSMS
 from tools.prepare.qata import prepare
 
 from .image_only import ImageOnlyUNet

@@ -17,9 +17,9 @@ from common.export import OPSET, ExportedSegmenter, export_graphs, fold_adapters
 from common.inference import VolumeInferer
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
+from common.networks.base import TextFeatures, TextSegmenter
 from common.networks.lsms import LSMS
 from common.networks.medvlm import MedVLM
-from common.networks.base import TextFeatures, TextSegmenter
 from common.text.encoders import TextEncoder
 from common.text.prompts import read_prompts_file
 

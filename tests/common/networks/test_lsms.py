@@ -12,9 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.checkpoints import load_trained, save_trained
 from common.data import Framing
 from common.errors import InputError
-from common.networks.lsms import LSMS
 from common.networks.base import TextFeatures
-from common.networks.lsms import PRESETS
+from common.networks.lsms import LSMS, PRESETS
 from common.text.encoders import TextEncoder
 
 WORDS = ["the", "lesion", "in", "left", "right", "lobe", "largest", "round", "smooth", "border"]

@@ -14,8 +14,8 @@ from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
 from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
-from common.networks.medvlm import MedVLM
 from common.networks.base import TextFeatures
+from common.networks.medvlm import MedVLM
 from common.text.encoders import TextEncoder
 
 WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
