@@ -83,8 +83,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
         if length is None and negative_rate:
             raise InputError(
-                f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice with "
-                "each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
+                f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice "
+                "with each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
             )
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate

@@ -1,7 +1,7 @@
 """The bundles under test, what each is asked for, and overrides that make their trainings small.
 
-Bundles are those in `bundles/`; what differs between them is told from their `prompt_kinds` and their configs,
-never from their names.
+Bundles are those in `bundles/`; what differs between them is told from their `prompt_kinds` and their
+configs, never from their names.
 """
 
 import json

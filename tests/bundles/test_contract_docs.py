@@ -56,6 +56,6 @@ def test_options_in_the_text_are_those_of_a_config_or_a_tool(bundle: Path) -> No
         parser.read_config([str(bundle / "configs" / f"{name}.json") for name in names])
     tools = "".join(path.read_text("utf-8") for path in (REPOSITORY / "tools").rglob("*.py"))
     spans = re.findall(r"`(--[^`]+)`", re.sub(r"```.*?```", "", documents(bundle), flags=re.DOTALL))
-    keys = {key for span in spans for key in re.findall(r"(?:^|\s)--([\w#-]+)", span)} - LAUNCHERS
-    unknown = [key for key in keys if f'"--{key}"' not in tools]
+    keys = {key for span in spans for key in re.findall(r"(?:^|\s)--([\w#-]+)", span)}
+    unknown = [key for key in keys - LAUNCHERS - MONAIS if f'"--{key}"' not in tools]
     assert [key for key in unknown if not any(resolves(parser, key) for parser in parsers)] == []

@@ -26,7 +26,7 @@ def logits(network: Any, words: tuple[str, ...]) -> torch.Tensor:
         return network(image, list(words))
 
 
-@pytest.mark.parametrize("form", PACKAGES)
+@pytest.mark.parametrize("form", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_image_encoder_and_decoder_give_the_same_logits(trained: Any, form: str, tmp_path: Path) -> None:
     """The model zoo scripts whole networks; a language model cannot be, what is behind its words can."""
     if missing := [name for name in PACKAGES[form] if importlib.util.find_spec(name) is None]:

@@ -1,4 +1,4 @@
-"""Every bundle's inference.json, really run: grids, files, reports, prompts as text, and shared image passes."""
+"""Every bundle's inference.json, really run: grids, files, reports, prompts as text, shared image passes."""
 
 import json
 import math
@@ -180,7 +180,6 @@ def test_prompts_share_the_image_pass_and_get_what_they_get_alone(trained: Any, 
 
 def test_shipped_weights_fit_the_config_as_it_stands(subject: Any) -> None:
     """Initialising inference.json loads models/model.pt strictly and checks its base."""
-
 
     workflow = subject.workflow("inference.json", workflow_type="infer", device="cpu")
     workflow.initialize()

@@ -1,12 +1,18 @@
-"""What a user of any bundle sets wrongly is said in one sentence, by the ids that a command line overrides."""
+"""What a user of any bundle sets wrongly is said in one sentence, by the ids that overrides have."""
 
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+from monai.bundle import ConfigWorkflow
 
 from tests.bundles.subjects import Subject, cause_of
+
+
+def start(workflow: ConfigWorkflow) -> None:
+    workflow.initialize()
+    workflow.run()
 
 
 @pytest.mark.parametrize(
@@ -23,10 +29,9 @@ from tests.bundles.subjects import Subject, cause_of
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_of_a_training(subject: Subject, tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    workflow = subject.workflow("train.json", **{**subject.training(tmp_path), **changes})
     with chdir(tmp_path), pytest.raises(RuntimeError) as caught:  # MONAI's, around ours
-        workflow = subject.workflow("train.json", **{**subject.training(tmp_path), **changes})
-        workflow.initialize()
-        workflow.run()
+        start(workflow)
     assert sentence in str(cause_of(caught.value))
 
 
@@ -40,13 +45,12 @@ def test_other_settings_than_the_weights_were_trained_with(
     framing = subject.config("../models/model.json")["network_def"]["framing"]
     value = [-1000, 400] if key == "window" else not framing["mirrored"]
     changes = {key: value, "output_dir": str(tmp_path)}
+    if config == "inference.json":
+        workflow = subject.inference(trained.checkpoint, input=str(subject.volume()), **changes)
+    else:
+        workflow = subject.workflow("train.json", config, **{**trained.overrides, **changes})
     with chdir(tmp_path), pytest.raises((RuntimeError, ValueError)) as caught:  # MONAI's around ours, or ours
-        if config == "inference.json":
-            workflow = subject.inference(trained.checkpoint, input=str(subject.volume()), **changes)
-        else:
-            workflow = subject.workflow("train.json", config, **{**trained.overrides, **changes})
-        workflow.initialize()
-        workflow.run()
+        start(workflow)
     said = str(cause_of(caught.value))
     name = key if "#" in key else f"network_def#framing#{key}"
     assert "model.pt: trained with" in said

@@ -1,4 +1,4 @@
-"""medvlm_organ: every ablation of the paper's Tables 2 to 5 is an override of train.json; each is trained for two steps.
+"""medvlm_organ: every ablation of the paper's Tables 2 to 5 is an override, and is trained for two steps.
 
 The language models and the tower are random ones of the real architectures, saved as their hubs have them.
 """

@@ -22,14 +22,14 @@ from common.networks.base import TextSegmenter
 from ._case import ORGANS
 
 PEER_CHANNELS = 1  # grey, as CT is
-_MINILM = {
+_MINILM: dict[str, Any] = {
     "hidden_size": 384,
     "num_hidden_layers": 6,
     "num_attention_heads": 12,
     "intermediate_size": 1536,
 }
-# Sizes of the bases that presets name, where they differ from the family's; others are looked for as they are.
-TEXTS: dict[str, dict[str, int]] = {
+# Sizes of the bases that presets name, where not the family's; bases that are not here are looked for.
+TEXTS: dict[str, dict[str, Any]] = {
     "sentence-transformers/all-MiniLM-L6-v2": _MINILM,
     "google-bert/bert-base-uncased": {},
     "dmis-lab/biobert-base-cased-v1.1": {},
@@ -61,8 +61,8 @@ def systems() -> dict[str, System]:
     return found
 
 
-def build(system: str, preset: str, *, side: int | None = None) -> TextSegmenter:
-    """A preset of a system; `side` in pixels instead of the preset's."""
+def build(system: str, preset: str, *, side: int | None = None) -> Any:
+    """A network of a preset of a system; `side` in pixels instead of the preset's."""
     network, presets = systems()[system]
     bases = {key: base for key, base in presets[preset].items() if key.endswith("_model")}
     with tempfile.TemporaryDirectory(prefix="random-") as name:

@@ -13,7 +13,7 @@ from ._output import write_results
 if TYPE_CHECKING:
     import torch
 
-    from common.networks.base import TextSegmenter
+    from common.networks.medvlm import MedVLM
 
     from ._clock import Timing
 
@@ -90,7 +90,7 @@ def _note(text: str) -> None:
 
 
 def _engine(
-    options: argparse.Namespace, network: "TextSegmenter", source: Path, texts: tuple[str, ...]
+    options: argparse.Namespace, network: "MedVLM", source: Path, texts: tuple[str, ...]
 ) -> Callable[[], dict[str, float]]:
     """From file to files; returns the seconds by part."""
     from common.inference import CaseRunner, VolumeInferer
@@ -112,7 +112,7 @@ def _engine(
     return run
 
 
-def _bare(options: argparse.Namespace, network: "TextSegmenter", texts: tuple[str, ...]) -> Callable[[], None]:
+def _bare(options: argparse.Namespace, network: "MedVLM", texts: tuple[str, ...]) -> Callable[[], None]:
     """The same batches of random slices through the network, and nothing else."""
     import torch
 
@@ -135,7 +135,7 @@ def _bare(options: argparse.Namespace, network: "TextSegmenter", texts: tuple[st
 
 
 def _naive(
-    options: argparse.Namespace, network: "TextSegmenter", source: Path, texts: tuple[str, ...]
+    options: argparse.Namespace, network: "MedVLM", source: Path, texts: tuple[str, ...]
 ) -> Callable[[], None]:
     """What a short script does: read, then one slice and one prompt at a time with its text."""
     import numpy as np
@@ -170,7 +170,7 @@ def _wait(device: "torch.device") -> None:
         torch.cuda.synchronize(device)
 
 
-def _flops_ratio(network: "TextSegmenter", texts: tuple[str, ...]) -> float:
+def _flops_ratio(network: "MedVLM", texts: tuple[str, ...]) -> float:
     """What all prompts cost, by operations, in units of one: (encode + P decode) / (encode + decode)."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

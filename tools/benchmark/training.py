@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from common.data import OrganSlices
-    from common.networks.base import TextSegmenter
+    from common.networks.medvlm import MedVLM
 
 Batch = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 class Step:
     """One optimiser step, as the bundle's trainer makes it."""
 
-    def __init__(self, network: "TextSegmenter", device: "torch.device", *, amp: bool, prompts: int) -> None:
+    def __init__(self, network: "MedVLM", device: "torch.device", *, amp: bool, prompts: int) -> None:
         import torch
         from monai.losses import DiceLoss
 
@@ -187,7 +187,7 @@ def _speeds(
     return {name: slices / sorted(taken)[len(taken) // 2] for name, taken in seconds.items()}
 
 
-def _reading(cases: Any, stored: "OrganSlices", network: "TextSegmenter", folder: Path) -> dict[str, float]:
+def _reading(cases: Any, stored: "OrganSlices", network: "MedVLM", folder: Path) -> dict[str, float]:
     """Milliseconds to get one slice and its labels, at random, from each kind of keeping them."""
     import numpy as np
     from monai.data import PersistentDataset
@@ -223,7 +223,7 @@ def _reading(cases: Any, stored: "OrganSlices", network: "TextSegmenter", folder
 def _dataset(
     cases: Any,
     labels: dict[str, tuple[int, ...]],
-    network: "TextSegmenter",
+    network: "MedVLM",
     options: argparse.Namespace,
     *,
     store: Path,

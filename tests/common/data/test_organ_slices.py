@@ -336,7 +336,9 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
         InputError, match=r"no training case has a voxel of 'pancreas' \(label 9\); remove it"
     ):
         dataset(cases, labels={**LABELS, "pancreas": (9,)})
-    with pytest.raises(InputError, match=r"negative_rate: found 0\.25 with draws_per_epoch null.* set it to 0"):
+    with pytest.raises(
+        InputError, match=r"negative_rate: found 0\.25 with draws_per_epoch null.* set it to 0"
+    ):
         dataset(cases, length=None)
     unlabelled = Case("a", cases[0].image, None, "a", ())
     with pytest.raises(InputError, match=r"a\.nii\.gz: this case has no label file.*add 'label'"):

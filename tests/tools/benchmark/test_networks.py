@@ -68,7 +68,9 @@ def test_kinds_cover_all_macs_and_all_time() -> None:
 def test_systems_are_those_in_the_folder() -> None:
     folder = Path(networks.__path__[0])
     texts = {path: path.read_text("utf-8") for path in folder.rglob("*.py")}
-    classes = {name for text in texts.values() for name in re.findall(r"^class (\w+)\(TextSegmenter\)", text, re.M)}
+    classes = {
+        name for text in texts.values() for name in re.findall(r"^class (\w+)\(TextSegmenter\)", text, re.M)
+    }
     assert systems().keys() == classes
     for name, system in systems().items():
         assert system.network.__name__ == name
