@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import InputError
-from common.known_weights import KNOWN_BASES, KNOWN_FILES, KnownFile
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
 
 EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
 whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
@@ -57,7 +57,7 @@ def _list() -> None:
 
 def _place(name: str) -> Path | None:
     """Where the weights are, without fetching them or reading all of them."""
-    from common.weights import checkpoint_folder, find_local
+    from common.weights.pretrained import checkpoint_folder, find_local
 
     if name in KNOWN_FILES:
         place = checkpoint_folder() / name
@@ -68,7 +68,7 @@ def _place(name: str) -> Path | None:
 def _get(name: str) -> str:
     from huggingface_hub import constants
 
-    from common.weights import checkpoint_folder, find_file, find_pretrained
+    from common.weights.pretrained import checkpoint_folder, find_file, find_pretrained
     from tools.download import bar, download
 
     if name in KNOWN_BASES:
@@ -86,7 +86,7 @@ def _get(name: str) -> str:
 
 
 def _verify(name: str) -> str:
-    from common.weights import differs, hub_hashes, sha256_of
+    from common.weights.pretrained import differs, hub_hashes, sha256_of
 
     place = _place(name)
     if place is None:

@@ -9,7 +9,7 @@ from .evaluation_cases import EvaluationCases
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .framing import Channel, Framing
 from .organ_slices import OrganSlices
-from .referring_samples import ReferringPictures
+from .sentence_draws import ReferringPictures
 
 __all__ = [
     "Channel",

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..text.prompts import check_prompt
 from ..text.vocabulary import mentions_side
-from .pictures import ENDINGS as PICTURE_ENDINGS
+from .images import ENDINGS as PICTURE_ENDINGS
 from .readers import NIFTI_ENDINGS, ending_of
 
 FIELDS = (

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+from .images import GREY_16
 from .items import Case, is_picture
-from .pictures import GREY_16
 from .readers import is_blank, read_any
 from .volumes import Volume, check_same_grid, read_labels
 

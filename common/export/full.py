@@ -9,10 +9,10 @@ from typing import Any
 
 from peft import PeftModel
 
-from ..checkpoints import save_checkpoint, settings_of, write_model_json
 from ..errors import InputError
 from ..networks.base import TextSegmenter
-from ..weights import FrozenBase, frozen_base
+from ..weights.checkpoints import save_checkpoint, settings_of, write_model_json
+from ..weights.pretrained import FrozenBase, frozen_base
 from .folding import fold_adapters
 
 _log = logging.getLogger(__name__)

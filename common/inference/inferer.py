@@ -18,13 +18,13 @@ from tqdm import tqdm
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import Prompt
-from .asked import check_label_numbers, check_slice
 from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
-from .network_use import Passes, working
+from .passes import Passes, working
+from .prompts import check_label_numbers, check_slice
 from .segmentation import Segmentation, summarise
 from .slice_batch import Job, segment_slices
-from .tally import Tally
+from .slice_statistics import Tally
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter

@@ -12,8 +12,8 @@ import torch
 from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
+from ..fingerprint import source_sha256, value_sha256
 from .cases import Case
-from .fingerprint import source_sha256, value_sha256
 from .segmentation import Extent, PromptResult, Segmentation
 
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"

@@ -15,20 +15,20 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..data.readers import read_image
 from ..data.volumes import Volume
 from ..errors import InputError, SwitchError
+from ..fingerprint import source_sha256, value_sha256, weights_sha256
+from ..outputs.kinds import FROM_DICOM, Finished, check_outputs, check_possible
+from ..outputs.staging import check_writable, clear, scratch_array, staged, writing_to
+from ..outputs.writers import outputs_of, write_case
 from ..text.prompts import Prompt
 from .ahead import load_ahead
-from .asked import ask, warn_if_not_hounsfield
 from .cases import Case, Inputs, find_cases
 from .clock import Clock
-from .fingerprint import source_sha256, value_sha256, weights_sha256
 from .inferer import VolumeInferer
-from .outputs import FROM_DICOM, Finished, check_outputs, check_possible
+from .prompts import ask, warn_if_not_hounsfield
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
-from .staging import check_writable, clear, scratch_array, staged, writing_to
 from .texts import Texts
-from .writers import outputs_of, write_case
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..data.slices import SliceFrame
 from ..data.volumes import Volume
-from .claims import Claims, scaled_probability, top_mean
 from .clock import Clock
-from .network_use import Passes
-from .tally import Tally
+from .label_fusion import Claims, scaled_probability, top_mean
+from .passes import Passes
+from .slice_statistics import Tally
 
 if TYPE_CHECKING:
     from ..networks.guidance import Guidance

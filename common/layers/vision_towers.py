@@ -17,11 +17,17 @@ from transformers import (
 )
 
 from ..errors import InputError
-from ..weights import FrozenBase, find_pretrained, frozen_base, known_normalisation, load_pretrained
+from ..weights.pretrained import (
+    FrozenBase,
+    find_pretrained,
+    frozen_base,
+    known_normalisation,
+    load_pretrained,
+)
+from ..weights.sam import load_sam
 from .adapters import is_adapter
 from .encoded_image import EncodedImage
 from .normalisation import Normalise
-from .sam_weights import load_sam
 
 log = logging.getLogger(__name__)
 

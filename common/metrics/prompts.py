@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, cast
 
 from .cases import CaseRows, measure_prompt
 from .distances import Boundary
-from .referred import sentence_facts
 from .segmentation import TOLERANCES_MM, Row
+from .sentences import sentence_facts
 
 if TYPE_CHECKING:
     from ..data.evaluation_cases import EvaluationCase, Target

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..data.framing import Framing
 from ..errors import InputError
 from ..layers.adapters import is_adapter
-from ..weights import FrozenBase
+from ..weights.pretrained import FrozenBase
 from .guidance import Guidance
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import atomic_path
-from ..weights import FrozenBase, published_sha256
+from ..weights.pretrained import FrozenBase, published_sha256
 from .encoders import MAX_TOKENS, Cut, EncodedText, TextEncoder, check_prompts, pad_rows, warn_of_cut
 
 log = logging.getLogger(__name__)

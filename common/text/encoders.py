@@ -22,7 +22,7 @@ from transformers import (
 
 from ..errors import InputError
 from ..layers.adapters import is_adapter
-from ..weights import FrozenBase, find_pretrained, first_few, frozen_base, load_pretrained
+from ..weights.pretrained import FrozenBase, find_pretrained, first_few, frozen_base, load_pretrained
 
 log = logging.getLogger(__name__)
 

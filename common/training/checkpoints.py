@@ -9,9 +9,9 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..checkpoints import load_trained, save_trained
 from ..files import remove_partial_files
 from ..networks.base import TextSegmenter
+from ..weights.checkpoints import load_trained, save_trained
 
 _log = logging.getLogger(__name__)
 

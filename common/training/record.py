@@ -16,10 +16,10 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from .. import __version__
-from ..command_line import config_being_parsed
+from ..config_overrides import config_being_parsed
 from ..data.datalist import load_json, parse_sections
 from ..files import write_synced
-from ..inference.fingerprint import source_sha256
+from ..fingerprint import source_sha256
 
 _log = logging.getLogger(__name__)
 PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy", "scipy", "nibabel")

@@ -18,10 +18,10 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from ..command_line import config_being_parsed
+from ..config_overrides import config_being_parsed
 from ..errors import InputError
 from ..files import remove_partial_files, write_synced
-from ..inference.fingerprint import source_sha256
+from ..fingerprint import source_sha256
 from .settings import compared
 
 _log = logging.getLogger(__name__)

@@ -119,7 +119,7 @@ def test_the_record_of_the_weights_says_what_they_were_trained_with(
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.json"))
     network = parser.get_parsed_content("network_def")
-    settings = importlib.import_module("scripts.common.checkpoints").settings_of(network)
+    settings = importlib.import_module("scripts.common.weights.checkpoints").settings_of(network)
     record = json.loads((bundle / "models" / "model.json").read_text("utf-8"))
     assert record.keys() == {"network_def", "trained_on", "frozen_bases"}
     assert record["network_def"] == json.loads(json.dumps(settings))["network_def"]

@@ -20,12 +20,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.checkpoints import read_model_json, read_tensors
 from common.data.datalist import load_datalist
 from common.data.readers import read_image
 from common.data.volumes import Volume
 from common.errors import InputError
 from common.text.prompts import Prompt, read_prompts_file
+from common.weights.checkpoints import read_model_json, read_tensors
 
 bounded = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

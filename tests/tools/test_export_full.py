@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.checkpoints import load_trained
 from common.errors import InputError
-from common.networks.medvlm import MedVLM
-from common.weights import find_pretrained
+from common.networks.medvlm.network import MedVLM
+from common.weights.checkpoints import load_trained
+from common.weights.pretrained import find_pretrained
 from tools import export_full
 from tools.export_full import main
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from common import weights
-from common.known_weights import KNOWN_BASES, KNOWN_FILES, KnownBase, KnownFile
+from common.weights import pretrained
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownBase, KnownFile
 from tools.weights import main
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    monkeypatch.setattr(weights, "MINILM_WHEEL", "no-such-package-installed")
+    monkeypatch.setattr(pretrained, "MINILM_WHEEL", "no-such-package-installed")
     return tmp_path
 
 

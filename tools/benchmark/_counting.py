@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.layers.hamburger import Hamburger
-from common.layers.svla import LanguageBranch
 from common.networks.base import TextSegmenter
+from common.networks.lsms.hamburger import Hamburger
+from common.networks.lsms.svla import LanguageBranch
 
 GIGA, MEGA = 1e9, 1e6
 

@@ -50,9 +50,9 @@ class System(NamedTuple):
 
 
 def systems() -> dict[str, System]:
-    """{class: system} of every module or package in common/networks that has `PRESETS`."""
+    """{class: system} of every module below common/networks that has `PRESETS`."""
     found = {}
-    for info in pkgutil.iter_modules(networks.__path__, f"{networks.__name__}."):
+    for info in pkgutil.walk_packages(networks.__path__, f"{networks.__name__}."):
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__.startswith(info.name)

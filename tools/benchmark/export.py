@@ -87,7 +87,7 @@ def load_network(bundle: Path) -> "TextSegmenter":
     """The network of a bundle in this repository with its shipped weights, through its `common`."""
     from monai.bundle import ConfigParser
 
-    from common.checkpoints import load_trained
+    from common.weights.checkpoints import load_trained
     from tools.engine import inference_config
 
     text = inference_config(bundle).read_text("utf-8")

@@ -13,7 +13,7 @@ from ._output import write_results
 if TYPE_CHECKING:
     import torch
 
-    from common.networks.medvlm import MedVLM
+    from common.networks.medvlm.network import MedVLM
 
     from ._clock import Timing
 
@@ -116,7 +116,7 @@ def _bare(options: argparse.Namespace, network: "MedVLM", texts: tuple[str, ...]
     """The same batches of random slices through the network, and nothing else."""
     import torch
 
-    from common.inference.network_use import working
+    from common.inference.passes import working
 
     device = torch.device(options.device)
 
@@ -143,7 +143,7 @@ def _naive(
 
     from common.data.slices import SliceFrame, window
     from common.data.volumes import read_volume, write_labels
-    from common.inference.network_use import working
+    from common.inference.passes import working
 
     device = torch.device(options.device)
 

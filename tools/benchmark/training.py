@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from common.data import OrganSlices
-    from common.networks.medvlm import MedVLM
+    from common.networks.medvlm.network import MedVLM
 
 Batch = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import InputError
 from common.files import atomic_path
-from common.weights import KNOWN_BASES, FrozenBase, first_few
+from common.weights.pretrained import KNOWN_BASES, FrozenBase, first_few
 
 from .checks import check_weights, read_large_files, read_metadata
 from .documents import SHARED, with_shared_pages

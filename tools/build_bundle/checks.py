@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from common.checkpoints import read_model_json, read_tensors
 from common.errors import InputError
-from common.weights import FrozenBase, first_few
+from common.weights.checkpoints import read_model_json, read_tensors
+from common.weights.pretrained import FrozenBase, first_few
 from tools.engine import prompt_kinds
 
 LARGE_FILES = "large_files.yml"

@@ -7,7 +7,7 @@ import re
 import safetensors.torch
 
 from common.errors import InputError
-from common.weights import KNOWN_BASES, FrozenBase, find_pretrained
+from common.weights.pretrained import KNOWN_BASES, FrozenBase, find_pretrained
 
 FOLDER = "models/text_encoder"
 SIDE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
@@ -42,7 +42,7 @@ def text_encoder_files(base: FrozenBase) -> dict[str, bytes]:
     if (found := hashlib.sha256(weights).hexdigest()) != known.half_sha256:
         raise InputError(
             f"{folder}: its float16 copy has sha256 {found}, expected {known.half_sha256} of KNOWN_BASES in "
-            "common/weights.py; use the safetensors version in requirements.txt."
+            "common/weights/pretrained.py; use the safetensors version in requirements.txt."
         )
     notice = NOTICE.format(model=base.model, **vars(known))
     contents = {name: (folder / name).read_bytes() for name in SIDE_FILES}

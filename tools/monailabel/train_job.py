@@ -52,7 +52,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
     workflow.initialize()
     content = workflow.parser.get_parsed_content
-    checkpoints = importlib.import_module("scripts.common.checkpoints")
+    checkpoints = importlib.import_module("scripts.common.weights.checkpoints")
     start_from = job["start_from"] or str(Path(job["root"]) / "models" / "model.pt")
     checkpoints.load_trained(content("model"), start_from)
     content("train#trainer")  # has its validation keep the best weights

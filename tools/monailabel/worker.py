@@ -92,7 +92,7 @@ class ServedBundle:
     def _load(self, checkpoint: str) -> None:
         version = (checkpoint, Path(checkpoint).stat().st_mtime_ns if Path(checkpoint).is_file() else 0)
         if version != self._loaded:
-            _common("checkpoints").load_trained(self.network, checkpoint)
+            _common("weights.checkpoints").load_trained(self.network, checkpoint)
             self._loaded = version
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.random import Generator
 
 from common.errors import InputError
+from common.text.expressions import Lesion, Level, describe, describe_all, groups, single_out
 from common.text.noise import add_typos
-from common.text.referring import Lesion, Level, describe, describe_all, groups, single_out
 
 
 class Said(NamedTuple):

@@ -25,7 +25,7 @@ class Appearance:
     Attributes:
         diameter_mm: longest diameter.
         hu: mean density of the inside.
-        shape, border, density, enhancement, kind: as in `common.text.referring`; `enhancement` is None in a
+        shape, border, density, enhancement, kind: as in `common.text.expressions`; `enhancement` is None in a
             native scan, and `kind` follows from the others, so that a reader of the image can tell it.
     """
 

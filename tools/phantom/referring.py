@@ -20,7 +20,7 @@ from skimage.measure import regionprops
 
 from common.errors import InputError
 from common.files import atomic_path
-from common.text.referring import Lesion, single_out
+from common.text.expressions import Lesion, single_out
 
 from .anatomy import draw_scene
 from .dataset import Size, Split, absent_organs, draw_grid, write_datalist

@@ -26,7 +26,7 @@ from typing import Any
 
 from common.data.datalist import Case, split_by_patient
 from common.errors import InputError
-from common.weights import first_few
+from common.weights.pretrained import first_few
 
 from ._layout import Source, patients_in_two, write_datalist
 from ._lvit import MASK, read_parts

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.checkpoints import save_trained
 from common.data.datalist import Case, load_datalist, load_label_values
 from common.data.evaluation_cases import EvaluationCases
 from common.data.organ_slices import OrganSlices
@@ -19,7 +18,8 @@ from common.losses import PromptCompetition, WeightedSum
 from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
-from common.networks.medvlm import MedVLM
+from common.networks.medvlm.network import MedVLM
+from common.weights.checkpoints import save_trained
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet

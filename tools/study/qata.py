@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from common.checkpoints import save_trained
 from common.data.datalist import Case, load_referring
 from common.data.evaluation_cases import LESION, EvaluationCases
-from common.data.referring_samples import ReferringPictures
+from common.data.sentence_draws import ReferringPictures
 from common.errors import InputError
 from common.files import atomic_path
 from common.metrics.overlap import COUNT_NAMES
 from common.networks.base import TextSegmenter
-from common.networks.lsms import FRAMING, LSMS
+from common.networks.lsms.network import FRAMING, LSMS
+from common.weights.checkpoints import save_trained
 from tools.prepare.qata import prepare
 
 from .image_only import ImageOnlyUNet

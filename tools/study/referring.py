@@ -21,10 +21,10 @@ import numpy as np
 from common.data.datalist import Case, load_json, load_referring
 from common.errors import InputError
 from common.files import atomic_path
+from common.text.expressions import Fact, Lesion, Level, describe_all, single_out
+from common.text.expressions import describe as describe_lesion
+from common.text.expressions import groups as groups_of
 from common.text.noise import add_typos
-from common.text.referring import Fact, Lesion, Level, describe_all, single_out
-from common.text.referring import describe as describe_lesion
-from common.text.referring import groups as groups_of
 
 from .referring_scores import SENTENCE, print_tables, score, score_groups
 

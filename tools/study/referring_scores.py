@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from common.metrics import describe, with_interval
-from common.metrics.referred import takes
-from common.text.referring import Fact
+from common.metrics.sentences import takes
+from common.text.expressions import Fact
 
 SENTENCE, SWAPPED = "sentence", "sentence, swapped"
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from common.data.draws import EpochSampler, collate_slices
 from common.data.organ_slices import OrganSlices
-from common.data.referring_samples import ReferringPictures
+from common.data.sentence_draws import ReferringPictures
 from common.errors import InputError
 from common.networks.base import TextSegmenter
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Channel, Framing
-from common.data.pictures import read_picture
+from common.data.images import read_picture
 from common.data.slices import Box, SliceFrame
 from common.data.volumes import Grid, Volume
 from common.errors import InputError

@@ -16,12 +16,12 @@ from common.data.volumes import read_volume
 from common.errors import InputError
 from common.export import OPSET, ExportedSegmenter, export_graphs, fold_adapters
 from common.inference import VolumeInferer
-from common.layers.pyramid import PyramidEncoder
 from common.layers.vision_towers import VisionTower, random_tower
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
-from common.networks.lsms import LSMS
-from common.networks.medvlm import MedVLM
+from common.networks.lsms.network import LSMS
+from common.networks.medvlm.network import MedVLM
+from common.networks.medvlm.pyramid import PyramidEncoder
 from common.text.encoders import TextEncoder
 from common.text.prompts import read_prompts_file
 

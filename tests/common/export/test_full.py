@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from common.checkpoints import load_trained
 from common.errors import InputError
 from common.export import export_full, fold_adapters
 from common.layers.vision_towers import VisionTower, load_tower, random_tower
-from common.networks.medvlm import MedVLM
+from common.networks.medvlm.network import MedVLM
 from common.text.encoders import TextEncoder
+from common.weights.checkpoints import load_trained
 
 PROMPTS = ["left kidney", "the liver"]
 BERT = {

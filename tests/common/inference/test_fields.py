@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Channel
-from common.data.pictures import read_picture
+from common.data.images import read_picture
 from common.inference import VolumeInferer
 from common.text.prompts import Prompt
 

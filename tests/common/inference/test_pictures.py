@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Framing
-from common.data.pictures import read_picture
+from common.data.images import read_picture
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
 from common.networks.base import TextSegmenter

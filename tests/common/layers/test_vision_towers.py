@@ -18,15 +18,15 @@ from transformers import (
     ViTModel,
 )
 
-from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
-from common.known_weights import KNOWN_BASES
 from common.layers.adapters import add_query_value_lora
 from common.layers.normalisation import Normalise
 from common.layers.vision_towers import VisionTower, load_tower
-from common.networks.lsms import LSMS
-from common.networks.medvlm import MedVLM
+from common.networks.lsms.network import LSMS
+from common.networks.medvlm.network import MedVLM
 from common.text.encoders import TextEncoder
+from common.weights.checkpoints import load_trained, save_trained
+from common.weights.known import KNOWN_BASES
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 SAM = {

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.checkpoints import load_trained, read_model_json, read_tensors, save_trained
 from common.data.framing import RGB, Framing
 from common.errors import InputError
 from common.layers.adapters import add_query_value_lora
@@ -16,6 +15,7 @@ from common.losses import WeightedSum
 from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.encoders import TextEncoder
+from common.weights.checkpoints import load_trained, read_model_json, read_tensors, save_trained
 from tests.common.training.parts import Tiny, WordsNearZero
 
 BERT = {

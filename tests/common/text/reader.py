@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from common.text.referring import CHOICES, Lesion, facts_of, rules_out
+from common.text.expressions import CHOICES, Lesion, facts_of, rules_out
 
 ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV", "5": "V", "6": "VI", "7": "VII", "8": "VIII"}
 

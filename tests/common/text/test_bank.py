@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from common.checkpoints import load_trained, save_trained
 from common.errors import InputError
-from common.networks.lsms import LSMS
-from common.networks.medvlm import MedVLM
+from common.networks.lsms.network import LSMS
+from common.networks.medvlm.network import MedVLM
 from common.text import bank as bank_module
 from common.text.bank import BankedTextEncoder, read_bank, write_bank
 from common.text.encoders import TextEncoder
+from common.weights.checkpoints import load_trained, save_trained
 
 REPOSITORY = Path(__file__).parents[3]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "kidney", "liver", "the", "of", "large"]

@@ -38,7 +38,7 @@ from common.text import encoders
 from common.text.encoders import TextEncoder
 from common.text.phrases import Phrasing
 from common.text.vocabulary import Vocabulary
-from common.weights import MINILM
+from common.weights.pretrained import MINILM
 
 WORDS = ["the", "left", "right", "kidney", "liver", "of", "patient", "spleen", "##s", "a", "large", "lesion"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

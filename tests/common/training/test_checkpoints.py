@@ -10,12 +10,12 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
-from common.checkpoints import read_model_json, save_checkpoint, write_model_json
 from common.errors import InputError
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
 from common.training.checkpoints import BestCheckpoint, LoadCheckpoint
-from common.weights import FrozenBase
+from common.weights.checkpoints import read_model_json, save_checkpoint, write_model_json
+from common.weights.pretrained import FrozenBase
 
 SIZE = 8
 BASE = FrozenBase("some/bert", "abc", "1" * 64)

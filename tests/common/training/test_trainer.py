@@ -12,7 +12,6 @@ from monai.handlers import ValidationHandler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from common.checkpoints import load_trained, save_trained
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
 from common.data.organ_slices import OrganSlices
@@ -21,6 +20,7 @@ from common.inference import VolumeInferer
 from common.losses import WeightedSum
 from common.training import Evaluator, PrecisionInferer, Trainer
 from common.training.states import states
+from common.weights.checkpoints import load_trained, save_trained
 from tests.common.training.parts import Tiny, WordsNearZero, volume_cases, write_volumes
 
 CPU = torch.device("cpu")

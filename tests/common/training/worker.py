@@ -20,10 +20,10 @@ from common.data.draws import EpochSampler, collate_slices
 from common.data.evaluation_cases import CaseSampler, EvaluationCase
 from common.data.organ_slices import OrganSlices
 from common.inference import VolumeInferer
-from common.layers.pyramid import PyramidEncoder
 from common.losses import WeightedSum
 from common.metrics import CaseReport
-from common.networks.medvlm import MedVLM
+from common.networks.medvlm.network import MedVLM
+from common.networks.medvlm.pyramid import PyramidEncoder
 from common.text.encoders import TextEncoder
 from common.training import Evaluator, end_processes, start_processes
 from common.training.processes import LostNeighbour

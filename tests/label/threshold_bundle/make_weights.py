@@ -6,7 +6,7 @@ from tools.monailabel.torchvision_cpu import make_importable
 
 make_importable()
 
-from scripts.common.checkpoints import save_trained  # noqa: E402
+from scripts.common.weights.checkpoints import save_trained  # noqa: E402
 from scripts.net import Threshold  # noqa: E402
 
 Path("models").mkdir(exist_ok=True)

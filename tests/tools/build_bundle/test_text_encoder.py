@@ -16,8 +16,8 @@ from monai.bundle import ConfigParser
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from common.errors import InputError
-from common.known_weights import KNOWN_BASES, MINILM, KnownBase
-from common.weights import FrozenBase, load_pretrained
+from common.weights.known import KNOWN_BASES, MINILM, KnownBase
+from common.weights.pretrained import FrozenBase, load_pretrained
 from tests.tools.build_bundle.repositories import INFERENCE, contents, git, manifest_of, write
 from tools.build_bundle.build import build_bundle
 from tools.build_bundle.text_encoder import text_encoder_files

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.text.referring import CHOICES, LEFT_LOBE, RIGHT_LOBE, Lesion
+from common.text.expressions import CHOICES, LEFT_LOBE, RIGHT_LOBE, Lesion
 from tests.common.text.reader import FIELD_MM, SEEDS, SIGNS, asks_for_all, fitting, told_apart
 from tools.phantom import lesion_sentences
 from tools.phantom.lesion_sentences import Said

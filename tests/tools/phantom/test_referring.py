@@ -12,7 +12,7 @@ from scipy import ndimage
 from common.data.datalist import SECTIONS, load_referring
 from common.data.labelled import LabelledReader
 from common.data.volumes import read_labels, read_volume
-from common.text.referring import Lesion, facts_of, rules_out
+from common.text.expressions import Lesion, facts_of, rules_out
 from tests.common.text.reader import fitting
 from tools.phantom.__main__ import main
 from tools.phantom.anatomy import draw_scene

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.checkpoints import read_tensors
 from common.data.datalist import load_referring
 from common.errors import InputError
-from common.networks.lsms import LSMS
+from common.networks.lsms.network import LSMS
 from common.text.encoders import TextEncoder
+from common.weights.checkpoints import read_tensors
 from tools.study import qata, training
 from tools.study.image_only import ImageOnlyUNet
 

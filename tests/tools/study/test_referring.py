@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.data.volumes import read_labels, read_volume
 from common.errors import InputError
-from common.text.referring import Fact, Lesion
+from common.text.expressions import Fact, Lesion
 from tools.phantom.dataset import SIZES, Split
 from tools.phantom.referring import write_set
 from tools.study import referring, referring_scores

@@ -1,0 +1,159 @@
+"""What each case of a run is asked: prompts that can share one label map, and which slices."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..data.images import ENDINGS as PICTURE_ENDINGS
+from ..data.readers import ending_of
+from ..data.volumes import Volume
+from ..errors import InputError
+from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
+from .cases import Case
+
+logger = logging.getLogger(__name__)
+
+
+def ask(
+    cases: Sequence[Case],
+    prompts: Sequence[str | Prompt] | None,
+    prompts_file: str | os.PathLike[str] | None,
+    slice_index: Any = None,
+) -> list[Case]:
+    """The cases, each with its own prompts and slice or else those of the run.
+
+    Raises:
+        InputError: see `choose_prompts`; or the slice is no whole number, or there is no volume to have it.
+    """
+    if slice_index is not None and (type(slice_index) is not int or slice_index < 0):
+        raise InputError(
+            f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up; "
+            "correct it."
+        )
+    if slice_index is not None and all(_is_picture(case) for case in cases):
+        raise InputError(
+            f"slice: found {slice_index}, but none of the inputs is a volume, expected one; leave slice out."
+        )
+    without = [case for case in cases if not case.prompts]
+    chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
+    if len(without) < len(cases):
+        logger.info(
+            "%d of %d cases are asked by prompts of their own.", len(cases) - len(without), len(cases)
+        )
+    return [
+        replace(
+            case,
+            prompts=case.prompts or chosen,
+            slice_index=_slice_of(case, slice_index),
+        )
+        for case in cases
+    ]
+
+
+def _slice_of(case: Case, of_run: int | None) -> int | None:
+    """Its own slice, or that of the run, which is meant for volumes."""
+    return of_run if case.slice_index is None and not _is_picture(case) else case.slice_index
+
+
+def _is_picture(case: Case) -> bool:
+    return ending_of(case.source, PICTURE_ENDINGS) is not None
+
+
+def choose_prompts(
+    prompts: Sequence[str | Prompt] | None,
+    prompts_file: str | os.PathLike[str] | None,
+    *,
+    case: Case | None = None,
+) -> list[Prompt]:
+    """The prompts of a run, checked, from a list or from a file.
+
+    Args:
+        case: which needs them, for messages.
+
+    Raises:
+        InputError: neither or both are given, or one of the prompts cannot be used.
+    """
+    if (prompts is None) == (prompts_file is None):
+        found = "both" if prompts is not None else "neither"
+        because = (
+            ""
+            if found == "both" or case is None
+            else f", as {case.source} has no prompts of its own in a list"
+        )
+        raise InputError(
+            f"prompts, prompts_file: found {found}, expected exactly one{because}; say what to segment there."
+        )
+    if isinstance(prompts, str):
+        raise InputError(
+            f"prompts: found the text {prompts!r}, expected a list of texts; write [{prompts!r}]."
+        )
+    if prompts_file is not None:
+        chosen = read_prompts_file(prompts_file)
+    else:
+        chosen = [_as_prompt(prompt, row) for row, prompt in enumerate(prompts or (), start=1)]
+    check_label_numbers(chosen)
+    return chosen
+
+
+def check_label_numbers(prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that cannot share a uint8 label map.
+
+    Raises:
+        InputError: no prompts, a label number outside 1 to 255, or one used twice.
+    """
+    if not prompts:
+        raise InputError("prompts: found none, expected at least one; say what to segment.")
+    seen: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not 1 <= prompt.label <= MAX_LABEL:
+            raise InputError(
+                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
+                "are 8 bit: change the number or use fewer prompts."
+            )
+        if prompt.label in seen:
+            raise InputError(
+                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
+                "expected a different number for each; change one."
+            )
+        seen[prompt.label] = prompt
+
+
+def warn_if_not_hounsfield(volume: Volume, window: tuple[float, float] | None) -> None:
+    """Say when a volume that goes through a window in Hounsfield units has no value below 0.
+
+    Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have none.
+    """
+    if window is not None and volume.in_mm and volume.slices.min() >= 0:
+        logger.warning(
+            "%s: found no value below %g, expected CT in Hounsfield units (air -1000, fat -100); masks of "
+            "anything else are not to be trusted.",
+            volume.grid.path,
+            volume.slices.min(),
+        )
+
+
+def check_slice(volume: Volume, index: int | None) -> None:
+    """Refuse a slice that a volume lacks; None = all slices are asked.
+
+    Raises:
+        InputError: names the volume's file and its slices.
+    """
+    if index is None:
+        return
+    path, depth = volume.grid.path, len(volume.slices)
+    if not volume.in_mm:
+        raise InputError(f"{path}: found slice {index} asked of a picture, expected none; leave slice out.")
+    if not 0 <= index < depth:
+        raise InputError(
+            f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
+            f"{depth - 1}; correct slice."
+        )
+
+
+def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:
+    if isinstance(prompt, Prompt):
+        return prompt
+    text = check_prompt(prompt, field=f"prompt {row}")
+    return Prompt(text, text, row)

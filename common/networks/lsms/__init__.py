@@ -1,0 +1,1 @@
+"""LSMS: the lesion, or the lesions, that a sentence refers to; start at `network.py`."""

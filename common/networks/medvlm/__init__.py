@@ -1,0 +1,1 @@
+"""Med-VLM: an organ from an anatomical description; start at `network.py`."""

@@ -1,0 +1,1 @@
+"""What a segmentation is written as: masks, label maps, previews, probabilities, DICOM SEG and RTSTRUCT."""

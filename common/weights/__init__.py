@@ -1,0 +1,1 @@
+"""Weights: what is downloaded, what is shipped, and what a training saves."""
