@@ -24,7 +24,7 @@ from .passes import Passes, working
 from .prompts import check_label_numbers, check_slice
 from .segmentation import Segmentation, summarise
 from .slice_batch import Job, segment_slices
-from .slice_statistics import Tally
+from .slice_statistics import SliceStatistics
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
@@ -162,23 +162,23 @@ class VolumeInferer(Inferer):
             )
             # Equal probabilities go to the first prompt looked at: the order of the texts, not of the user.
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
-            tally = self._sweep(job, rows, progress=progress)
-            present = self._suppress(job, rows, tally)
-        lost = tally.lost(job.labels, present)
+            statistics = self._sweep(job, rows, progress=progress)
+            present = self._suppress(job, rows, statistics)
+        lost = statistics.lost(job.labels, present)
         with clock("clean"):
             clean = in_slice(slice_index, self.clean)
-            labels = clean(tally.labels)
-            masks = self._mask_counts(tally, present, clean)
+            labels = clean(statistics.labels)
+            masks = self._mask_counts(statistics, present, clean)
         results = summarise(
             labels,
             prompts,
             spacing_mm=inputs.spacing_mm,
-            scores=tally.presence,
+            scores=statistics.presence,
             present=present,
             lost=lost,
             masks=masks,
         )
-        return Segmentation(labels, results, clock.seconds, slice_index, tally.masks, clean)
+        return Segmentation(labels, results, clock.seconds, slice_index, statistics.masks, clean)
 
     def clean(self, labels: np.ndarray) -> np.ndarray:
         """Apply the cleaning that was asked for to a label map or a mask, (D, H, W) uint8 or bool."""
@@ -188,12 +188,12 @@ class VolumeInferer(Inferer):
             labels = keep_largest_components(labels)
         return labels
 
-    def _mask_counts(self, tally: Tally, present: np.ndarray, clean: Cleaning) -> np.ndarray:
+    def _mask_counts(self, statistics: SliceStatistics, present: np.ndarray, clean: Cleaning) -> np.ndarray:
         """(prompts, D) voxels of the own masks, which are built only where they are cleaned."""
-        counts = tally.claimed * present[:, None]
+        counts = statistics.claimed * present[:, None]
         if self.smooth or self.keep_largest:
             for row in np.flatnonzero(present):
-                counts[row] = np.count_nonzero(clean(tally.masks.of(int(row))), axis=(1, 2))
+                counts[row] = np.count_nonzero(clean(statistics.masks.of(int(row))), axis=(1, 2))
         return counts
 
     def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "Guidance":
@@ -214,45 +214,45 @@ class VolumeInferer(Inferer):
             self._passes = Passes.of(network, channels_last=self.channels_last, compiled=self.compiled)
         return self._passes
 
-    def _sweep(self, job: Job, rows: list[int], *, progress: bool) -> Tally:
+    def _sweep(self, job: Job, rows: list[int], *, progress: bool) -> SliceStatistics:
         """Segment the job's slices for all prompts."""
-        tally = Tally.empty(len(rows), job.volume.slices.shape)
+        statistics = SliceStatistics.empty(len(rows), job.volume.slices.shape)
         with tqdm(
             total=len(job.indices), desc="slices", unit="slice", leave=False, disable=not progress
         ) as bar:
-            for done in self._segment_all(job, job.indices, rows, tally):
+            for done in self._segment_all(job, job.indices, rows, statistics):
                 bar.update(done)
-        if np.isnan(tally.scores).any():
+        if np.isnan(statistics.scores).any():
             raise InputError(
                 "network: its logits contain NaN, expected finite numbers; switch amp off, and check that "
                 "the weights belong to this network."
             )
-        return tally
+        return statistics
 
-    def _suppress(self, job: Job, rows: list[int], tally: Tally) -> np.ndarray:
+    def _suppress(self, job: Job, rows: list[int], statistics: SliceStatistics) -> np.ndarray:
         """Empty the masks of prompts below the threshold; returns (P,) bool, True = present.
 
         Where such a prompt had won voxels that others claimed too, the slice is segmented again
         without it: keeping every prompt's mask until all slices are done would cost memory.
         """
-        present = tally.presence >= self.presence_threshold
+        present = statistics.presence >= self.presence_threshold
         if present.all():
             return present
-        contested = tally.remove([job.labels[row] for row in np.flatnonzero(~present)])
+        contested = statistics.remove([job.labels[row] for row in np.flatnonzero(~present)])
         kept = [row for row in rows if present[row]]
-        for _ in self._segment_all(job, contested if kept else [], kept, tally):
+        for _ in self._segment_all(job, contested if kept else [], kept, statistics):
             pass
         return present
 
     def _segment_all(
-        self, job: Job, indices: Sequence[int], rows: Sequence[int], tally: Tally
+        self, job: Job, indices: Sequence[int], rows: Sequence[int], statistics: SliceStatistics
     ) -> Iterator[int]:
         """Segment slices batch by batch, smaller ones after an out-of-memory error; yields slices done."""
         start = 0
         while start < len(indices):
             chosen = indices[start : start + self.slice_batch]
             try:
-                segment_slices(job, chosen, rows, tally, prompt_batch=self.prompt_batch)
+                segment_slices(job, chosen, rows, statistics, prompt_batch=self.prompt_batch)
             except torch.OutOfMemoryError as error:
                 self._halve(error)
             else:

@@ -26,7 +26,7 @@ def scaled_probability(logits: Tensor) -> Tensor:
     return torch.where(logits > 0, scaled.clamp(min=HALF), scaled.clamp(max=HALF - 1)).to(torch.uint8)
 
 
-class Claims:
+class LabelFusion:
     """The best claim on every voxel of B slices so far.
 
     A claim is a logit above 0, and the highest one wins; of equal ones the first.

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..data.slices import SliceFrame
 from ..data.volumes import Volume
 from .clock import Clock
-from .label_fusion import Claims, scaled_probability, top_mean
+from .label_fusion import LabelFusion, scaled_probability, top_mean
 from .passes import Passes
-from .slice_statistics import Tally
+from .slice_statistics import SliceStatistics
 
 if TYPE_CHECKING:
     from ..networks.guidance import Guidance
@@ -46,9 +46,9 @@ class Job:
 
 
 def segment_slices(
-    job: Job, chosen: Sequence[int], rows: Sequence[int], tally: Tally, *, prompt_batch: int
+    job: Job, chosen: Sequence[int], rows: Sequence[int], statistics: SliceStatistics, *, prompt_batch: int
 ) -> None:
-    """Segment the `chosen` slices for the prompts in `rows`, and write them into `tally`.
+    """Segment the `chosen` slices for the prompts in `rows`, and write them into `statistics`.
 
     Raises:
         torch.OutOfMemoryError: then nothing of them is in the label map; they can be done again.
@@ -58,21 +58,28 @@ def segment_slices(
         image = job.passes.network.framing.field(job.volume, chosen, frame, device=job.device)
     with job.clock("encode"):
         features = job.passes.encode(image)
-    claims = Claims(len(chosen), frame.box.shape, job.device)
+    claims = LabelFusion(len(chosen), frame.box.shape, job.device)
     for group in _chunks(rows, prompt_batch):
         with job.clock("decode"):
             logits = job.passes.decode(features, job.guidance.rows(group).repeat(len(chosen)))
         with job.clock("postprocess"):
             inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
-            tally.scores[np.ix_(group, chosen)] = top_mean(inner, job.presence_share).T.cpu().numpy()
-            tally.claimed[np.ix_(group, chosen)] = _claim(job, inner, chosen, group, claims, tally).T
+            statistics.scores[np.ix_(group, chosen)] = top_mean(inner, job.presence_share).T.cpu().numpy()
+            statistics.claimed[np.ix_(group, chosen)] = _claim(
+                job, inner, chosen, group, claims, statistics
+            ).T
     with job.clock("postprocess"):
         for index, labels in zip(chosen, claims.labels, strict=True):
-            tally.labels[index][frame.box.pixels] = labels
+            statistics.labels[index][frame.box.pixels] = labels
 
 
 def _claim(
-    job: Job, inner: Tensor, chosen: Sequence[int], group: Sequence[int], claims: Claims, tally: Tally
+    job: Job,
+    inner: Tensor,
+    chosen: Sequence[int],
+    group: Sequence[int],
+    claims: LabelFusion,
+    statistics: SliceStatistics,
 ) -> np.ndarray:
     """Enter the claims of prompts on slices, and their own masks; returns (slices, prompts) voxels of these.
 
@@ -89,7 +96,7 @@ def _claim(
             own = job.frame.to_box(inner[place, column][None, None])[0, 0]
             mask = claims.add(place, own, job.labels[row])
             claimed[place, column] = np.count_nonzero(mask)
-            tally.masks.put(row, index, mask, top=job.frame.box.top, left=job.frame.box.left)
+            statistics.masks.put(row, index, mask, top=job.frame.box.top, left=job.frame.box.left)
             if job.probabilities is not None:
                 probability = job.probabilities[row, index]
                 probability[...] = 0

@@ -9,7 +9,7 @@ from .own_masks import OwnMasks
 
 
 @dataclass
-class Tally:
+class SliceStatistics:
     """The label map and the own masks so far and, for every (prompt, slice), two numbers.
 
     Attributes:
@@ -25,7 +25,7 @@ class Tally:
     masks: OwnMasks
 
     @classmethod
-    def empty(cls, prompts: int, shape: tuple[int, ...]) -> "Tally":
+    def empty(cls, prompts: int, shape: tuple[int, ...]) -> "SliceStatistics":
         """For volumes of `shape` (D, H, W)."""
         counts = (prompts, shape[0])
         labels, claimed = np.zeros(shape, np.uint8), np.zeros(counts, np.int64)

@@ -47,7 +47,7 @@ def end_processes() -> None:
         distributed.destroy_process_group()
 
 
-class LostNeighbour:
+class PeerFailureHandler:
     """Handler that says in plain words when another process of the group ended or fell silent.
 
     Attach it before handlers that raise exceptions again (MONAI's StatsHandler).

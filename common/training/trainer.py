@@ -23,13 +23,13 @@ from .checkpoints import BestCheckpoint, LoadCheckpoint
 from .evaluator import Evaluator
 from .images import ValidationImages
 from .precision import PrecisionInferer
-from .processes import LostNeighbour
+from .processes import PeerFailureHandler
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
 from .seeding import SeedIterations
 from .states import TrainingStates
 from .validation import ValidateLastEpoch
-from .watch import EpochFacts, ProgressLine
+from .watch import EpochMetrics, ProgressLine
 
 
 class Trainer(SupervisedTrainer):
@@ -110,7 +110,7 @@ class Trainer(SupervisedTrainer):
             *([ActivationCheckpointing(model)] if activation_checkpointing else []),
             SeedIterations(seed),
             RunRecord(output_dir=output_dir, datalist=datalist, seed=seed),
-            EpochFacts(optimizer=optimizer, loss=loss_function),
+            EpochMetrics(optimizer=optimizer, loss=loss_function),
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
         after = [
@@ -118,7 +118,7 @@ class Trainer(SupervisedTrainer):
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),
             states,
-            LostNeighbour(),
+            PeerFailureHandler(),
         ]
         super().__init__(
             device=device,

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 
-class EpochFacts:
+class EpochMetrics:
     """Handler that puts into the trainer's metrics, at the end of each epoch and as means over all processes:
 
     `epoch_loss`, `epoch_loss/<part>` for a loss with `values` (`WeightedSum`), `learning_rate` (that of the

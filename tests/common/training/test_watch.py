@@ -12,7 +12,7 @@ from common.errors import InputError
 from common.losses import WeightedSum
 from common.networks.base import Prediction
 from common.training.precision import PrecisionInferer
-from common.training.watch import EpochFacts, ProgressLine
+from common.training.watch import EpochMetrics, ProgressLine
 
 
 def trained(handlers: list[Any], losses: list[float], loss: Any, epochs: int = 2) -> Engine:
@@ -36,7 +36,7 @@ def test_facts_of_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     validator = Engine(lambda _engine, _batch: None)
     validator.state.key_metric_name = "val_mean_dice"  # type: ignore[attr-defined]
     validator.state.metrics["val_mean_dice"] = 0.75
-    handlers = [EpochFacts(optimizer=optimizer, loss=loss), ProgressLine(validator=validator)]
+    handlers = [EpochMetrics(optimizer=optimizer, loss=loss), ProgressLine(validator=validator)]
     metrics = trained(handlers, [9.0, 9.0, 1.0, 3.0], loss).state.metrics
     assert metrics["epoch_loss"] == 2.0  # of the second epoch
     assert (metrics["epoch_loss/dice"], metrics["epoch_loss/bce"]) == (0.5, 1.5)

@@ -26,7 +26,7 @@ from common.networks.medvlm.network import MedVLM
 from common.networks.medvlm.pyramid import PyramidEncoder
 from common.text.encoders import TextEncoder
 from common.training import Evaluator, end_processes, start_processes
-from common.training.processes import LostNeighbour
+from common.training.processes import PeerFailureHandler
 from common.training.validation import PromptDice
 from tests.common.training.parts import Tiny, answer, picture_cases, volume_cases
 
@@ -125,7 +125,7 @@ def accident(kind: str) -> None:
         optimizer.step()
 
     engine = Engine(step)
-    LostNeighbour().attach(engine)
+    PeerFailureHandler().attach(engine)
 
     @engine.on(Events.ITERATION_STARTED(once=3))
     def _happen() -> None:
