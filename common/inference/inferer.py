@@ -164,11 +164,10 @@ class VolumeInferer(Inferer):
             rows = sorted(range(len(prompts)), key=lambda row: (prompts[row].text, prompts[row].label))
             statistics = self._sweep(job, rows, progress=progress)
             present = self._suppress(job, rows, statistics)
-        lost = statistics.lost(job.labels, present)
         with clock("clean"):
             clean = in_slice(slice_index, self.clean)
             labels = clean(statistics.labels)
-            masks = self._mask_counts(statistics, present, clean)
+            masks, lost = self._mask_counts(statistics, job.labels, present, clean)
         results = summarise(
             labels,
             prompts,
@@ -188,13 +187,23 @@ class VolumeInferer(Inferer):
             labels = keep_largest_components(labels)
         return labels
 
-    def _mask_counts(self, statistics: SliceStatistics, present: np.ndarray, clean: Cleaning) -> np.ndarray:
-        """(prompts, D) voxels of the own masks, which are built only where they are cleaned."""
+    def _mask_counts(
+        self, statistics: SliceStatistics, numbers: Sequence[int], present: np.ndarray, clean: Cleaning
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(prompts, D) voxels of the own masks, and (prompts,) those of them that went to other prompts.
+
+        The masks are built only where they are cleaned. What cleaning then removed from the label map was not
+        lost to another prompt.
+        """
         counts = statistics.claimed * present[:, None]
+        lost = statistics.lost(numbers, present)
         if self.smooth or self.keep_largest:
             for row in np.flatnonzero(present):
-                counts[row] = np.count_nonzero(clean(statistics.masks.of(int(row))), axis=(1, 2))
-        return counts
+                own = clean(statistics.masks.of(int(row)))
+                counts[row] = np.count_nonzero(own, axis=(1, 2))
+                others = (statistics.labels != 0) & (statistics.labels != numbers[row])
+                lost[row] = np.count_nonzero(own & others)
+        return counts, lost
 
     def encode(self, network: "TextSegmenter", texts: Sequence[str]) -> "Guidance":
         """What `network.encode_text` gives for the texts, in eval mode and without gradients."""

@@ -11,9 +11,9 @@ MAY_DIFFER = {
     *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint"),
     *("init_checkpoint", "device", "first_process", "keep_states", "val_interval", "images", "half"),
     *("slice_batch", "slice_store", "num_workers", "activation_checkpointing", "timeout_minutes"),
-    *("imports", "initialize", "finalize", "run", "training", "evaluating", "network", "validate"),
+    *("imports", "initialize", "finalize", "run", "training", "evaluating", "network"),
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
-    *("_meta_", "train#handlers", "network_def#text_bank"),
+    *("_meta_", "train#handlers", "validate#handlers", "network_def#text_bank"),
 }
 
 

@@ -36,6 +36,12 @@ def test_inference_builds_the_network_that_training_builds(bundle: Path) -> None
     assert used["network_def"].items() <= trained["network_def"].items()
 
 
+@pytest.mark.parametrize("key", ["_target_", "presence_threshold", "presence_share"])
+def test_evaluation_empties_the_masks_that_inference_empties(bundle: Path, key: str) -> None:
+    trained, used = (content(bundle, name) for name in ("train.json", "inference.json"))
+    assert trained["validate"]["inferer"][key] == used["inferer"][key]
+
+
 @pytest.mark.parametrize("name", ["evaluate.json", "multi_gpu_train.json", "multi_gpu_evaluate.json"])
 def test_other_configs_change_what_there_is(bundle: Path, name: str) -> None:
     """Ids with a separator have to be ids of train.json; MONAI would add others without a word."""

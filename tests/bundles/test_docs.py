@@ -104,6 +104,12 @@ def test_links_of_a_bundles_documents_lead_to_what_is_packed_with_it(bundle: Pat
             assert target.is_relative_to(bundle) or target in SHARED, f"{page}: {link}"
 
 
+def test_no_number_is_left_open() -> None:
+    """Drafts have `@@NAME@@` where a measured number will stand."""
+    mark = re.compile(r"@@\w*@@")
+    assert [page.name for page in pages() if mark.search(without_code(page.read_text("utf-8")))] == []
+
+
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     (tmp_path / "other.md").write_text("# Other\n\n## Two words, and `code`\n```\n# no heading\n```\n")

@@ -89,3 +89,15 @@ def test_voxels_that_cleaning_removed_were_not_lost_to_another_prompt(network, m
     steep, gentle = VolumeInferer(keep_largest=True)(make_volume(slices), network, asked).results
     assert (steep.labelled.voxels, steep.overlap_voxels) == (27, 0)
     assert (gentle.labelled.voxels, gentle.overlap_voxels) == (0, 1)
+
+
+def test_what_a_mask_lost_is_part_of_the_cleaned_mask(network, make_volume):
+    """Of two like masks the second loses all, less the speck that its cleaning takes away."""
+    from common.text.prompts import Prompt
+
+    slices = np.full((3, 8, 8), -100)
+    slices[:, 2:5, 2:5] = 100
+    slices[1, 7, 7] = 100
+    asked = [Prompt("9 at 0", "steep", 1), Prompt("1 at 0", "gentle", 2)]
+    gentle = VolumeInferer(keep_largest=True)(make_volume(slices), network, asked).results[1]
+    assert gentle.mask.voxels == gentle.overlap_voxels == 27
