@@ -198,8 +198,8 @@ class VolumeInferer(Inferer):
         counts = statistics.claimed * present[:, None]
         lost = statistics.lost(numbers, present)
         if self.smooth or self.keep_largest:
-            for row in np.flatnonzero(present):
-                own = clean(statistics.masks.of(int(row)))
+            for row in np.flatnonzero(present).tolist():
+                own = clean(statistics.masks.of(row))
                 counts[row] = np.count_nonzero(own, axis=(1, 2))
                 others = (statistics.labels != 0) & (statistics.labels != numbers[row])
                 lost[row] = np.count_nonzero(own & others)
