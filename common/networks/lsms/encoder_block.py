@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..medvlm.mask_decoder import LayerNorm2d
+from ...layers.blocks import LayerNorm2d
 from .svla import SVLA, Scale, depthwise
 
 NormOrder = Literal["post", "pre"]

@@ -8,14 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers.attention import Attention
-from ...layers.mlp import mlp
-
-
-class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of (B, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+from ...layers.blocks import LayerNorm2d, mlp
 
 
 class DilatedUpscaler(nn.Module):

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ...layers.attention import Attention
-from ...layers.mlp import mlp
+from ...layers.blocks import mlp
 
 
 class FeatureMixer(nn.Module):
