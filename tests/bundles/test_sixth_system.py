@@ -59,10 +59,11 @@ def write_bundle(bundle: Path) -> None:
 
 
 def train(bundle: Path, folder: Path) -> None:
-    """Two steps, whose weights are the bundle's."""
+    """A few steps, whose weights are the bundle's; by Dice alone, so that they find something so soon."""
     folder.mkdir()
     write_data("organ", folder)
-    few = {"epochs": 1, "draws_per_epoch": 4, "batch_size": 2, "device": "cpu"}
+    few = {"epochs": 2, "draws_per_epoch": 48, "batch_size": 4, "device": "cpu"}
+    few |= {"loss_weights": {"dice": 1.0, "bce": 0.0, "competition": 0.0}}
     places = {"dataset_dir": folder, "ckpt_dir": folder / "models", "output_dir": folder / "logs"}
     run(
         *("-m", "monai.bundle", "run", "training", *options(bundle, "train.json", **few, **places)),
@@ -71,7 +72,7 @@ def train(bundle: Path, folder: Path) -> None:
     (bundle / "models").mkdir()
     shutil.copy(folder / "models" / "model.pt", bundle / "models")
     record = json.loads((folder / "models" / "model.json").read_text("utf-8"))
-    said = {"trained_on": "four draws of synthetic CT phantoms"}
+    said = {"trained_on": "two synthetic CT phantoms, for 24 steps"}
     (bundle / "models" / "model.json").write_text(json.dumps({**record, **said}, indent=2))
 
 
