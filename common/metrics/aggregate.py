@@ -19,7 +19,11 @@ RESAMPLES = 2000
 IDENTITY = ("case", "label", "slice", "sentence", "patient")  # columns that say what a row is of
 STATUSES = ("found", "missed", "false_positive", "absent")
 PRESENT = ("found", "missed")  # the reference has the label
-PRED_SIZES = {"volume_pred_ml": "false_positive_ml", "area_pred_mm2": "false_positive_mm2"}
+PRED_SIZES = {
+    "volume_pred_ml": "false_positive_ml",
+    "area_pred_mm2": "false_positive_mm2",
+    "area_pred_px2": "false_positive_px2",
+}
 
 
 def describe(
@@ -81,9 +85,11 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
 
     Args:
         rows: with the keys "case" and "label" beside those of `measure_labels`. Where they say whose they are
-            ("patient"), intervals are bootstraps over patients, else over rows.
+            ("patient"), intervals are bootstraps over patients, else over rows. Rows of volumes, slices and
+            pictures may stand together: a metric is then that of the rows that have it, and `n` counts them.
         penalty_mm: distance that a missed or falsely found label counts as; without one, such cases are
-            missing from the distances' means, and `left_out` beside each of these means counts them.
+            missing from the distances' means, and `left_out` beside each of these means counts them, as it
+            does for distances in pixels.
 
     Returns:
         labels: for each label
@@ -93,7 +99,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
             metrics_present: the same over the cases that have the label in their reference;
             absent: of the others, how many `cases`, the share of them with an empty prediction (`rejected`,
                 None without a case) and `describe` of the predicted volume, 0 included (`false_positive_ml`,
-                in 2D `false_positive_mm2`). Rows of slices leave out what is empty, so that they have none.
+                in 2D `false_positive_mm2`, in pictures `false_positive_px2`). Rows of slices leave out what is empty, so that they have none.
         mean_over_labels: for each metric the mean of the labels' means in `metrics`, every label alike.
             Labels that no case has in its reference are not in it: nothing could have been found.
         mean_over_labels_present: the same of `metrics_present`.
@@ -110,7 +116,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
 
 def _of_label(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
     """What is said of one label."""
-    columns = metric_columns(rows[0])
+    columns = metric_columns(rows)
     status = Counter(str(row["status"]) for row in rows)
     present, absent = (
         [row for row in rows if (row["status"] in PRESENT) == wanted] for wanted in (True, False)
@@ -121,20 +127,25 @@ def _of_label(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
         "metrics": {name: _describe(rows, name, penalty_mm) for name in columns},
         "metrics_present": {name: _describe(present, name, penalty_mm) for name in columns},
     }
-    for size, name in PRED_SIZES.items():
-        if size in columns:
-            rejected = status["absent"] / len(absent) if absent else None
-            falsely = _describe(absent, size, penalty_mm)
-            summary["absent"] = {"cases": len(absent), "rejected": rejected, name: falsely}
+    falsely = {
+        name: _describe(absent, size, penalty_mm) for size, name in PRED_SIZES.items() if size in columns
+    }
+    if falsely:
+        rejected = status["absent"] / len(absent) if absent else None
+        summary["absent"] = {"cases": len(absent), "rejected": rejected, **falsely}
     return summary
 
 
 def _describe(rows: Sequence[Row], name: str, penalty_mm: float | None) -> dict[str, Any]:
-    """`describe` of a column. Only distances need a penalty: shares and volumes are finite for a miss."""
+    """`describe` of a column, of the rows that have it.
+
+    Only distances need a penalty: shares and volumes are finite for a miss. Pixels are no millimetres.
+    """
+    rows = [row for row in rows if name in row]
     return describe(
         [float(row[name]) for row in rows],
         penalty=penalty_mm if name.endswith("_mm") else None,
-        groups=[str(row["patient"]) for row in rows] if rows and "patient" in rows[0] else None,
+        groups=[str(row["patient"]) for row in rows] if all("patient" in row for row in rows) else None,
     )
 
 
@@ -149,6 +160,7 @@ def _mean_over(labels: Mapping[str, Any], which: str) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in means.items()}
 
 
-def metric_columns(row: Row) -> list[str]:
-    """Names of a row's metrics, without what identifies it and its counts."""
-    return [name for name in row if name not in (*IDENTITY, "status", *COUNT_NAMES)]
+def metric_columns(rows: Iterable[Row]) -> list[str]:
+    """Names of the rows' metrics, without what identifies a row and its counts, as they first appear."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name not in (*IDENTITY, "status", *COUNT_NAMES)]

@@ -27,7 +27,7 @@ class CaseReport:
     Args:
         output_dir: folder to write to.
         boundaries, tolerances_mm, slice_boundaries, instances: see `measure_case`.
-        penalty_mm: see `aggregate.summarise`.
+        penalty_mm: see `aggregate.summarise`; of volumes and of slices.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CaseReport:
             "slice_boundaries": self.slice_boundaries,
             "tolerances_mm": self.tolerances_mm,
             "volumes": of_volumes,
-            "slices": summarise(slices),
+            "slices": summarise(slices, penalty_mm=self.penalty_mm),
         }
         write_summary(self.output_dir / "summary.json", summary)
         means = of_volumes["mean_over_labels"].items()

@@ -1,5 +1,6 @@
 """What is measured of a case that was segmented: a row for each of its prompts."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -26,7 +27,8 @@ def measure_prompts(
 
     What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`
     and `label_map_lost_voxels`, those of the own mask that the label map gives to other prompts; rows of
-    sentences have `sentence_facts` too.
+    sentences have `sentence_facts` too. Pictures have no millimetres: their lengths and areas, tolerances
+    included, are in pixels, and the names say so (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
 
     Args:
         asked: what was asked, and `found` what came of it.
@@ -52,9 +54,16 @@ def measure_prompts(
             slice_boundaries=slice_boundaries,
             instances=instances,
         )
+        if not asked.image.in_mm:
+            measured = CaseRows(*([_in_pixels(row) for row in some] for some in measured))
         rows.volumes.extend(_with(facts, row) for row in measured.volumes)
         rows.slices.extend(_with(facts, _numbered(target, row)) for row in measured.slices)
     return rows
+
+
+def _in_pixels(row: Row) -> Row:
+    """The row of a picture, measured with a spacing of 1, with the unit that it has."""
+    return {re.sub(r"mm(2?)$", r"px\1", name): value for name, value in row.items()}
 
 
 def _numbered(target: "Target", row: Row) -> Row:

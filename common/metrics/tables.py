@@ -14,6 +14,8 @@ from .segmentation import Row
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     """Write rows as CSV, one column a key in the order of first appearance; "inf" and "nan" stand as such.
 
+    A field is empty where the row has no such metric, as of a volume, which has no area.
+
     Raises:
         InputError: the folder cannot be written to.
     """

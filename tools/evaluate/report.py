@@ -58,7 +58,7 @@ def write_html(
         "<h2>Slices</h2><p>Axial slices that have the label in their prediction or reference, all alike.</p>",
         *(_table(table) for table in all_tables(summary["slices"])),
         "<h2>Distributions</h2>",
-        *(_box_plot(rows, name) for name in main_metrics(metric_columns(rows[0])) if name != "hit"),
+        *(_box_plot(rows, name) for name in main_metrics(metric_columns(rows)) if name != "hit"),
         "<h2>Worst cases</h2>",
         _legend(),
         *(_figure(overlay) for overlay in overlays),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from common.metrics.aggregate import PRED_SIZES, with_interval
+from common.metrics.aggregate import with_interval
 
 Cell = Callable[[Mapping[str, Any]], str]  # what stands in a table of what `describe` found
 
@@ -11,6 +11,11 @@ MEAN = "mean over labels"
 WHICH = {  # parts of a summary, and what their tables are called
     "metrics": "All cases: a miss and a false positive count",
     "metrics_present": "Target present: only cases whose reference has the label",
+}
+FALSELY = {  # what was found of absent targets, by the names in `PRED_SIZES`
+    "false_positive_ml": "false positive volume in ml",
+    "false_positive_mm2": "false positive area in mm²",
+    "false_positive_px2": "false positive area in pixels",
 }
 LEGEND = (
     "Mean ± standard deviation. [left out]: missed and false targets have no finite distance; "
@@ -46,15 +51,20 @@ def all_tables(summary: Mapping[str, Any]) -> list[Table]:
 
 def absent_tables(summary: Mapping[str, Any]) -> list[Table]:
     """A table of the labels that some references do not have; none where all have all."""
+    shown = {
+        label: values
+        for label, values in summary["labels"].items()
+        if "absent" in values and values["absent"]["cases"]
+    }
+    sizes = [name for name in FALSELY if any(name in values["absent"] for values in shown.values())]
     lines: list[list[str]] = []
-    for label, values in summary["labels"].items():
-        absent = values.get("absent")
-        if absent and absent["cases"]:
-            falsely = next(absent[name] for name in PRED_SIZES.values() if name in absent)
-            share = f"{values['cases']['absent']} of {absent['cases']} ({absent['rejected']:.3f})"
-            lines.append([label, share, with_std(falsely)])
+    for label, values in shown.items():
+        absent = values["absent"]
+        share = f"{values['cases']['absent']} of {absent['cases']} ({absent['rejected']:.3f})"
+        falsely = [with_std(absent[name]) if name in absent else "-" for name in sizes]
+        lines.append([label, share, *falsely])
     title = "Target absent: only cases whose reference does not have the label"
-    head = ["label", "rejected (empty prediction)", "false positive volume in ml"]
+    head = ["label", "rejected (empty prediction)", *(FALSELY[name] for name in sizes)]
     return [Table(title, head, lines)] if lines else []
 
 

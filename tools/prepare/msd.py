@@ -36,19 +36,28 @@ SOURCE = Source(
 )
 SHARES = {"training": Fraction(7, 10), "validation": Fraction(1, 10), "test": Fraction(1, 5)}
 SPLIT_SEED = 0
-# Organs whose tumours have a number of their own, in the tasks' own names: voxels of the tumour are of both.
-# Hepatic vessels do not hold the tumours beside them, and of lung and colon only the tumour is labelled.
-ORGANS_OF_TUMOURS = {"Task03_Liver": {"cancer": "liver"}, "Task07_Pancreas": {"cancer": "pancreas"}}
-# What the tasks' own label names mean. Organs have the names of `common.text.vocabulary`, which describes
-# them; a tumour is no organ, and its name is all the text there is.
-NAMES = {
-    "Task03_Liver": {"cancer": "liver tumour"},
-    "Task06_Lung": {"cancer": "lung tumour"},
-    "Task07_Pancreas": {"cancer": "pancreatic tumour"},
-    "Task08_HepaticVessel": {"Vessel": "hepatic vessels", "Tumour": "liver tumour"},
-    "Task10_Colon": {"colon cancer primaries": "colon cancer"},
-    "Task04_Hippocampus": {"Anterior": "anterior hippocampus", "Posterior": "posterior hippocampus"},
-    "Task05_Prostate": {"PZ": "peripheral zone of the prostate", "TZ": "transition zone of the prostate"},
+# Each task's own label names, which no other task has alike, and what their voxels are. Organs have the names
+# of `common.text.vocabulary`, which describes them; a tumour is no organ, and its name is all the text there
+# is. Liver and pancreas hold the tumours that have a number of their own: those voxels are of both. Hepatic
+# vessels do not hold the tumours beside them, and of lung and colon only the tumour is labelled.
+TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "Task01_BrainTumour": {
+        "edema": ("edema",),
+        "non-enhancing tumor": ("non-enhancing tumor",),
+        "enhancing tumour": ("enhancing tumour",),
+    },
+    "Task02_Heart": {"left atrium": ("left atrium",)},
+    "Task03_Liver": {"liver": ("liver",), "cancer": ("liver", "liver tumour")},
+    "Task04_Hippocampus": {"Anterior": ("anterior hippocampus",), "Posterior": ("posterior hippocampus",)},
+    "Task05_Prostate": {
+        "PZ": ("peripheral zone of the prostate",),
+        "TZ": ("transition zone of the prostate",),
+    },
+    "Task06_Lung": {"cancer": ("lung tumour",)},
+    "Task07_Pancreas": {"pancreas": ("pancreas",), "cancer": ("pancreas", "pancreatic tumour")},
+    "Task08_HepaticVessel": {"Vessel": ("hepatic vessels",), "Tumour": ("liver tumour",)},
+    "Task09_Spleen": {"spleen": ("spleen",)},
+    "Task10_Colon": {"colon cancer primaries": ("colon cancer",)},
 }
 
 
@@ -62,10 +71,10 @@ def prepare(source: Path, out: Path, *, sequence: str | None = None) -> None:
         sequence: which MR sequence, by its name in `dataset.json`, where a task has several.
 
     Raises:
-        InputError: files are missing, no such sequence, or `out` cannot be written.
+        InputError: files are missing, labels of no task, no such sequence, or `out` cannot be written.
     """
     content = _dataset_json(source)
-    labels = _labels(source.resolve().name, content["labels"])
+    labels = _labels(source / "dataset.json", content["labels"])
     targets = tuple(dict.fromkeys(name for names in labels.values() for name in names))
     cases = []
     for entry in content["training"]:
@@ -80,15 +89,20 @@ def prepare(source: Path, out: Path, *, sequence: str | None = None) -> None:
     write_datalist(out, head, labels, split_by_patient(cases, SHARES, SPLIT_SEED))
 
 
-def _labels(task: str, given: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
-    """{number: its names}, the organ's before that of a tumour in it."""
-    own, organs = NAMES.get(task, {}), ORGANS_OF_TUMOURS.get(task, {})
-    found: dict[int, tuple[str, ...]] = {}
-    for number, name in sorted((int(number), str(name)) for number, name in given.items()):
-        names = [organs[name], name] if name in organs else [name]
-        if number > 0:
-            found[number] = tuple(own.get(one, one) for one in names)
-    return found
+def _labels(path: Path, given: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
+    """{number: its names}, the organ's before that of a tumour in it.
+
+    The labels tell the task. The folder does not: users rename folders and link to them.
+    """
+    own = {number: str(given[key]) for key in given if (number := int(key)) > 0}
+    for names in TASKS.values():
+        if sorted(own.values()) == sorted(names):
+            return {number: names[own[number]] for number in sorted(own)}
+    raise InputError(
+        f"{path}: found the labels {', '.join(own.values()) or 'none'}, expected those of a Decathlon task as "
+        f"in {', '.join(TASKS)}; fetch the task again, or prepare data of your own with `python -m "
+        "tools.prepare folder`."
+    )
 
 
 def _dataset_json(source: Path) -> dict[str, Any]:

@@ -183,6 +183,21 @@ def test_cases_with_the_label_have_statistics_of_their_own() -> None:
     }
 
 
+def test_what_was_falsely_found_in_volumes_and_in_slices_is_told_apart() -> None:
+    """The mean volume is that of the volumes, and all cases have a share of their own in `rejected`."""
+    volumes = rows_of((square(5), square(0)), (square(0), square(0)))
+    plane = measure_case("a", square(5)[0], square(0)[0], {1: "liver"}, spacing_mm=(2, 1)).volumes
+    for rows in (volumes + plane, plane + volumes):
+        liver = summarise(rows)["labels"]["liver"]
+        assert liver["absent"] == {
+            "cases": 3,
+            "rejected": pytest.approx(1 / 3),
+            "false_positive_ml": describe([25 * 2 / 1000, 0.0]),
+            "false_positive_mm2": describe([50.0]),
+        }
+        assert (liver["metrics"]["dsc"]["n"], liver["metrics"]["area_pred_mm2"]["n"]) == (2, 1)
+
+
 def test_without_absent_targets_nothing_was_rejected() -> None:
     liver = summarise(rows_of((square(4), square(4)), (square(0), square(4))))["labels"]["liver"]
     assert liver["metrics_present"] == liver["metrics"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ def reference(seed: int) -> np.ndarray:
 
 def result(name: str, ref: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, Any]:
     """What an evaluator's step leaves, of a mask that lies one column from the reference."""
-    image: Any = SimpleNamespace(spacing_mm=spacing)
+    image: Any = SimpleNamespace(spacing_mm=spacing, in_mm=True)
     target = Target(name, "p", "liver", Region(ref.astype(np.uint8), (1,)))
     case = EvaluationCase(name, image, None, (LIVER,), (target,))
     found = segmentation([LIVER], [np.roll(ref, 1, axis=-1)], spacing_mm=spacing)
@@ -94,6 +95,52 @@ def test_the_three_files_have_every_case_with_its_spacing(report: CaseReport, tm
     dice = [float(row["dsc"]) for row in rows]
     assert liver["metrics"]["dsc"]["mean"] == pytest.approx(np.mean(dice))
     assert summary["slices"]["labels"]["liver"]["metrics"]["dsc"]["n"] == 18
+
+
+def test_a_missed_slice_and_a_missed_volume_count_as_the_same_distance(
+    report: CaseReport, tmp_path: Path
+) -> None:
+    """Of two slices and of two volumes, one is right and one is missed: both means are half the penalty."""
+    cases = []
+    for name, mask in (("right", np.ones((1, 4, 4), bool)), ("missed", np.zeros((1, 4, 4), bool))):
+        one = result(name, np.ones((1, 4, 4), bool), SPACINGS[0])
+        cases.append({**one, "pred": segmentation([LIVER], [mask], spacing_mm=SPACINGS[0])})
+    evaluate(report, cases)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for rows in ("volumes", "slices"):
+        distance = summary[rows]["labels"]["liver"]["metrics"]["surfel_hd95_mm"]
+        assert (distance["n"], distance["penalty"], distance["mean"]) == (2, 100, 50.0), rows
+
+
+def test_volumes_single_slices_and_pictures_of_one_organ_stand_in_one_report(
+    report: CaseReport, tmp_path: Path
+) -> None:
+    """Each has its own columns: none is a number of another unit, and none is missing."""
+    ref = np.ones((2, 4, 4), bool)
+    whole, in_slice, picture = (result(name, ref, (2.0, 1.0, 3.0)) for name in ("ct", "slice", "photo"))
+    for one, in_mm in ((in_slice, True), (picture, False)):
+        case = one["label"]
+        target = replace(case.targets[0], region=Region(ref.astype(np.uint8), (1,), 1))
+        spacing = (2.0, 1.0, 3.0) if in_mm else (1.0, 1.0, 1.0)
+        image: Any = SimpleNamespace(spacing_mm=spacing, in_mm=in_mm)
+        one["label"] = replace(case, image=image, targets=(target,))
+    evaluate(report, [whole, in_slice, picture])
+    rows = {row["case"]: row for row in table(tmp_path / "volumes.csv")}
+    sizes = {"ct": "volume_ref_ml", "slice": "area_ref_mm2", "photo": "area_ref_px2"}
+    assert {case: [row[name] for name in sizes.values()] for case, row in rows.items()} == {
+        "ct": [str(32 * 6 / 1000), "", ""],
+        "slice": ["", "48.0", ""],
+        "photo": ["", "", "16.0"],
+    }
+    liver = json.loads((tmp_path / "summary.json").read_text())["volumes"]["labels"]["liver"]
+    for name in sizes.values():
+        stats = liver["metrics"][name]
+        assert (stats["n"], stats["mean"]) == (
+            1,
+            pytest.approx(sum(float(r[name] or 0) for r in rows.values())),
+        )
+    counts = {name: liver["metrics"][name]["n"] for name in ("dsc", "surfel_hd95_mm", "surfel_hd95_px")}
+    assert counts == {"dsc": 3, "surfel_hd95_mm": 2, "surfel_hd95_px": 1}
 
 
 def test_every_epoch_writes_its_own_cases_alone(report: CaseReport, tmp_path: Path) -> None:

@@ -133,9 +133,13 @@ def test_a_picture_is_measured_in_pixels(tmp_path) -> None:
     target = Target("photo", "p", "lesion", Region(labels, None, 0), SENTENCE.text)
     case = EvaluationCase("photo", read_picture(tmp_path / "photo.png"), None, (SENTENCE,), (target,))
     own = box(labels.shape, 0, slice(1, 4), slice(3, 7))
-    (row,), (of_slice,) = measure_prompts(case, segmentation([SENTENCE], [own]))
-    assert row["surfel_hd_mm"] == pytest.approx(2.0)
-    assert (row["area_pred_mm2"], row["area_ref_mm2"]) == (12.0, 12.0)
+    found = segmentation([SENTENCE], [own])
+    (row,), (of_slice,) = measure_prompts(case, found, slice_boundaries=["surfel"])
+    assert row["surfel_hd_px"] == pytest.approx(2.0)
+    assert (row["area_pred_px2"], row["area_ref_px2"], row["area_difference_px2"]) == (12.0, 12.0, 0.0)
+    assert 0 < row["surfel_nsd_1px"] < row["surfel_nsd_2px"] == 1.0
+    assert of_slice["surfel_hd_px"] == row["surfel_hd_px"]
+    assert not [name for name in (*row, *of_slice) if "mm" in name]
     assert row["iou"] == pytest.approx(6 / 18)
     assert math.isnan(float(row["right_lesion"]))  # no other lesion is named
     assert of_slice["slice"] == 0

@@ -13,9 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.metrics import measure_mask
+from common.metrics import measure_mask, summarise
 from tools.evaluate.__main__ import main
 from tools.evaluate.reading import read_label_map
+from tools.evaluate.tables import absent_tables
 
 AFFINE = np.array([[-0.8, 0, 0, 30], [0, 1.1, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]])
 SPACING_DHW = (2.5, 1.1, 0.8)
@@ -190,6 +191,43 @@ def test_a_name_with_several_numbers_means_all_of_their_voxels(
     assert run(folders, "--labels", str(names)) == 0
     rows = rows_of(out)
     assert (float(rows["a", "liver"]["dsc"]), rows["a", "liver tumour"]["status"]) == (1.0, "missed")
+
+
+def test_rows_stand_in_the_order_of_the_labels(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Of the names that have several numbers, and beside those that have one, in every run."""
+    pred, ref, out = folders
+    for folder in (pred, ref):
+        save(folder / "a.nii.gz", cube(4, value=1))
+    organs = [f"organ {number}" for number in range(9)]
+    order = [*organs[:4], "alone", *organs[4:]]
+    labels = {"1": order, "2": organs}  # all have the cube, and all but "alone" a second number
+    names = tmp_path / "labels.json"
+    names.write_text(json.dumps({"labels": labels}))
+    assert run(folders, "--labels", str(names)) == 0
+    for file in ("metrics.csv", "slices.csv"):
+        found = [row["label"] for row in csv.DictReader((out / file).open())]
+        assert list(dict.fromkeys(found)) == order, file
+
+
+def test_what_absent_targets_got_says_its_unit() -> None:
+    """A volume, an area in a slice, and an area in a picture each have a column."""
+    row = {"case": "a", "label": "lesion", "status": "false_positive", "dsc": 0.0}
+    counts = {"voxels_both": 0, "voxels_pred_only": 3, "voxels_ref_only": 0}
+    sizes = {
+        "volume_pred_ml": "volume in ml",
+        "area_pred_mm2": "area in mm²",
+        "area_pred_px2": "area in pixels",
+    }
+    rows = [row | counts | {"label": name, name: 3.0} for name in sizes]
+    for (column, unit), one in zip(sizes.items(), rows, strict=True):
+        (table,) = absent_tables(summarise([one]))
+        assert table.head[2:] == [f"false positive {unit}"]
+        assert table.lines == [[column, "0 of 1 (0.000)", "3.000"]]
+    (table,) = absent_tables(summarise(rows))
+    assert table.head[2:] == [f"false positive {unit}" for unit in sizes.values()]
+    assert [line[2:] for line in table.lines] == [
+        *(["3.000", "-", "-"], ["-", "3.000", "-"], ["-", "-", "3.000"])
+    ]
 
 
 def test_what_does_not_fit_is_named_and_the_rest_is_measured(

@@ -13,7 +13,7 @@ from tests.tools.prepare.spreadsheets import xlsx
 from tools.prepare.__main__ import main
 from tools.prepare._lvit import read_sentences
 from tools.prepare.mosmed import patient_of
-from tools.prepare.msd import NAMES
+from tools.prepare.msd import TASKS as KNOWN_TASKS
 
 HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "mr_msd_hippocampus"
 
@@ -167,9 +167,37 @@ def test_organs_of_msd_tasks_have_descriptions(task: str, tmp_path: Path) -> Non
         assert found is not None or any(word in name for word in ("tumo", "cancer", "edema"))
 
 
-def test_msd_names_are_of_tasks_and_labels_that_there_are() -> None:
-    for task, names in NAMES.items():
-        assert names.keys() <= TASKS[task].keys()
+def test_msd_labels_are_those_of_the_tasks_and_tell_them_apart() -> None:
+    assert {task: list(names) for task, names in KNOWN_TASKS.items()} == {
+        task: list(names) for task, names in TASKS.items()
+    }
+    assert len({frozenset(names) for names in KNOWN_TASKS.values()}) == len(TASKS)
+
+
+@pytest.mark.parametrize("organ", ["liver", "pancreas"])
+@pytest.mark.parametrize("linked", [True, False])
+def test_msd_tumours_stay_in_their_organ_whatever_the_folder_is_called(
+    organ: str, linked: bool, tmp_path: Path
+) -> None:
+    labels = {"0": "background", "1": organ, "2": "cancer"}
+    source = msd(tmp_path / f"{organ}_msd", modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
+    if linked:
+        (tmp_path / "Task").symlink_to(source)
+        source = tmp_path / "Task"
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    tumour = {"liver": "liver tumour", "pancreas": "pancreatic tumour"}[organ]
+    assert load_label_values(tmp_path / "out" / "datalist.json") == {organ: (1, 2), tumour: (2,)}
+
+
+def test_labels_of_no_msd_task_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether a kidney holds its cancer's voxels is not known, and the folder's name does not tell."""
+    labels = {"0": "background", "1": "kidney", "2": "cancer"}
+    source = msd(tmp_path / "Task03_Liver", modality={"0": "CT"}, labels=labels, shape=(3, 3, 2))
+    assert main(["msd", "--source", str(source), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "dataset.json: found the labels kidney, cancer, expected those of a Decathlon task" in said
+    assert "or prepare data of your own with `python -m tools.prepare folder`" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_msd_task_with_several_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
