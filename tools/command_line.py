@@ -1,4 +1,4 @@
-"""What every command line of `tools` does with an error of its user; nothing heavy, so that --help is fast."""
+"""What every command line of `tools` does with an error of its user. Nothing heavy: --help stays fast."""
 
 import sys
 from collections.abc import Callable

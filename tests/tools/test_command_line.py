@@ -37,7 +37,7 @@ def test_other_errors_go_through(error: Exception, capsys: pytest.CaptureFixture
 
 
 def test_every_command_line_uses_it() -> None:
-    """Each module with a `main` of its own and a parser; benchmarks have theirs called by one that uses it."""
+    """Each module with a `main` and a parser; those of benchmarks are called by one that uses it."""
     without = []
     for path in TOOLS.rglob("*.py"):
         source = path.read_text("utf-8")

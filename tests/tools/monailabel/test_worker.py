@@ -56,7 +56,7 @@ def test_masks_that_overlap_are_written_and_counted_whole(tmp_path: Path) -> Non
 def test_a_bug_while_an_input_error_is_handled_is_not_the_users(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The client is not told of its prompt, and the log has the traceback; what MONAI wraps is the prompt's."""
+    """The log has its traceback; what MONAI raises from an InputError is still the user's."""
     monkeypatch.setattr(worker, "_common", lambda name: import_module(f"common.{name}"))
 
     def bug() -> dict[str, Any]:
