@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from tools.command_line import says_input_errors
 from tools.get_bundle.archive import CACHES, MANIFEST, differences
 from tools.get_bundle.manifest import LIMIT_BYTES, Manifest
 
@@ -17,19 +18,16 @@ EVALUATED, CALLED, ELSEWHERE = "evaluated as Python", "imported and called", "re
 MANY = 5  # places of an expression that are named
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Check and list; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.check_bundle", description=__doc__, epilog=EPILOG)
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--manifest", type=Path, help="of its authors (default: manifest.json in the bundle)")
     options = parser.parse_args(arguments)
-    try:
-        manifest = _manifest(options.manifest or options.bundle / MANIFEST)
-        faults = differences(options.bundle, manifest)
-        executed = what_runs(options.bundle)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    manifest = _manifest(options.manifest or options.bundle / MANIFEST)
+    faults = differences(options.bundle, manifest)
+    executed = what_runs(options.bundle)
     print(f"{manifest.name} {manifest.version}, {len(manifest.files)} files in the manifest")
     for kind, places in executed.items():
         print(f"\n{kind}{'' if places else ': nothing'}")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 from tools.engine import inference_config, run_in_bundle
 from tools.infer import choose_prompts
 
@@ -15,6 +15,7 @@ ENGINE = "scripts.common.export.worker"  # of the bundle: its own copy, or the r
 FORMATS = ("onnx", "torchscript")
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's exporter in a process of its own; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__, epilog=EPILOG)
@@ -26,24 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
     add("--prompt", action="append", default=[], help="write the features of these words; may be repeated")
     add("--prompts-file", type=Path, help="or of the prompts in a text, JSON or CSV file")
     options = parser.parse_args(arguments)
-    try:
-        prompts = []
-        if options.prompt or options.prompts_file:
-            prompts = [p["prompt"] for p in choose_prompts(options.prompt, options.prompts_file, None)]
-        overrides = {"bundle_root": str(options.bundle.resolve()), "device": "cpu"}
-        if options.checkpoint:
-            overrides["checkpoint"] = str(options.checkpoint.absolute())
-        job = {
-            "config": str(inference_config(options.bundle)),
-            "overrides": overrides,
-            "out": str(options.output.absolute()),
-            "formats": options.formats,
-            "prompts": prompts,
-        }
-        return run_in_bundle(options.bundle, ENGINE, job)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    prompts = []
+    if options.prompt or options.prompts_file:
+        prompts = [p["prompt"] for p in choose_prompts(options.prompt, options.prompts_file, None)]
+    overrides = {"bundle_root": str(options.bundle.resolve()), "device": "cpu"}
+    if options.checkpoint:
+        overrides["checkpoint"] = str(options.checkpoint.absolute())
+    job = {
+        "config": str(inference_config(options.bundle)),
+        "overrides": overrides,
+        "out": str(options.output.absolute()),
+        "formats": options.formats,
+        "prompts": prompts,
+    }
+    return run_in_bundle(options.bundle, ENGINE, job)
 
 
 if __name__ == "__main__":

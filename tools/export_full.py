@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
+from .command_line import says_input_errors
 from .engine import has_id, inference_config, run_in_bundle
 
 ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
@@ -18,6 +19,7 @@ OUT/image_encoder --network_def#text_model OUT/text_encoder --checkpoint OUT/mod
 and --network_def#adapter none where LoRA was folded in; no hub is asked then."""
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's own code in a process of its own; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.export_full", description=__doc__, epilog=EPILOG)
@@ -33,11 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"of inference.json, such as {EXAMPLE}",
     )
     options = parser.parse_args(arguments)
-    try:
-        return _launch(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _launch(options)
 
 
 def _launch(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from common.errors import InputError
 from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
+from .command_line import says_input_errors
 from .engine import INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
@@ -31,6 +32,7 @@ LISTS = (".csv", ".json")
 SECTIONS = ("training", "validation", "test")
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's engine in a process of its own; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -40,9 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
             print(as_json(vocabulary, vocabulary.organs))
             return 0
         return _launch(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
 

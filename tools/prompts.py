@@ -5,12 +5,13 @@ import json
 import sys
 from dataclasses import asdict
 
-from common.errors import InputError
 from common.text.vocabulary import Organ, Vocabulary
+from tools.command_line import says_input_errors
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the vocabulary, or one group of it, as a table or as JSON."""
+@says_input_errors(exit_code=1)
+def main(arguments: list[str] | None = None) -> int:
+    """Print the vocabulary, or one group of it, as a table or as JSON; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.prompts", description=__doc__)
     parser.add_argument(
         "--json", action="store_true", help="print everything that is known, machine-readable"
@@ -19,12 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--group", metavar="NAME", help="only the organs of this group, such as abdomen or flare22"
     )
     options = parser.parse_args(arguments)
-    try:
-        vocabulary = Vocabulary.load()
-        organs = vocabulary.organs if options.group is None else vocabulary.group(options.group)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    vocabulary = Vocabulary.load()
+    organs = vocabulary.organs if options.group is None else vocabulary.group(options.group)
     print(as_json(vocabulary, organs) if options.json else _as_table(vocabulary, organs))
+    return 0
 
 
 def as_json(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -> str:
@@ -40,4 +39,4 @@ def _as_table(vocabulary: Vocabulary, organs: tuple[Organ, ...] | list[Organ]) -
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

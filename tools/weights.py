@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
+from tools.command_line import says_input_errors
 
 EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
 whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
@@ -30,22 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     fetch, names = options.command == "get", options.names
     if names == ["all"]:
         names = [name for name in NAMES if fetch or _place(name) is not None]
-    done = [_try(_get if fetch else _verify, name) for name in names]
-    return 0 if all(done) else 1
+    codes = [_try(_get if fetch else _verify, name) for name in names]  # all, whatever one of them lacks
+    return max(codes, default=0)
 
 
-def _try(command: Callable[[str], str], name: str) -> bool:
-    """Run a command on one name and say what came of it."""
-    try:
-        if name not in NAMES:
-            raise InputError(
-                f"{name}: not one of the known weights; python -m tools.weights list shows them."
-            )
-        print(f"{name}: {command(name)}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return False
-    return True
+@says_input_errors(exit_code=1)
+def _try(command: Callable[[str], str], name: str) -> int:
+    """Run a command on one name and say what came of it; returns the exit code."""
+    if name not in NAMES:
+        raise InputError(f"{name}: not one of the known weights; python -m tools.weights list shows them.")
+    print(f"{name}: {command(name)}")
+    return 0
 
 
 def _list() -> None:

@@ -1,14 +1,12 @@
 """One door to images in any format."""
 
 import os
-import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..zips import unpack_zip
 from .dicom_series import holds_dicom
 from .dicom_volume import read_dicom
 from .images import ENDINGS as PICTURE_ENDINGS
@@ -82,14 +80,8 @@ def read_any(path: Path, *, series: str | None = None) -> Volume:
 def _read_zip(path: Path, series: str | None) -> Volume:
     """The DICOM series in a zip, wherever its folder is in it."""
     with tempfile.TemporaryDirectory(prefix="dicom-") as name:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _check_space(path, archive, name)
-                archive.extractall(name)
-        except InputError:
-            raise
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: cannot be unpacked ({error}); copy it again or unpack it.") from error
+        room = "free space there or set TMPDIR to another disk"
+        unpack_zip(path, Path(name), again="copy it again or unpack it", room=room)
         folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_dicom(folder)]
         if len(folders) != 1:
             raise InputError(
@@ -100,14 +92,3 @@ def _read_zip(path: Path, series: str | None) -> Volume:
             return read_dicom(folders[0], series=series)
         except InputError as error:
             raise InputError(str(error).replace(name, str(path))) from error  # the folder will be gone
-
-
-def _check_space(path: Path, archive: zipfile.ZipFile, folder: str) -> None:
-    """Refuse an archive that would fill the disk: a small one can hold any number of zeros."""
-    needed = sum(file.file_size for file in archive.infolist())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{path}: found {needed / 1e9:.1f} GB in it, expected at most the {free / 1e9:.1f} GB free in "
-            f"{tempfile.gettempdir()}; free space there or set TMPDIR to another disk."
-        )

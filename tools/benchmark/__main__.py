@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 
 
 def names() -> list[str]:
@@ -13,6 +13,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Run one; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -22,11 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given[:1])
-    try:
-        return int(import_module(f"tools.benchmark.{options.name}").main(given[1:]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return int(import_module(f"tools.benchmark.{options.name}").main(given[1:]))
 
 
 if __name__ == "__main__":

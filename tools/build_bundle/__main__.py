@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Build the named bundle, or all of them; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -31,23 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
         help="build with changes that are not committed, and record them",
     )
     options = parser.parse_args(arguments)
-    try:
-        from .build import build_bundle, bundle_names  # here, so that --help answers at once
+    from .build import build_bundle, bundle_names  # here, so that --help answers at once
 
-        names = bundle_names(REPOSITORY) if options.name == "all" else [options.name]
-        for name in names:
-            built = build_bundle(
-                name,
-                REPOSITORY,
-                options.out,
-                allow_dirty=options.allow_dirty,
-                url=options.url,
-                huggingface=options.huggingface,
-            )
-            print(f"wrote {built} ({built.stat().st_size / 1e6:.1f} MB) and its manifest")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    names = bundle_names(REPOSITORY) if options.name == "all" else [options.name]
+    for name in names:
+        built = build_bundle(
+            name,
+            REPOSITORY,
+            options.out,
+            allow_dirty=options.allow_dirty,
+            url=options.url,
+            huggingface=options.huggingface,
+        )
+        print(f"wrote {built} ({built.stat().st_size / 1e6:.1f} MB) and its manifest")
     return 0
 
 

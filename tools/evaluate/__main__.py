@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
+from tools.command_line import says_input_errors
 
 if TYPE_CHECKING:
     from common.metrics.segmentation import Row
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 WORST = 3  # overlays a label
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
     parser = argparse.ArgumentParser(
@@ -65,11 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--workers", type=int, default=min(4, os.cpu_count() or 1), help="cases at a time (default: up to 4)"
     )
     options = parser.parse_args(arguments)
-    try:
-        problems = _evaluate(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    problems = _evaluate(options)
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
     print(f"wrote {options.out / 'report.html'}, metrics.csv, slices.csv and summary.json")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
+from tools.command_line import says_input_errors
 
 from .archive import MANIFEST, differences, unpack
 from .sources import Release, find
@@ -20,6 +21,7 @@ EPILOG = """Nothing of the bundle is run. A download that was cut off goes on wh
 exit codes: 0 the bundle is there and as published; 2 it is not, for the reason printed."""
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Fetch, check and install one bundle; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -38,9 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         release = find(options.source, version=options.version, index=options.index, sha256=options.sha256)
         folder = install(release, options.out, force=options.force)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("\nstopped; give the command again to go on.", file=sys.stderr)
         return 130

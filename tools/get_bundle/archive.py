@@ -2,16 +2,15 @@
 
 import hashlib
 import shutil
-import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from common.errors import InputError
+from common.zips import UNREADABLE, faults
 
 from .manifest import Manifest, Record, refuse_twins, safe_path
 
@@ -84,9 +83,9 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as file:
             yield file
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except UNREADABLE as error:
         raise InputError(
             f"{archive}: cannot be read as a zip ({type(error).__name__}: {error}); fetch it again."
         ) from error
@@ -107,6 +106,8 @@ def _entries(file: zipfile.ZipFile, manifest: Manifest, archive: Path) -> dict[s
                 f"{manifest.files[path].bytes:,} of its manifest; do not use it."
             )
         entries[path] = entry
+    for fault in faults(file):
+        raise InputError(f"{archive}: {fault}; do not use it.")
     refuse_twins(entries, str(archive))
     if missing := sorted(manifest.files.keys() - entries.keys()):
         raise InputError(f"{archive}: lacks {missing[0]}, which its manifest lists; fetch it again.")
@@ -114,13 +115,7 @@ def _entries(file: zipfile.ZipFile, manifest: Manifest, archive: Path) -> dict[s
 
 
 def _inner_path(entry: zipfile.ZipInfo, name: str, archive: Path) -> str:
-    mode = entry.external_attr >> 16
-    # orig_filename: zipfile itself cuts a name at a NUL and turns a backslash on Windows.
-    found = entry.orig_filename
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise InputError(
-            f"{archive}: {found!r:.80} is a link or a special file, expected plain ones; do not use it."
-        )
+    found = entry.orig_filename  # zipfile itself cuts a name at a NUL and turns a backslash on Windows
     if entry.flag_bits & 1 or entry.compress_type not in PLAIN:
         raise InputError(f"{archive}: {found!r:.80} is encrypted or packed in an unusual way; do not use it.")
     try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import Any
 
+from common import zips
 from common.errors import InputError
 
 LIMIT_BYTES = 4 << 20  # of a manifest; 10,000 files need about 1.5 MB
-BUNDLE_LIMIT_BYTES = 8 << 30  # of a zip and of what comes out of it
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 VERSION = re.compile(r"[0-9]\.[0-9]\.[0-9]")  # as tools.build_bundle writes them; sorts as text as by number
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +55,7 @@ class Manifest:
 
         Raises:
             InputError: not a manifest, a name or path that could lead out of the target folder, or sizes
-                beyond 8 GB.
+                beyond the limit of zips.
         """
         try:
             raw = json.loads(content)
@@ -72,10 +72,10 @@ class Manifest:
                 f"{where}: names {zip_file!r:.80}, expected {name}_v{version}.zip; do not use it."
             )
         total = sum(record.bytes for record in files.values())
-        if max(total, whole.bytes) > BUNDLE_LIMIT_BYTES:
+        if max(total, whole.bytes) > zips.LIMIT_BYTES:
             raise InputError(
                 f"{where}: announces {max(total, whole.bytes) / 1e9:.1f} GB, expected at most "
-                f"{BUNDLE_LIMIT_BYTES / 1e9:.1f}; do not use it."
+                f"{zips.LIMIT_BYTES / 1e9:.1f}; do not use it."
             )
         refuse_twins(files, where)
         return cls(name, version, zip_file, whole, files, content)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from common.errors import InputError
+from tools.command_line import says_input_errors
 
 from .settings import Settings
 
@@ -25,16 +26,13 @@ EPILOG = """tools/label --setup makes the environment and ends. Research use, no
 A login and other settings of MONAI Label are environment variables: see tools/monailabel/README.md."""
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _check_host(options)
-        settings = _settings(options)
-        _serve(options, settings)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    _check_host(options)
+    settings = _settings(options)
+    _serve(options, settings)
     return 0
 
 

@@ -5,19 +5,17 @@ import json
 import logging
 import os
 import re
-import stat
 import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.zips import unpack_zip
 from tools.engine import prompt_kinds
 
 CONFIG = Path("configs") / "inference.json"
-MAX_UNPACKED = 20 * 10**9  # bytes; the largest frozen encoders are 2 to 3 GB
 
 _log = logging.getLogger(__name__)
 
@@ -119,13 +117,7 @@ def _unpacked(archive: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
         whole = Path(name) / "whole"
-        try:
-            with zipfile.ZipFile(archive) as content:
-                for fault in _faults(content):
-                    raise InputError(f"{archive}: {fault}; do not use this file, fetch the bundle again.")
-                content.extractall(whole)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-            raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again.") from error
+        unpack_zip(archive, whole, again="fetch it again")
         os.replace(whole, place)
     return place
 
@@ -144,17 +136,3 @@ def _check_manifest(archive: Path, sha256: str) -> None:
             f"{archive}: has sha256 {sha256[:12]}..., expected {expected[:12]}... of {manifest.name}; "
             "fetch both again."
         )
-
-
-def _faults(content: zipfile.ZipFile) -> Iterator[str]:
-    """What speaks against unpacking: zipfile would put escaping members elsewhere without a word."""
-    size = 0
-    for member in content.infolist():
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in member.filename:
-            yield f"its member {member.filename!r} leads out of the folder"
-        if stat.S_ISLNK(member.external_attr >> 16):
-            yield f"its member {member.filename!r} is a link"
-        size += member.file_size
-    if size > MAX_UNPACKED:
-        yield f"its content is {size / 1e9:.0f} GB, expected at most {MAX_UNPACKED / 1e9:.0f} GB"

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     try:
         result = train(job)
     except Exception as error:
-        cause = _input_error(error)
+        cause = importlib.import_module("scripts.common.errors").input_error_of(error)
         if cause is None:
             raise
         print(f"error: {cause}", file=sys.stderr)
@@ -68,13 +68,6 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         **{"best_metric": after, "epoch": epochs, "total_epochs": epochs},
         "total_time": round(time.monotonic() - since, 1),
     }
-
-
-def _input_error(error: BaseException | None) -> BaseException | None:
-    kind = importlib.import_module("scripts.common.errors").InputError
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 if __name__ == "__main__":

@@ -147,19 +147,11 @@ def _answered(work: Any) -> Job:
     try:
         return {"ok": True, **work()}
     except Exception as error:
-        wrong = _input_error(error)
+        wrong = _common("errors").input_error_of(error)
         if wrong is not None:
             return {"ok": False, "kind": "input", "message": str(wrong)}
         traceback.print_exc()
         return {"ok": False, "kind": "internal", "message": f"{type(error).__name__}: {error}"}
-
-
-def _input_error(error: BaseException | None) -> BaseException | None:
-    """The bundle's InputError behind an error: MONAI wraps what a component's constructor raises."""
-    kind = _common("errors").InputError
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 
 
+@says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Write a set of phantoms; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -33,11 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--workers", type=int, default=1, help="processes; the bytes are the same with any number (default 1)"
     )
     options = parser.parse_args(arguments)
-    try:
-        path = _write(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    path = _write(options)
     print(f"wrote {path}")
     return 0
 

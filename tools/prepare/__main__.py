@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 
 
 class DataSet(NamedTuple):
@@ -42,6 +42,7 @@ DATA_SETS = {
 }
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -67,11 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_join(names)
     _add_partial(names)
     options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return int(options.run(options))
 
 
 def _add(

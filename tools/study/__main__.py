@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from common.errors import InputError
+from tools.command_line import says_input_errors
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -40,11 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_referring(studies)
     _add_words(studies)
     options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options.run(options)
     return 0
 
 
