@@ -18,6 +18,7 @@ from common.data.evaluation_cases import (
     Target,
     prompt_numbers,
 )
+from common.data.labelled import read_label_picture
 from common.errors import InputError
 from common.inference.inferer import VolumeInferer
 from common.metrics.prompts import measure_prompts
@@ -356,6 +357,30 @@ def test_what_overlaps_a_lesion_does_not_lie_beside_it(tmp_path: Path, png: dict
     case = EvaluationCases(items(tmp_path, *entries))[0]
     assert beside(case.targets) == [0, 0]
     assert [int(mask.sum()) for mask in masks(case)] == [24, 72]  # each of its own label map
+
+
+def test_label_maps_of_one_lesion_each_are_read_once(
+    tmp_path: Path, png: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = []
+    for number in range(6):
+        mask = np.zeros((20, 40), np.uint8)
+        mask[2:4, 6 * number : 6 * number + 3] = 1
+        Image.fromarray(mask).save(tmp_path / f"lesion{number}.png")
+        entries.append(png | {"label": f"lesion{number}.png", "prompts": ["x"], "case": str(number)})
+    cases = EvaluationCases(items(tmp_path, *entries))
+    read: list[str] = []
+
+    def counting(path: Path) -> np.ndarray:
+        read.append(path.name)
+        return read_label_picture(path)
+
+    monkeypatch.setattr("common.data.labelled.read_label_picture", counting)
+    case = cases[0]
+    assert beside(case.targets) == [5] * 6
+    assert [int(mask.sum()) for mask in masks(case)] == [6] * 6
+    # The image of the case comes with its first label map.
+    assert sorted(read) == sorted([*(f"lesion{number}.png" for number in range(6)), "lesion0.png"])
 
 
 def test_organs_and_sentences_may_stand_in_one_section(
