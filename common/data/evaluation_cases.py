@@ -161,23 +161,24 @@ class EvaluationCases(Dataset[EvaluationCase]):
                 f"{group[0].image}: found {len(asked)} sentences for one image, expected at most "
                 f'{MAX_LABEL}; evaluate with sentences "first", or split the items.'
             )
-        regions = {item.case: self._read(item).meant(item) for item in group}
+        regions, lesions = self._regions_of(group)
         prompts = [Prompt(text, text, number) for number, (_, text) in enumerate(asked, start=1)]
-        beside = {item.case: self._beside(item, group) for item in group}
+        beside = {item.case: _beside(item, regions[item.case], lesions) for item in group}
         targets = [
             Target(item.case, item.patient, LESION, regions[item.case], text, beside[item.case])
             for item, text in asked
         ]
         return prompts, targets
 
-    def _beside(self, item: Case, group: Sequence[Case]) -> tuple[Region, ...]:
-        """Each other lesion that the data names in the item's image; none where it means several, or none."""
-        if item.lesions is not None and len(item.lesions) != 1:
-            return ()
-        own = self._read(item).meant(item).mask()
-        named = {key: part for other in group for key, part in lesions_of(other)}
-        regions = [self._read(part).meant(part) for part in named.values()]
-        return tuple(region for region in regions if not (region.mask() & own).any())
+    def _regions_of(self, group: Sequence[Case]) -> tuple[dict[str, Region], list[Region]]:
+        """What each item means, by its id, and each lesion that one names; every item is read once."""
+        meant: dict[str, Region] = {}
+        lesions: dict[object, Region] = {}
+        for item in group:
+            read = self._read(item)
+            meant[item.case] = read.meant(item)
+            lesions |= {key: read.meant(part) for key, part in lesions_of(item)}
+        return meant, list(lesions.values())
 
 
 class CaseSampler(Sampler[int]):
@@ -225,6 +226,14 @@ def _grouped(data: Sequence[Case]) -> list[list[Case]]:
     for place, item in enumerate(data):
         groups.setdefault((item.image, item.slice_index) if item.prompts else place, []).append(item)
     return list(groups.values())
+
+
+def _beside(item: Case, meant: Region, lesions: Sequence[Region]) -> tuple[Region, ...]:
+    """Each of an image's lesions that is another than an item's; none where it means several, or none."""
+    if item.lesions is not None and len(item.lesions) != 1:
+        return ()
+    own = meant.mask()
+    return tuple(lesion for lesion in lesions if not (lesion.mask() & own).any())
 
 
 def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
