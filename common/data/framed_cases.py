@@ -67,24 +67,13 @@ class FramedCase:
 def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
     """Read a case and bring it into fields of `size` x `size` pixels.
 
-    <<<<<<< Updated upstream
-        Label numbers above 255 become background, as datalists name none.
+    Label numbers above 255 become background, as datalists name none.
 
-        Raises:
-            InputError: no label file, unreadable files, or image and labels on different grids.
-    =======
-        A case about one slice has that one alone, since nothing says what is in the others. One without a label
-        map has background alone. Label numbers above 255 become background, as datalists name none.
-
-        Raises:
-            InputError: neither a label file nor anything absent, unreadable files, image and labels on different grids, or no such slice.
-    >>>>>>> Stashed changes
+    Raises:
+        InputError: no label file, unreadable files, or image and labels on different grids.
     """
-    if case.label is None and not case.absent:
-        raise InputError(
-            f"{case.image}: this case has no label file, but training needs one; add 'label', or name in "
-            "'absent' what is surely not there."
-        )
+    if case.label is None:
+        raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
     frame = framing.frame(image, size)
@@ -150,25 +139,19 @@ def open_store(
 ) -> list[StoredCase]:
     """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
 
-    <<<<<<< Updated upstream
-        A case is built anew when its files (path, size, time), `size` or `framing` change. Several processes may
-        build at once: each file appears by renaming, and with different `start`s they share the work.
-    =======
-        A case is built anew when its files (path, size, time), its slice, `size` or `framing` change. Several
-        processes may build at once: each file appears by renaming, and with different `start`s they share the
-        work.
-    >>>>>>> Stashed changes
+    A case is built anew when its files (path, size, time), `size` or `framing` change. Several processes may
+    build at once: each file appears by renaming, and with different `start`s they share the work.
 
-        Args:
-            folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.
-            cases: of a datalist.
-            size: side in pixels of the fields.
-            framing: what they show.
-            progress: show a bar.
-            start: place in the list to begin at.
+    Args:
+        folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.
+        cases: of a datalist.
+        size: side in pixels of the fields.
+        framing: what they show.
+        progress: show a bar.
+        start: place in the list to begin at.
 
-        Raises:
-            InputError: as `frame_case`, or the folder cannot be written to.
+    Raises:
+        InputError: as `frame_case`, or the folder cannot be written to.
     """
     found: dict[int, StoredCase] = {}
     order = [(start + place) % len(cases) for place in range(len(cases))]

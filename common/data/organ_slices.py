@@ -33,12 +33,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
     them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never
     that of the organ that was drawn first, so with one prompt a slice there are none.
 
-    A case in which no organ is annotated, but which names some that it has not, is asked for those alone, in
-    any slice. Such a case comes as often as any other, times `absent_rate`.
-
     With `length` None an epoch takes each slice with each organ that it holds once, in a new order: then the
-    organ that is drawn first is never absent, and organs of many slices come often. Draws of cases that only
-    name absent organs come between, in their share of all draws.
+    organ that is drawn first is never absent, and organs of many slices come often.
 
     Args:
         data: cases; each is read once and kept at the network's size.
@@ -48,8 +44,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         length: draws that make an epoch; None takes each (slice, organ that it holds) once.
         prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
         negative_rate: share of draws whose first organ is absent from the slice; 0 where `length` is None.
-        absent_rate: share of draws whose last organ is absent from the whole case, where it names such; 0
-            leaves out cases in which no organ is annotated.
+        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
         level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
             size, so that names of five word pieces are not padded to descriptions of sixty.
         text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
