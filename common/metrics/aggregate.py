@@ -99,7 +99,8 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
             metrics_present: the same over the cases that have the label in their reference;
             absent: of the others, how many `cases`, the share of them with an empty prediction (`rejected`,
                 None without a case) and `describe` of the predicted volume, 0 included (`false_positive_ml`,
-                in 2D `false_positive_mm2`, in pictures `false_positive_px2`). Rows of slices leave out what is empty, so that they have none.
+                in 2D `false_positive_mm2`, in pictures `false_positive_px2`). Rows of slices leave out what
+                is empty, so that they have none.
         mean_over_labels: for each metric the mean of the labels' means in `metrics`, every label alike.
             Labels that no case has in its reference are not in it: nothing could have been found.
         mean_over_labels_present: the same of `metrics_present`.

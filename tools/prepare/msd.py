@@ -99,8 +99,8 @@ def _labels(path: Path, given: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
         if sorted(own.values()) == sorted(names):
             return {number: names[own[number]] for number in sorted(own)}
     raise InputError(
-        f"{path}: found the labels {', '.join(own.values()) or 'none'}, expected those of a Decathlon task as "
-        f"in {', '.join(TASKS)}; fetch the task again, or prepare data of your own with `python -m "
+        f"{path}: found the labels {', '.join(own.values()) or 'none'}, expected those of a Decathlon task "
+        f"({', '.join(TASKS)}); fetch the task again, or prepare data of your own with `python -m "
         "tools.prepare folder`."
     )
 
