@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._output import write_results
+from ._output import report
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +42,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON to this file")
     options = parser.parse_args(arguments)
-    results = _measure(options)
-    print(_table(results))
-    write_results(results, options.out)
-    return 0
+    return report(_measure(options), _table, options.out)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:

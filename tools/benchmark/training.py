@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._output import write_results
+from ._output import report
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +48,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         results = _measure(options, Path(name))
-    print(table(results))
-    write_results(results, options.out)
-    return 0
+    return report(results, table, options.out)
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

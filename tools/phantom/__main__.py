@@ -48,9 +48,14 @@ def _write(options: argparse.Namespace) -> Path:
         print(f"\rphantom {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     size = dataset.SIZES[options.size]
-    write_set = referring.write_set if options.lesions else dataset.write_set
-    return write_set(
-        options.out, split=split, seed=options.seed, size=size, workers=options.workers, progress=show
+    return dataset.write_set(
+        options.out,
+        split=split,
+        seed=options.seed,
+        size=size,
+        kind=referring.PICTURES if options.lesions else dataset.ABDOMENS,
+        workers=options.workers,
+        progress=show,
     )
 
 

@@ -121,44 +121,41 @@ def write_case(folder: Path, *, seed: int, case: int, size: Size) -> dict[str, o
     return {"image": files[0], "label": files[1], **of_case}
 
 
-def write_set(
-    folder: Path,
-    *,
-    split: Split,
-    seed: int,
-    size: Size,
-    workers: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
-    """Write phantoms for all of `split` and `datalist.json` into `folder`; returns the datalist's path.
+@dataclass(frozen=True)
+class Kind:
+    """What a set holds.
 
-    Raises:
-        InputError: see `write_datalist`.
+    Attributes:
+        labels: {name: number} in the label maps.
+        items: writes a patient's files, given the folder, seed, size, section's name and patient's number,
+            and returns the datalist's items. A function of a module, so that other processes can have it.
     """
-    items = partial(_items, folder, seed, size)
-    return write_datalist(
-        folder, items, labels=LABELS, split=split, seed=seed, workers=workers, progress=progress
-    )
+
+    labels: Mapping[str, int]
+    items: Callable[[Path, int, Size, str, int], list[dict[str, object]]]
 
 
 def _items(folder: Path, seed: int, size: Size, _: str, case: int) -> list[dict[str, object]]:
     return [write_case(folder, seed=seed, case=case, size=size)]
 
 
-def write_datalist(
+ABDOMENS = Kind(LABELS, _items)
+
+
+def write_set(
     folder: Path,
-    items: Callable[[str, int], list[dict[str, object]]],
     *,
-    labels: Mapping[str, int],
     split: Split,
     seed: int,
-    workers: int,
-    progress: Callable[[int, int], None],
+    size: Size,
+    kind: Kind = ABDOMENS,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Write `datalist.json` with what `items` gives for each section's name and patient's number.
+    """Write phantoms for all of `split` and `datalist.json` into `folder`.
 
     Args:
-        workers: processes that share the patients; with more than one, `items` has to be picklable.
+        workers: processes that share the patients.
         progress: is told how many patients of how many are done.
 
     Raises:
@@ -174,10 +171,11 @@ def write_datalist(
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
     sections = [part for part, count in parts.items() for _ in range(count)]
     found: dict[str, list[dict[str, object]]] = {part: [] for part in parts}
+    items = partial(kind.items, folder, seed, size)
     for case, of_case in enumerate(_in_turn(items, sections, workers)):
         found[sections[case]] += of_case
         progress(case + 1, len(sections))
-    datalist = {"labels": {str(value): name for name, value in labels.items()}, **found}
+    datalist = {"labels": {str(value): name for name, value in kind.labels.items()}, **found}
     with atomic_path(folder / "datalist.json") as path:
         path.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
     return folder / "datalist.json"

@@ -4,9 +4,8 @@ Each picture is the middle slice of a scan of three. What its sentences say is t
 border, shape and enhancement as rendered, diameter, place and segment as measured in that slice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from common.files import atomic_path
 from common.text.expressions import Lesion, single_out
 
 from .anatomy import draw_scene
-from .dataset import Size, Split, absent_organs, draw_grid, write_datalist
+from .dataset import Kind, Size, absent_organs, draw_grid
 from .draw import Draw
 from .grid import VoxelGrid, orientation_code
 from .lesion_sentences import Said, Say, test_sentences, training_sentences
@@ -84,33 +83,12 @@ def liver_hu(scene: Scene) -> float:
     return next(part.hu for part in _all_parts(scene.structures) if part.name == "liver")
 
 
-def write_set(
-    folder: Path,
-    *,
-    split: Split,
-    seed: int,
-    size: Size,
-    workers: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
-    """Write the pictures of all patients of `split` and `datalist.json`; returns the datalist's path.
-
-    Args:
-        folder, split, seed, size: see `write_pictures`.
-        workers, progress: see `write_datalist`.
-
-    Raises:
-        InputError: see `write_datalist`.
-    """
-    items = partial(_items, folder, seed, size)
-    return write_datalist(
-        folder, items, labels={"lesion": 1}, split=split, seed=seed, workers=workers, progress=progress
-    )
-
-
 def _items(folder: Path, seed: int, size: Size, section: str, case: int) -> list[dict[str, object]]:
     say = training_sentences if section == "training" else test_sentences
     return list(write_pictures(folder, seed=seed, case=case, size=size, say=say))
+
+
+PICTURES = Kind({"lesion": 1}, _items)
 
 
 def write_pictures(

@@ -13,8 +13,8 @@ from PIL import Image
 from common.data.volumes import read_labels, read_volume
 from common.errors import InputError
 from common.text.expressions import Fact, Lesion
-from tools.phantom.dataset import SIZES, Split
-from tools.phantom.referring import write_set
+from tools.phantom.dataset import SIZES, Split, write_set
+from tools.phantom.referring import PICTURES
 from tools.study import referring, referring_scores
 from tools.study.referring_scores import SWAPPED
 
@@ -165,7 +165,7 @@ def write_bundle(folder: Path) -> Path:
 
 def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
-    write_set(data, split=Split(1, 0, 1), seed=5, size=SIZES["small"])
+    write_set(data, split=Split(1, 0, 1), seed=5, size=SIZES["small"], kind=PICTURES)
     output = tmp_path / "results.json"
     bundle = write_bundle(tmp_path / "bright")
     found = referring.run(bundle, data, section="test", seed=0, device=None, checkpoint=None, output=output)
