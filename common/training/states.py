@@ -88,8 +88,8 @@ class TrainingStates:
         path, state = found
         if config is None:
             _log.warning(
-                "%s: the settings of this training are not known, so they are not compared; set the trainer's "
-                "config.",
+                "%s: the settings of this training are not known, so they are not compared; set the "
+                "trainer's config.",
                 path,
             )
         _check_settings(path, state["settings"], self._settings)

@@ -95,7 +95,7 @@ def test_keys_of_the_files_and_monais_own_pass(given: str, files: list[str]) -> 
 
 def test_fires_spelling_of_false_is_of_the_key(files: list[str]) -> None:
     check("training", *files, "--noamp")
-    with pytest.raises(InputError, match="^amq: found --amq, but"):
+    with pytest.raises(InputError, match=r"^amq: found --amq, but"):
         check("training", *files, "--noamq")
 
 

@@ -1,7 +1,6 @@
 """The volume inferer, against masks computed from the array itself."""
 
 import functools
-import re
 from itertools import permutations, product
 
 import nibabel as nib
@@ -363,7 +362,7 @@ def test_a_failure_of_the_network_is_not_put_down_to_the_compiler(
         raise RuntimeError("sizes do not match")
 
     network.encode_image = broken
-    with pytest.raises(RuntimeError, match="^sizes do not match"):
+    with pytest.raises(RuntimeError, match=r"^sizes do not match"):
         VolumeInferer(compiled=True)(make_volume(random_hu(1, 8, 8)), network, prompts("5 at 0"))
 
 
