@@ -1,21 +1,17 @@
 """What the configs need of `python -m monai.bundle run`, whose overrides are Python and errors long."""
 
 import difflib
-import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType, TracebackType
+from collections.abc import Iterator, Mapping
+from types import TracebackType
 from typing import Any, NoReturn
 
-from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser, ConfigWorkflow, run
+from monai.bundle import ConfigParser
 
+from .command_line import MONAIS_OWN, config_of, read_arguments, started_by_monai
 from .errors import InputError, input_error_of
 
-# Arguments of MONAI's command line, which become no keys
-MONAIS_OWN = {*inspect.signature(run).parameters, *inspect.signature(ConfigWorkflow).parameters}
-MONAIS_OWN = MONAIS_OWN - {"override"} | {"workflow_name"}
 NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
 _SEPARATOR = re.compile("#|::")
@@ -24,17 +20,20 @@ _SEPARATOR = re.compile("#|::")
 def prepare() -> None:
     """First step of every config: refuse what would be misread, and end a run with one line of what is wrong.
 
+    It does nothing in programs other than `python -m monai.bundle`: they give values, and show errors, in
+    their own way.
+
     Raises:
         InputError: an override is spelt as in JSON, or of a key that the files do not have.
     """
-    main = getattr(sys.modules["__main__"], "__spec__", None)
-    if main is not None and main.name == "monai.bundle.__main__":  # and no program of somebody else's
+    if started_by_monai():
         sys.excepthook = _say
-        check_keys(sys.argv[1:])
-    check_spelling(config_being_parsed() or {})
+        given = read_arguments(sys.argv[1:])
+        check_keys(given)
+        check_spelling(config_of(given))
 
 
-def check_keys(arguments: Sequence[str]) -> None:
+def check_keys(given: Mapping[str, Any]) -> None:
     """Refuse keys that the config files do not have: MONAI adds them, and the run does something else.
 
     An argument of the network is one that the files' `network_def` has, and is given as
@@ -42,27 +41,23 @@ def check_keys(arguments: Sequence[str]) -> None:
     those of a missing section.
 
     Args:
-        arguments: of the command line, such as `--config_file`, `train.json`, `--promts_file`, `mine.txt`.
+        given: see `read_arguments`.
 
     Raises:
         InputError: names the key and those that are like it.
     """
-    if "--" in arguments:  # Fire's own flags stand behind it
-        arguments = arguments[: arguments.index("--")]
-    flags = [argument.lstrip("-+") for argument in arguments if re.match(r"--?\+?[a-zA-Z]", argument)]
-    given = [flag.partition("=")[0].replace("-", "_") for flag in flags]
     if "config_file" not in given or "tracking" in given:  # another file has them, or MONAI's own code
         return
-    content = ConfigParser.load_config_files(_value_of("config_file", arguments))
+    content = ConfigParser.load_config_files(given["config_file"])
     known = {_SEPARATOR.split(key)[0] for key in content} | {
         name for _, text in _texts(content, "") for name in re.findall(r"[@%](\w+)", text)
     }
     of_network = _network_arguments(content)
-    for key in given:
+    for key in (name.lstrip("+") for name in given):
         section, *path = _SEPARATOR.split(key)
         if section == NETWORK and path and of_network:
             _check_argument(path[0], of_network)
-        elif not path and not {key, key.removeprefix("no")} & (known | MONAIS_OWN):  # --noamp: False
+        elif not path and key not in known | MONAIS_OWN:
             _refuse(key, known, of_network)
 
 
@@ -99,15 +94,6 @@ def _hint(key: str, known: set[str], prefix: str = "") -> str:
     return f"did you mean {' or '.join(near)}? Correct" if near else "correct"
 
 
-def _value_of(name: str, arguments: Sequence[str]) -> Any:
-    """What Fire reads for an argument that is there, as `--name value` or `--name=value`."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        flag, equals, value = argument.lstrip("-").partition("=")
-        if flag.replace("-", "_") == name and argument.startswith("-"):
-            return DefaultParseValue(value if equals else following)
-    raise LookupError(name)
-
-
 def check_spelling(config: Mapping[str, Any]) -> None:
     """Refuse the texts "true", "false" and "null".
 
@@ -124,22 +110,6 @@ def check_spelling(config: Mapping[str, Any]) -> None:
                 f"{key}: found the text {value!r}, expected {right}: MONAI's command line reads Python, "
                 f"and takes {value} for a word; give --{key} {right}."
             )
-
-
-def config_being_parsed() -> dict[str, Any] | None:
-    """The content of the parser that is building the caller; None when it is built by plain code.
-
-    A MONAI config has no way to refer to itself as a whole, so it is read off the parser that waits further
-    up the stack.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            content: dict[str, Any] = parser.get()
-            return content
-        frame = frame.f_back
-    return None
 
 
 def _texts(content: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,7 @@ class VolumeInferer(Inferer):
         amp: mixed precision (float16 on a GPU, bfloat16 on a CPU).
         channels_last: memory format of weights and images.
         compiled: `torch.compile` the network's passes. It takes minutes at the first slices, and may at the
-            first batch of another size; the log says so.
+            first batch of another size.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """How a network is used at work: its mode, how it is run, the rows of text that it takes."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.callback import callback_handler
-from torch._dynamo.exc import TorchDynamoException
 
 from ..errors import SwitchError, reason_of
 
@@ -60,6 +57,7 @@ class Passes:
         encode, decode = network.encode_image, network.decode
         if compiled:
             encode, decode = _compiled(encode), _compiled(decode)
+            logger.info("compile: the first slices take minutes, and those of another batch size may again.")
 
         def encode_as_asked(image: Tensor) -> Any:
             layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -75,44 +73,22 @@ class Passes:
 
 
 def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`torch.compile` of it, which says when it compiles; its failures say what to do."""
+    """`torch.compile` of it, whose failures say what to do.
+
+    torch has no public name for the errors of its compiler. It is at fault where the plain call works.
+    """
     compiled = torch.compile(call)
 
     def run(*arguments: Any) -> Any:
         try:
-            with _said_when_compiling():
-                return compiled(*arguments)
-        except TorchDynamoException as error:
+            return compiled(*arguments)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            call(*arguments)  # the network's own error, if it has one
             raise SwitchError(
                 f"compile: torch.compile failed ({reason_of(error)}), expected a working C++ compiler or "
                 "Triton; switch it off."
             ) from error
 
     return run
-
-
-@contextmanager
-def _said_when_compiling() -> Iterator[None]:
-    """Log the beginning and the end of torch.compile's work: all else stands still meanwhile."""
-    since = 0.0
-
-    def start(_: Any) -> None:
-        nonlocal since
-        since = time.perf_counter()
-        logger.info(
-            "compile: torch.compile is at work, which may take minutes; nothing else moves meanwhile."
-        )
-
-    def end(_: Any) -> None:
-        logger.info(
-            "compile: torch.compile worked for %.0f s; a batch of another size may ask for it once more.",
-            time.perf_counter() - since,
-        )
-
-    callback_handler.register_start_callback(start)
-    callback_handler.register_end_callback(end)
-    try:
-        yield
-    finally:
-        callback_handler.remove_start_callback(start)
-        callback_handler.remove_end_callback(end)

@@ -16,7 +16,6 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from .. import __version__
-from ..config_overrides import config_being_parsed
 from ..data.datalist import load_json, parse_sections
 from ..files import write_synced
 from ..fingerprint import source_sha256
@@ -28,7 +27,7 @@ PACKAGES = ("torch", "monai", "pytorch-ignite", "transformers", "peft", "numpy",
 class RunRecord:
     """Handler that writes `run.json` and `config.json` to the run's folder when its engine starts.
 
-    `config.json` is the configuration as it was after all files and overrides; it runs by itself:
+    `config.json` is the engine's `config`, where it has one: see `Trainer`. It runs by itself:
     `python -m monai.bundle run training --config_file config.json`. `run.json` says when, where and with
     what: versions, commit, SHA-256 of the datalist, the cases and patients of each split, the number of
     processes. A run that goes on adds an entry to `run.json`; earlier ones stay.
@@ -45,18 +44,18 @@ class RunRecord:
         self.output_dir = Path(output_dir)
         self.datalist = Path(datalist)
         self.seed = seed
-        self.config = config_being_parsed()
 
     def attach(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             engine.add_event_handler(Events.STARTED, self)
 
-    def __call__(self, _engine: Engine) -> None:
+    def __call__(self, engine: Engine) -> None:
         path = self.output_dir / "run.json"
         entries = json.loads(path.read_text("utf-8")) if path.is_file() else []
         _write(path, [*entries, self.facts()])
-        if self.config is not None:
-            _write(self.output_dir / "config.json", self.config)
+        config = getattr(engine, "config", None)
+        if config is not None:
+            _write(self.output_dir / "config.json", config)
 
     def facts(self) -> dict[str, Any]:
         """The entry of `run.json`."""

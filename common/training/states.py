@@ -18,7 +18,6 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from ..config_overrides import config_being_parsed
 from ..errors import InputError
 from ..files import remove_partial_files, write_synced
 from ..fingerprint import source_sha256
@@ -45,7 +44,8 @@ class TrainingStates:
         init_checkpoint: from which the training began, or None; its content must be shared as well.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
 
-    A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`.
+    A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`. The
+    config is the engine's `config`, see `Trainer`; a warning says so where it has none.
 
     Raises:
         InputError: a state of a run with other settings (when the engine starts), or a full disk.
@@ -66,7 +66,6 @@ class TrainingStates:
         self.objects = dict(objects)
         self.files = {"datalist": datalist, "init_checkpoint": init_checkpoint}
         self.keep = keep
-        self._config = compared(config_being_parsed() or {})
         self._settings: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -79,13 +78,20 @@ class TrainingStates:
             f"{name}_sha256": "none" if path is None else source_sha256(path)
             for name, path in self.files.items()
         }
-        self._settings = {**self._config, **contents, "processes": str(idist.get_world_size())}
+        config = getattr(engine, "config", None)
+        self._settings = {**compared(config or {}), **contents, "processes": str(idist.get_world_size())}
         found = newest_sound_state(self.folder)
         if idist.get_rank() == 0:
             remove_partial_files(self.folder)
         if found is None:
             return
         path, state = found
+        if config is None:
+            _log.warning(
+                "%s: the settings of this training are not known, so they are not compared; set the "
+                "trainer's config.",
+                path,
+            )
         _check_settings(path, state["settings"], self._settings)
         for name, target in self._targets(engine).items():
             target.load_state_dict(state["objects"][name])

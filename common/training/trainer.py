@@ -1,7 +1,7 @@
 """MONAI's trainer with what every training of this project has, so that configs say what differs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import _LRScheduler as LRScheduler  # as MONAI's handler has it
 from torch.utils.data import DataLoader, Dataset
 
+from ..command_line import config_of_run
 from ..data.draws import EpochSampler, collate_slices
 from ..errors import InputError
 from ..losses.weighted_sum import features_of
@@ -61,6 +62,11 @@ class Trainer(SupervisedTrainer):
             `states` beside it, the newest `keep_states` stay.
         output_dir: folder of curves, images and the record.
         images: validation cases to draw.
+
+    Attributes:
+        config: the config of the training as text, which `RunRecord` keeps and `TrainingStates` compares.
+            `python -m monai.bundle` knows its own; a program that builds the workflow itself sets it:
+            `workflow.trainer.config = workflow.parser.get()`. None = not known.
 
     Raises:
         InputError: `train_handlers` do not validate, or an epoch has no whole batch.
@@ -135,6 +141,7 @@ class Trainer(SupervisedTrainer):
             accumulation_steps=accumulation_steps,
             amp=inferer.scales_gradients,
         )
+        self.config: Mapping[str, Any] | None = config_of_run()
 
     def _prepared(
         self, batch: dict[str, Any], device: torch.device, non_blocking: bool, **_: Any

@@ -93,6 +93,7 @@ def train(subject: Subject, folder: Path) -> Run:
         workflow = subject.workflow("train.json", **overrides)
         workflow.initialize()
         faults = workflow.check_properties()
+        workflow.trainer.config = workflow.parser.get()
         workflow.run()
         workflow.finalize()
     return Run(subject, folder, overrides, faults)

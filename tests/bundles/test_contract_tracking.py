@@ -19,6 +19,7 @@ def test_mlflow_keeps_parameters_curves_and_images(subject: Subject, tmp_path: P
     with chdir(tmp_path):
         workflow = subject.workflow("train.json", "mlflow.json", **changes)
         workflow.initialize()
+        workflow.trainer.config = workflow.parser.get()
         workflow.run()
         workflow.finalize()
     client = MlflowClient(f"sqlite:///{tmp_path / 'logs'}/mlflow.db")

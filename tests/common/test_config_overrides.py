@@ -8,7 +8,8 @@ from pathlib import Path
 import fire
 import pytest
 
-from common.config_overrides import check_keys, check_spelling
+from common.command_line import read_arguments
+from common.config_overrides import check_keys, check_spelling, prepare
 from common.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,6 +27,11 @@ def run(folder: Path, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(folder / "config.json")]
     done = subprocess.run([*command, *overrides], cwd=REPOSITORY, capture_output=True, text=True)
     return done.returncode, done.stderr
+
+
+def check(*words: str) -> None:
+    """Of `python -m monai.bundle run WORDS`."""
+    check_keys(read_arguments(["run", *words]))
 
 
 @pytest.mark.parametrize("value", ["true", "false", "null", "False", "None"])
@@ -79,12 +85,18 @@ def files(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "given",
-    ["--prompts_file", "--prompts-file", "-epochs", "--epochs=4", "--noamp", "--images", "--seed", "--run",
+    ["--prompts_file", "--prompts-file", "-epochs", "--epochs=4", "--images", "--seed", "--run",
      "--train#dataset", "--train::dataset", "--+train#dataset", "--meta_file", "--workflow_type", "-4"],
 )  # fmt: skip
 def test_keys_of_the_files_and_monais_own_pass(given: str, files: list[str]) -> None:
-    check_keys(["training", *files, given, "x", "--", "--verbose"])
-    check_keys([given, "x", f"--config-file={files[1]}"])
+    check("training", *files, given, "x", "--", "--verbose")
+    check(given, "x", f"--config-file={files[1]}")
+
+
+def test_fires_spelling_of_false_is_of_the_key(files: list[str]) -> None:
+    check("training", *files, "--noamp")
+    with pytest.raises(InputError, match=r"^amq: found --amq, but"):
+        check("training", *files, "--noamq")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +106,7 @@ def test_keys_of_the_files_and_monais_own_pass(given: str, files: list[str]) -> 
         (["-epoch=4"], r"did you mean epochs\? Correct it"),
         (["--outputz", "['masks']"], r"did you mean outputs\? Correct it"),
         (["--override", "1"], "correct it"),
+        (["--noamp", "x"], r"did you mean amp\? Correct it"),  # only without a value does it mean amp
     ],
 )
 def test_a_key_that_the_files_do_not_have_is_refused(given: list[str], hint: str, files: list[str]) -> None:
@@ -101,7 +114,7 @@ def test_a_key_that_the_files_do_not_have_is_refused(given: list[str], hint: str
     with pytest.raises(
         InputError, match=f"^{key}: found --{key}, but the config files have no .*; {hint} or"
     ):
-        check_keys(["training", *files, *given])
+        check("training", *files, *given)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,7 @@ def test_a_key_that_the_files_do_not_have_is_refused(given: list[str], hint: str
 def test_arguments_that_the_network_has_pass(given: str, files: list[str], tmp_path: Path) -> None:
     """Also one that a config file adds, and a key that the network shares with the run."""
     (tmp_path / "second.json").write_text(json.dumps({"network_def#rank": 4}))
-    check_keys(["training", *files, given, "x"])
+    check("training", *files, given, "x")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +160,7 @@ def test_arguments_that_the_network_has_pass(given: str, files: list[str], tmp_p
 def test_a_misspelt_argument_of_the_network_is_refused(given: str, message: str, files: list[str]) -> None:
     """MONAI would hand it over, and a preset takes any name whose value is None."""
     with pytest.raises(InputError) as caught:
-        check_keys(["training", *files, given, "x"])
+        check("training", *files, given, "x")
     assert message in str(caught.value)
 
 
@@ -158,21 +171,21 @@ def test_what_a_bundles_files_name_passes(bundle: Path, name: str) -> None:
     config = bundle / "configs" / f"{name}.json"
     definition = json.loads(config.read_text())["network_def"]
     file = ["--config_file", str(config)]
-    check_keys(["run", *file, *(f"--network_def#{name}" for name in definition)])
+    check(*file, *(f"--network_def#{name}" for name in definition))
     for name in definition:
         if not name.startswith("_"):
             with pytest.raises(InputError, match=f"--{name}: network arguments are given as --network_def#"):
-                check_keys(["run", *file, f"--{name}", "1"])
+                check(*file, f"--{name}", "1")
 
 
 def test_a_config_without_a_network_leaves_its_arguments_to_monai(tmp_path: Path) -> None:
     (tmp_path / "plain.json").write_text(json.dumps({"epochs": 3}))
-    check_keys(["training", "--config_file", str(tmp_path / "plain.json"), "--network_def#preset", "a"])
+    check("training", "--config_file", str(tmp_path / "plain.json"), "--network_def#preset", "a")
 
 
 def test_keys_of_other_files_and_of_monais_tracking_are_not_judged(files: list[str]) -> None:
-    check_keys(["training", "--args_file", "a.json", "--anything", "1"])
-    check_keys(["training", *files, "--tracking", "mlflow", "--save_execute_config", "False"])
+    check("training", "--args_file", "a.json", "--anything", "1")
+    check("training", *files, "--tracking", "mlflow", "--save_execute_config", "False")
 
 
 def test_a_run_with_a_key_that_no_file_has_ends_with_one_sentence(tmp_path: Path) -> None:
@@ -180,6 +193,15 @@ def test_a_run_with_a_key_that_no_file_has_ends_with_one_sentence(tmp_path: Path
     assert code == 1
     assert said.splitlines()[-1].startswith("error: langauge: found --langauge, but the config files have")
     assert "Traceback" not in said
+
+
+def test_a_program_that_builds_a_workflow_keeps_its_words_and_its_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["notebook", "run", "--config_file", "none.json", "--language", "false"])
+    hook = sys.excepthook
+    prepare()
+    assert sys.excepthook is hook
 
 
 def test_a_run_with_pythons_spelling_goes_through(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     checkpoints = importlib.import_module("scripts.common.weights.checkpoints")
     start_from = job["start_from"] or str(Path(job["root"]) / "models" / "model.pt")
     checkpoints.load_trained(content("model"), start_from)
-    content("train#trainer")  # has its validation keep the best weights
+    trainer = content("train#trainer")  # has its validation keep the best weights
+    trainer.config = workflow.parser.get()
     validation = content("validate#evaluator")
     validation.run()  # whose value counts as the best so far: only better weights are kept later
     before = float(validation.state.metrics[validation.state.key_metric_name])

@@ -28,7 +28,10 @@ def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
     assert entries[0]["seed"] == 3
     assert entries[0]["versions"]["torch"] == torch.__version__
     assert entries[0]["git_commit"] == git_commit()
-    assert not (tmp_path / "run" / "config.json").exists()  # it was built by plain code, not by a config
+    assert not (tmp_path / "run" / "config.json").exists()  # its engine has no config
+    engine.config = {"epochs": 3}  # type: ignore[attr-defined]
+    engine.run([0])
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == {"epochs": 3}
 
 
 def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:

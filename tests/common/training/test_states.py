@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 from torch import nn
 
 from common.errors import InputError
@@ -26,10 +25,10 @@ DATA = [torch.full((4, 3), float(number)) for number in range(STEPS)]
 class Run:
     """A small training with dropout, Adam and a schedule; `losses` by iteration.
 
-    Its states are built by a parser, as in a bundle, from `config` and what else is given.
+    Its engine has `config` and what else is given as its config, unless that is `unknown`.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2, **config: Any) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, unknown: bool = False, **config: Any) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.1)
@@ -40,17 +39,10 @@ class Run:
         self.engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.scheduler.step())
         objects = {"network": self.network, "optimizer": self.optimizer, "scheduler": self.scheduler}
         arguments = {"ckpt_dir": str(folder), "datalist": EMPTY, "init_checkpoint": None, "keep_states": keep}
-        states = {
-            "_target_": "common.training.states.TrainingStates",
-            "folder": "@ckpt_dir",
-            "objects": "$run_objects",
-            "keep": "@keep_states",
-            "datalist": "@datalist",
-            "init_checkpoint": "@init_checkpoint",
-        }
-        parser = ConfigParser(arguments | config | {"states": states}, globals={"run_objects": objects})
-        kept = parser.get_parsed_content("states")
-        assert isinstance(kept, TrainingStates)
+        settings = arguments | config
+        self.engine.config = None if unknown else settings  # type: ignore[attr-defined]
+        files = {name: settings[name] for name in ("datalist", "init_checkpoint")}
+        kept = TrainingStates(folder=folder, objects=objects, keep=keep, **files)
         kept.attach(self.engine)
 
     def _step(self, engine: Engine, batch: torch.Tensor) -> None:
@@ -166,6 +158,17 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         Run(tmp_path, learning_rate=0.2, epochs=6).until(2)
     with pytest.raises(InputError, match='network_def#preset was not set and is "paper"'):
         Run(tmp_path, learning_rate=0.1, epochs=6, network_def={"preset": "paper"}).until(2)
+
+
+def test_settings_that_are_not_known_are_not_compared_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(tmp_path, unknown=True, epochs=6).until(1)
+    assert "not compared" not in caplog.text
+    assert Run(tmp_path, unknown=True, epochs=7).until(2).engine.state.epoch == 2
+    assert "the settings of this training are not known, so they are not compared; set" in caplog.text
+    with pytest.raises(InputError, match="epochs was not set and is 6"):
+        Run(tmp_path, epochs=6).until(3)
 
 
 def test_many_other_settings_are_counted(tmp_path: Path) -> None:
