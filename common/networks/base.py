@@ -122,11 +122,6 @@ class TextSegmenter(nn.Module, ABC):
         return self.predict(encoded, guidance) if features else self.decode(encoded, guidance)
 
     @property
-    def ignores_case(self) -> bool:
-        """Whether it reads capitals as small letters, so that training may draw texts in either."""
-        return False
-
-    @property
     def field_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image, as `framing` makes it."""
         return len(self.framing.channels), self.image_size, self.image_size
