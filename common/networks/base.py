@@ -47,8 +47,8 @@ class TextSegmenter(nn.Module, ABC):
     """A network that takes an image and words and returns logits.
 
     Its state dict is what a checkpoint holds: everything but the pretrained encoders that stay frozen, which
-    stand in files of their own and are never in training mode. Loading asks for exactly the rest. An encoder of random weights, or one that
-    is trained, is kept whole.
+    stand in files of their own and are never in training mode. Loading asks for exactly the rest. An encoder
+    of random weights, or one that is trained, is kept whole.
 
     Attributes:
         image_size: side in pixels of the square field that the network was built for.
