@@ -16,7 +16,9 @@ EXAMPLE = "network_def#preset=paper_qv"
 EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder
 cannot be and stays an adapter. Use the result with --network_def#image_model
 OUT/image_encoder --network_def#text_model OUT/text_encoder --checkpoint OUT/model.pt of the bundle's configs,
-and --network_def#adapter none where LoRA was folded in; no hub is asked then."""
+--network_def#adapter none where LoRA was folded in, and for SAM's or MedSAM's image encoder
+--network_def#image_normalisation with the normalisation that the log and OUT/model.json name (imagenet or
+unit), since bytes that were written anew do not tell the two apart; no hub is asked then."""
 
 
 @says_input_errors(exit_code=1)

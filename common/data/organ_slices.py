@@ -48,7 +48,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
             size, so that names of five word pieces are not padded to descriptions of sixty.
         text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
-        noise: share of the prompts with other capitals, and of those with misspelt words.
+        noise: share of the prompts with misspelt words.
         transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw.
         seed: of all draws.
@@ -89,7 +89,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
-        self.phrasings = [Phrasing(level, noise, capitals=network.ignores_case) for level in levels]
+        self.phrasings = [Phrasing(level, noise) for level in levels]
         self.level_block = level_block * idist.get_world_size()
         self.transform = transform
         self.seed = seed

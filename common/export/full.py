@@ -23,7 +23,8 @@ def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
     record.
 
     The network itself is changed (`fold_adapters`). To use it: give the folders as the encoders' models,
-    adapter "none" if the tuning was "lora", and `model.pt` as checkpoint; no hub is asked.
+    adapter "none" if the tuning was "lora", and `model.pt` as checkpoint; for SAM's family also the
+    `image_normalisation` that the record has as `normalisation`. No hub is asked.
 
     Raises:
         InputError: `folder` exists or cannot be written, or an encoder is tuned by a prefix.
@@ -48,7 +49,13 @@ def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
         save_checkpoint(network, partial / "model.pt", half=False)
         write_model_json(partial / "model.pt", bases, settings=settings_of(network))
         shutil.move(partial, folder)
-    _log.info("%s: %d adapters folded in; encoders: %s", folder, folded, ", ".join(bases) or "none frozen")
+    _log.info(
+        "%s: %d adapters folded in; encoders: %s; image_normalisation %s",
+        folder,
+        folded,
+        ", ".join(bases) or "none frozen",
+        network.normalisation,
+    )
 
 
 def _save_encoder(encoder: Any, folder: Path) -> FrozenBase:

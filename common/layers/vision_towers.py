@@ -1,6 +1,5 @@
 """Pretrained ViT-B image encoders through transformers: ViT, CLIP and SAM (or MedSAM) vision towers."""
 
-import logging
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,8 +27,6 @@ from ..weights.sam import load_sam
 from .adapters import is_adapter
 from .encoded_image import EncodedImage
 from .normalisation import Normalise
-
-log = logging.getLogger(__name__)
 
 # What each family's published image processor does after scaling to [0, 1].
 NORMALISATION = {"vit": "half", "clip_vision_model": "clip", "sam_vision_model": "imagenet"}
@@ -81,7 +78,7 @@ class VisionTower(nn.Module):
         source: hub id, folder or file of its weights, for a checkpoint's record; None for a random tower.
         revision: hub commit of the weights; None for the pinned one.
         normalisation: of the pixels, see `Normalise`; None for the family's, or MedSAM's "unit" where these
-            are its published weights. Weights of SAM's family that are not known are warned of.
+            are its published weights. SAM's family needs it for weights that are not known.
         trainable: train all of its weights.
 
     Attributes:
@@ -89,7 +86,8 @@ class VisionTower(nn.Module):
         embed_width: channels before `project`, where an adapter acts.
 
     Raises:
-        InputError: an image size that SAM's tower cannot take, or an unknown normalisation.
+        InputError: an image size that SAM's tower cannot take, or a normalisation that is unknown, or missing
+            for weights that may be SAM's or MedSAM's.
     """
 
     skip_channels: tuple[int, ...] = ()
@@ -168,17 +166,21 @@ class VisionTower(nn.Module):
 
 
 def _normalisation(family: str, source: str | None, revision: str | None) -> str:
-    """The family's, which SAM's published weights have and MedSAM's have not."""
+    """The family's; of SAM's, that of the weights, since MedSAM has the same layout and another one.
+
+    Raises:
+        InputError: weights of SAM's family that are not known.
+    """
     if family != "sam_vision_model" or source is None:
         return NORMALISATION[family]
     known = known_normalisation(source, revision=revision)
     if known is None:
-        log.warning(
-            "%s: neither SAM's nor MedSAM's published weights, so pixels are normalised as SAM's are "
-            "('imagenet'); set image_normalisation to say it, 'unit' for weights that go back to MedSAM.",
-            source,
+        raise InputError(
+            f"image_normalisation: found none for {source}, whose weights are not known and have the layout "
+            "of both SAM and MedSAM; set it to imagenet for weights that go back to SAM, to unit for those "
+            "that go back to MedSAM."
         )
-    return known or NORMALISATION[family]
+    return known
 
 
 def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -6,7 +6,7 @@ README.md in this folder says how to add a system.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, overload, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -47,8 +47,8 @@ class TextSegmenter(nn.Module, ABC):
     """A network that takes an image and words and returns logits.
 
     Its state dict is what a checkpoint holds: everything but the pretrained encoders that stay frozen, which
-    stand in files of their own. Loading asks for exactly the rest. An encoder of random weights, or one that
-    is trained, is kept whole.
+    stand in files of their own and are never in training mode. Loading asks for exactly the rest. An encoder
+    of random weights, or one that is trained, is kept whole.
 
     Attributes:
         image_size: side in pixels of the square field that the network was built for.
@@ -122,11 +122,6 @@ class TextSegmenter(nn.Module, ABC):
         return self.predict(encoded, guidance) if features else self.decode(encoded, guidance)
 
     @property
-    def ignores_case(self) -> bool:
-        """Whether it reads capitals as small letters, so that training may draw texts in either."""
-        return False
-
-    @property
     def field_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image, as `framing` makes it."""
         return len(self.framing.channels), self.image_size, self.image_size
@@ -143,6 +138,17 @@ class TextSegmenter(nn.Module, ABC):
                 f"threshold: found {self.threshold}, expected a probability between 0 and 1; change it."
             )
         return math.log(self.threshold / (1.0 - self.threshold))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; the pretrained encoders that stay frozen stay in evaluation mode.
+
+        A checkpoint leaves them out, so nothing in them may change, statistics of batch norms included. They
+        have no dropout either, nor have adapters inside them.
+        """
+        super().train(mode)
+        for name, _ in self._frozen():
+            self.get_submodule(name).eval()
+        return self
 
     def settings(self) -> dict[str, Any]:
         """What changes its results and no tensor's shape shows, by the names of its arguments.

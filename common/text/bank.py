@@ -173,11 +173,6 @@ class BankedTextEncoder(nn.Module):
             self.width = int(next(iter(self._bank.rows.values())).tokens.shape[1])
         weakref.finalize(self, _write_at_last, self._bank)
 
-    @property
-    def ignores_case(self) -> bool:
-        """False, whatever the language model does: a bank keeps each spelling as a text of its own."""
-        return False
-
     def base(self) -> FrozenBase:
         """The record of the language model's weights."""
         return self._made().base

@@ -34,7 +34,6 @@ REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens
 ALONE_ON = ("cpu",)
 TEXTS_AT_ONCE = 64
 SHOWN_CHARACTERS = 80  # of a prompt that is cut, and of what is cut: prompts may have 2,000
-CASE_PROBE = "the left kidney and the liver"  # words of which the smallest vocabulary knows one
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -132,14 +131,6 @@ class TextEncoder(nn.Module):
         """Whether no weight of its own asks for gradients; those of adapters inside it may."""
         parameters = self.named_parameters()
         return not any(value.requires_grad for name, value in parameters if not is_adapter(name))
-
-    @property
-    def ignores_case(self) -> bool:
-        """Whether the tokenizer reads upper and lower case alike; False without a tokenizer."""
-        if self.tokenizer is None:
-            return False
-        lower, upper = self.tokenizer([CASE_PROBE.lower(), CASE_PROBE.upper()])["input_ids"]
-        return bool(lower == upper)
 
     def base(self) -> FrozenBase | None:
         """Return the record of the pretrained weights for model.json; None for a random network."""

@@ -1,7 +1,7 @@
-"""Prompts as people type them: slips of the finger and other cases.
+"""Prompts as people type them, with slips of the finger.
 
-Used on training prompts only. Every function is pure: the same text and the same state of the generator
-give the same result. None turns left into right: words that name a side are never edited.
+Used on training prompts only. The same text and the same state of the generator give the same result. Left
+never turns into right: words that name a side are never edited.
 """
 
 import re
@@ -35,15 +35,6 @@ def add_typos(text: str, rng: np.random.Generator, *, rate: float) -> str:
         return _if_unsided(word, _edit(word, rng))
 
     return _WORD.sub(slip, text)
-
-
-def change_case(text: str, rng: np.random.Generator) -> str:
-    """Write the words of `text` in lower case, in upper case or with capitals, each equally likely.
-
-    Words that name a side stay as they are.
-    """
-    change = (str.lower, str.upper, str.capitalize)[rng.integers(3)]
-    return _WORD.sub(lambda match: _if_unsided(match.group(), change(match.group())), text)
 
 
 def _edit(word: str, rng: np.random.Generator) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .noise import add_typos, change_case
+from .noise import add_typos
 from .vocabulary import Organ, Vocabulary
 
 # What people write around a name. No sentence is in both lists: the second one tests what was learnt.
@@ -44,17 +44,13 @@ class Phrasing:
         level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
             two of three with a neighbour) or "complex" (the full description, its parts in any order that
             `Organ.descriptions` has).
-        noise: share of the texts with misspelt words (two of five; of a description one of twenty), and of
-            those whose capitals are drawn anew (lower, upper or capitalised, so that a name in lower case
-            changes two times of three).
-        capitals: whether to draw capitals anew. Say False for a text encoder that tells upper from lower
-            case, such as BioBERT: it reads "LIVER" as other word pieces than "liver", a word that it does
-            not know. `TextEncoder.ignores_case` tells.
+        noise: share of the texts with misspelt words (two of five; of a description one of twenty).
+            Capitals stay: uncased language models drop them, and a cased one, such as BioBERT, reads
+            "LIVER" as word pieces that it has hardly met.
     """
 
     level: str
     noise: float = 0.0
-    capitals: bool = True
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -84,8 +80,6 @@ class Phrasing:
             text = _sentence(organ, vocabulary, rng, beside)
         else:
             text = _one(organ.texts(self.level), rng)
-        if self.capitals and rng.random() < self.noise:
-            text = change_case(text, rng)
         if rng.random() < self.noise:
             rate = DESCRIPTION_TYPO_RATE if self.level == "complex" else TYPO_RATE
             text = add_typos(text, rng, rate=rate)

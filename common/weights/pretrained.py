@@ -183,14 +183,15 @@ def frozen_base(model: str, *, revision: str | None = None) -> FrozenBase:
 def known_normalisation(model: str, *, revision: str | None = None) -> str | None:
     """Return the normalisation of pixels that known weights were trained with; None for other weights.
 
-    Known are the ids of `KNOWN_BASES`, and files with the bytes of a known one whatever they are called.
+    Known are the ids of `KNOWN_BASES`, and files with the bytes of a known one, or of its float16 copy,
+    whatever they are called.
     """
     place = find_pretrained(model, revision=revision)
     if model in KNOWN_BASES and not Path(model).expanduser().exists():
         return KNOWN_BASES[model].normalisation
     sha256 = _sha256_of_weights(place)
     for base in KNOWN_BASES.values():
-        if base.sha256 == sha256:
+        if sha256 in (base.sha256, base.half_sha256):
             return base.normalisation
     for known in KNOWN_FILES.values():
         if known.normalisation and place.is_file() and differs(place, known) is None:

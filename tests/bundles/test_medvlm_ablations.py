@@ -207,7 +207,11 @@ def test_sam_as_the_image_encoder(
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_dim": 64}
     windows = {"image_size": 32, "global_attn_indexes": [1], "window_size": 1, "initializer_range": 0.2}
     SamVisionModel(SamVisionConfig(**sizes, **windows)).save_pretrained(tmp_path / "sam")
-    sam = {"preset": "paper_sam", "image_model": str(tmp_path / "sam")}
+    sam = {
+        "preset": "paper_sam",
+        "image_model": str(tmp_path / "sam"),
+        "image_normalisation": "imagenet",
+    }
     trained = two_steps(**(encoders | sam), tuning=tuning)
     assert trained.network.normalisation == "imagenet"
     assert isinstance(trained.network.image_projection, nn.Identity)

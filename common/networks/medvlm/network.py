@@ -194,10 +194,6 @@ class MedVLM(TextSegmenter):
             **settings,
         )
 
-    @property
-    def ignores_case(self) -> bool:
-        return self.text_encoder.ignores_case
-
     def settings(self) -> dict[str, Any]:
         """See `TextSegmenter.settings`."""
         return {

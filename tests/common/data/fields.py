@@ -13,8 +13,8 @@ from common.networks.guidance import Guidance
 
 
 def field(size: int, **framing: Any) -> Any:
-    """What data sets ask of a network: the side of its field, its framing, and whether it reads capitals."""
-    return SimpleNamespace(image_size=size, framing=Framing(**framing), ignores_case=True)
+    """What data sets ask of a network: the side of its field and its framing; nothing of its encoders."""
+    return SimpleNamespace(image_size=size, framing=Framing(**framing))
 
 
 class Told(TextSegmenter):

@@ -151,7 +151,7 @@ def test_noise_reaches_the_prompts(cases: list[Case]) -> None:
     clean, noisy = (dataset(cases, text_level="simple", noise=noise) for noise in (0.0, 1.0))
     pairs = [(clean[i]["prompt"], noisy[i]["prompt"]) for i in range(100)]
     changed = [one != other for before, after in pairs for one, other in zip(before, after, strict=True)]
-    assert np.mean(changed) > 0.5  # capitals alone change two of three
+    assert np.mean(changed) > 0.3  # two of five words of four letters or more
     with pytest.raises(InputError, match="noise: found 2, expected a share from 0 to 1"):
         dataset(cases, noise=2)
     with pytest.raises(InputError, match="text level: found 'long', expected one of none, simple, sentence"):

@@ -1,5 +1,6 @@
 """The exported folder, built anew from its files alone, against the network that it came from."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,12 @@ SIZES = {
 }
 
 
-def build(image: str, text: str, tuning: str) -> MedVLM:
+def build(image: str, text: str, tuning: str, normalisation: str | None = "unit") -> MedVLM:
+    """MedSAM normalises as "unit" does; written anew, its bytes do not say that they are its."""
     return MedVLM(
-        image_encoder=VisionTower(load_tower(image), image_size=64, source=image),
+        image_encoder=VisionTower(
+            load_tower(image), image_size=64, source=image, normalisation=normalisation
+        ),
         text_encoder=TextEncoder(text, max_tokens=16),
         image_size=64,
         adapter="none" if tuning == "none" else "both",
@@ -79,7 +83,9 @@ def trained(network: MedVLM, tuning: str) -> MedVLM:
 
 
 @pytest.mark.parametrize("tuning", ["lora", "bypass", "none"])
-def test_export_gives_the_same_logits(network: MedVLM, tuning: str, tmp_path: Path) -> None:
+def test_export_gives_the_same_logits(
+    network: MedVLM, tuning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     adapted = trained(network, tuning)
     image = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -89,14 +95,21 @@ def test_export_gives_the_same_logits(network: MedVLM, tuning: str, tmp_path: Pa
     if tuning != "none":
         assert (features - plain).abs().max() > 1e-2  # the adapters matter
     out = tmp_path / "full"
-    export_full(adapted, out)
+    with caplog.at_level(logging.INFO):
+        export_full(adapted, out)
     assert sorted(path.name for path in out.iterdir()) == [
         "image_encoder",
         "model.json",
         "model.pt",
         "text_encoder",
     ]
+    assert f"image_normalisation {adapted.normalisation}" in caplog.text
     left = "none" if tuning == "lora" else tuning
+    if adapted.image_encoder.family == "sam_vision_model":
+        with pytest.raises(
+            InputError, match="set it to imagenet for weights that go back to SAM, to unit fo"
+        ):
+            build(str(out / "image_encoder"), str(out / "text_encoder"), left, normalisation=None)
     again = build(str(out / "image_encoder"), str(out / "text_encoder"), left)
     load_trained(again, out / "model.pt")
     with torch.no_grad():

@@ -77,7 +77,9 @@ def test_tower_computes_what_the_published_model_computes(write, tmp_path: Path)
     torch.manual_seed(0)
     written = write(tmp_path).eval()
     size = 64 if write is sam else 32
-    tower = VisionTower(load_tower(str(tmp_path)), image_size=size, source=str(tmp_path))
+    tower = VisionTower(
+        load_tower(str(tmp_path)), image_size=size, source=str(tmp_path), normalisation="unit"
+    )
     pixels = torch.rand(2, 3, size, size)
     expected = written(pixels).last_hidden_state
     torch.testing.assert_close(tower.model(pixels).last_hidden_state, expected)
@@ -128,26 +130,26 @@ def test_pixels_are_normalised_as_the_family_was_trained(kind: str, name: str, t
 
 
 def test_medsam_is_known_by_its_bytes_or_told_and_never_by_a_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "medsam"
     sam(folder)
     model, source = load_tower(str(folder)), str(folder)
-    assert VisionTower(model, image_size=64, source=source).normalisation == "imagenet"
-    (warning,) = caplog.messages
-    assert warning == (
-        f"{source}: neither SAM's nor MedSAM's published weights, so pixels are normalised as SAM's are "
-        "('imagenet'); set image_normalisation to say it, 'unit' for weights that go back to MedSAM."
+    with pytest.raises(InputError) as caught:
+        VisionTower(model, image_size=64, source=source)
+    assert str(caught.value) == (
+        f"image_normalisation: found none for {source}, whose weights are not known and have the layout of "
+        "both SAM and MedSAM; set it to imagenet for weights that go back to SAM, to unit for those that go "
+        "back to MedSAM."
     )
-    caplog.clear()
-    assert VisionTower(model, image_size=64, source=source, normalisation="unit").normalisation == "unit"
+    for name in ("unit", "imagenet"):
+        assert VisionTower(model, image_size=64, source=source, normalisation=name).normalisation == name
     sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     medsam = KNOWN_BASES["wanglab/medsam-vit-base"]
     monkeypatch.setitem(KNOWN_BASES, "wanglab/medsam-vit-base", replace(medsam, sha256=sha256))  # type: ignore[misc]
     folder.rename(tmp_path / "sam")
     again = VisionTower(model, image_size=64, source=str(tmp_path / "sam"))
     assert again.normalisation == "unit"
-    assert not caplog.messages
 
 
 def test_networks_say_how_pixels_are_normalised(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import load_trained, read_model_json, read_tensors, save_trained
+from common.weights.pretrained import FrozenBase
 from tests.common.training.parts import Tiny, WordsNearZero
 
 BERT = {
@@ -159,6 +160,50 @@ def test_a_checkpoint_holds_a_pretrained_encoder_only_if_it_was_trained(
     assert not torch.equal(again(image), network(image))
     load_trained(again, path)
     assert torch.equal(again(image), network(image))
+
+
+class Normed(nn.Module):
+    """A pretrained encoder with a batch norm and dropout, which does not look after its mode itself."""
+
+    def __init__(self, source: str | None) -> None:
+        super().__init__()
+        self.source = source
+        self.norm, self.dropout = nn.BatchNorm2d(1), nn.Dropout(0.5)
+        self.requires_grad_(False)
+
+    def base(self) -> FrozenBase | None:
+        return None if self.source is None else FrozenBase(self.source, None, "0" * 64)
+
+    def forward(self, image: Tensor) -> Tensor:
+        normed: Tensor = self.dropout(self.norm(image))
+        return normed
+
+
+class Seer(Tiny):
+    """`Tiny` behind an encoder of the image."""
+
+    def __init__(self, encoder: Normed) -> None:
+        super().__init__()
+        self.image_encoder = encoder
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return super().encode_image(self.image_encoder(image))
+
+
+def test_training_changes_nothing_in_a_frozen_pretrained_encoder() -> None:
+    """Its statistics are in no checkpoint: with other ones, a loaded network would give other masks."""
+    network, image = Seer(Normed("org/pretrained")), torch.rand(2, 1, 16, 16)
+    before = {name: value.clone() for name, value in network.image_encoder.state_dict().items()}
+    assert network.train() is network
+    trained = network(image, ["liver"] * 2)
+    assert network.training
+    for name, value in network.image_encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(trained, network.eval()(image, ["liver"] * 2))
+    network.image_encoder.requires_grad_(True)
+    assert network.train().image_encoder.norm.training  # it is trained now, and a checkpoint holds it
+    random = Seer(Normed(None)).train()
+    assert random.image_encoder.norm.training  # frozen, but a checkpoint holds it whole
 
 
 def test_a_checkpoint_without_the_trained_encoder_is_refused(bert: str, tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 import copy
 import json
 import logging
-import re
 import warnings
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -36,8 +34,6 @@ from common.errors import InputError
 from common.layers.adapters import add_query_value_lora
 from common.text import encoders
 from common.text.encoders import TextEncoder
-from common.text.phrases import Phrasing
-from common.text.vocabulary import Vocabulary
 from common.weights.pretrained import MINILM
 
 WORDS = ["the", "left", "right", "kidney", "liver", "of", "patient", "spleen", "##s", "a", "large", "lesion"]
@@ -325,42 +321,6 @@ def test_cased_vocabulary_without_settings_keeps_capitals(tmp_path):
     assert encoder.tokenizer.tokenize("CT Liver liver") == ["CT", "Liver", "liver"]
     uncased = write_bert(tmp_path / "uncased", settings=False)
     assert TextEncoder(str(uncased), max_tokens=24).tokenizer.tokenize("Liver") == ["liver"]
-
-
-def test_case_is_ignored_by_an_uncased_vocabulary_alone(tmp_path, bert):
-    """As the tokenizer's own settings say, or, without any, as its vocabulary does."""
-    assert TextEncoder(str(bert), max_tokens=24).ignores_case
-    for name, words, expected in (("uncased", WORDS, True), ("cased", [*WORDS, "Liver"], False)):
-        folder = write_bert(tmp_path / name, words, settings=False)
-        assert TextEncoder(str(folder), max_tokens=24).ignores_case is expected
-    gpt2 = write_gpt2(tmp_path / "gpt2")  # a token for each byte
-    assert not TextEncoder(str(gpt2)).ignores_case
-    with torch.device("meta"):
-        blind = TextEncoder(None, config={"model_type": "bert", "vocab_size": 20, **SIZES})
-    assert not blind.ignores_case
-
-
-def test_minilm_ignores_case(minilm):
-    assert TextEncoder(minilm).ignores_case
-
-
-def test_noise_without_capitals_is_read_by_a_cased_vocabulary(tmp_path):
-    """BioBERT in small: capitals make unknown words of all names, and without them all are known."""
-    names = [spelling for organ in Vocabulary.load().organs for spelling in organ.spellings]
-    pieces = sorted({piece for name in names for piece in re.findall(r"\w+|[^\w\s]", name)})
-    folder = write_bert(tmp_path / "cased", ["Liver", *pieces], settings=False)
-    tokenizer = TextEncoder(str(folder), max_tokens=24).tokenizer
-
-    def unknown(capitals: bool) -> float:
-        vocabulary, rng = Vocabulary.load(), np.random.default_rng(0)
-        phrasing = Phrasing("simple", 1.0, capitals)
-        texts = [phrasing.draw(organ, vocabulary, rng) for organ in vocabulary.organs for _ in range(30)]
-        spelt_well = [text for text in texts if text.casefold() in {name.casefold() for name in names}]
-        assert len(spelt_well) > 100
-        return sum("[UNK]" in tokenizer.tokenize(text) for text in spelt_well) / len(spelt_well)
-
-    assert unknown(capitals=True) > 0.5  # two of three
-    assert unknown(capitals=False) == 0.0
 
 
 def test_random_network_says_so_and_reads_its_vocabulary(caplog):

@@ -103,25 +103,22 @@ def test_held_out_sentences_are_none_of_training() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])
-def test_capitals_and_slips_come_at_the_stated_rates(noise: float) -> None:
-    """A third of the drawn cases is the lower case that was there; two of five words are misspelt.
+def test_slips_come_at_the_stated_rate(noise: float) -> None:
+    """Two of five words are misspelt.
 
     A slip changes a letter (into itself once in 26 times), drops or adds one: it shows in 77 of 78.
     """
     count = 4000
     drawn = draws(Phrasing("simple", noise), PANCREAS, count)
     misspelt = noise * 0.4 * 77 / 78
-    share = np.mean([text.casefold() != "pancreas" for text in drawn])
+    share = np.mean([text != "pancreas" for text in drawn])
     assert share == pytest.approx(misspelt, abs=spread(misspelt, count))
-    capitals = noise / 3 * (1 - noise * 0.4)  # drawn, and no slip
-    for text in ("PANCREAS", "Pancreas"):
-        assert drawn.count(text) / count == pytest.approx(capitals, abs=0.002 + spread(capitals, count))
 
 
 @pytest.mark.parametrize("level", ["simple", "sentence", "complex"])
-def test_without_capitals_only_slips_are_left(level: str) -> None:
+def test_noise_is_slips_alone(level: str) -> None:
     """A slip changes, drops or adds a small letter: no text has another capital than one without noise."""
-    phrasing = Phrasing(level, 1.0, capitals=False)
+    phrasing = Phrasing(level, 1.0)
     changed = 0
     for organ in VOCABULARY.organs:
         for noisy, plain in zip(draws(phrasing, organ, 40), draws(Phrasing(level), organ, 40), strict=True):

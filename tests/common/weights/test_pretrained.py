@@ -433,6 +433,11 @@ def test_normalisations_are_known_by_hub_id_and_by_bytes(bert, cache, offline, t
     assert known_normalisation("facebook/sam-vit-base", revision=REVISION) == "imagenet"
     assert known_normalisation("wanglab/medsam-vit-base", revision=REVISION) == "unit"
     assert known_normalisation("org/medsam", revision=REVISION) is None
+    rounded = hashlib.sha256((bert / "model.safetensors").read_bytes()).hexdigest()
+    for digests in ({"sha256": rounded}, {"sha256": "0" * 64, "half_sha256": rounded}):
+        medsam = replace(KNOWN_BASES["wanglab/medsam-vit-base"], **digests)
+        monkeypatch.setitem(KNOWN_BASES, "wanglab/medsam-vit-base", medsam)
+        assert known_normalisation(str(bert)) == "unit"
     for name, content in (("a.pth", b"MedSAM"), ("medsam_vit_b.pth", b"tuned")):
         (tmp_path / name).write_bytes(content)
     published = replace(KNOWN_FILES["medsam_vit_b.pth"], md5=hashlib.md5(b"MedSAM").hexdigest())
