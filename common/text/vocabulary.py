@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 _LEVELS = ("none", "simple", "complex")
+_SLIP = 3  # letters; a name that ends in what was typed and is longer by as many is another word
 _CUTOFF = 0.7  # difflib ratio: one wrong letter in a word of four or more still finds it
 
 # A word is sided when it starts like one of these (leftward, dextra, sinistrum) or is one of the short
@@ -237,6 +238,8 @@ class Vocabulary:
         keys = [
             key for key, organ in self._by_key.items() if not wanted or organ.laterality in (None, *wanted)
         ]
+        # "bladder" is a word of its own and no slip of "gallbladder"
+        keys = [key for key in keys if len(key) < len(_key(text)) + _SLIP or not key.endswith(_key(text))]
         near = difflib.get_close_matches(_key(text), keys, n=len(keys) or 1, cutoff=_CUTOFF)
         return list(dict.fromkeys(self._by_key[key].name for key in near))[:count]
 

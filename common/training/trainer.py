@@ -115,7 +115,6 @@ class Trainer(SupervisedTrainer):
             LoadCheckpoint(network=model, path=init_checkpoint, to_train=True),
             *([ActivationCheckpointing(model)] if activation_checkpointing else []),
             SeedIterations(seed),
-            RunRecord(output_dir=output_dir, datalist=datalist, seed=seed),
             EpochMetrics(optimizer=optimizer, loss=loss_function),
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
@@ -124,6 +123,7 @@ class Trainer(SupervisedTrainer):
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),
             states,
+            RunRecord(output_dir=output_dir, datalist=datalist, seed=seed),  # not of a run that states refuse
             PeerFailureHandler(),
         ]
         super().__init__(

@@ -104,6 +104,17 @@ def test_links_of_a_bundles_documents_lead_to_what_is_packed_with_it(bundle: Pat
             assert target.is_relative_to(bundle) or target in SHARED, f"{page}: {link}"
 
 
+def test_files_that_documents_name_are_there() -> None:
+    named = re.compile(r"`((?:common|tools|tests)/[\w/.-]+\.\w+)`")
+    missing = {
+        f"{page.name}: {name}"
+        for page in pages()
+        for name in named.findall(page.read_text("utf-8"))
+        if not (ROOT / name).is_file()
+    }
+    assert missing == set()
+
+
 def test_no_number_is_left_open() -> None:
     """Drafts have `@@NAME@@` where a measured number will stand."""
     mark = re.compile(r"@@\w*@@")

@@ -84,6 +84,8 @@ def test_find_takes_nothing_but_a_whole_name(text: str) -> None:
         ("L kidny", "left kidney"),
         ("rihgt parotid gland", "right parotid gland"),
         ("carburettor", None),
+        ("galbladder", "gallbladder"),
+        ("bladder", None),  # an organ of its own
         ("", None),
     ],
 )

@@ -147,6 +147,16 @@ def test_a_training_that_was_stopped_goes_on(done: tuple[Path, Training], tmp_pa
         assert torch.equal(second.network.state_dict()[name], value), name
 
 
+def test_a_refused_run_leaves_the_record_of_the_earlier_one(tmp_path: Path) -> None:
+    first, second = Training(tmp_path, epochs=1), Training(tmp_path, epochs=1)
+    first.trainer.config, second.trainer.config = {"learning_rate": 0.1}, {"learning_rate": 0.2}
+    first.run()
+    with pytest.raises(InputError, match=r"learning_rate was 0\.1 and is 0\.2"):
+        second.run()
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"learning_rate": 0.1}
+    assert len(json.loads((tmp_path / "out" / "run.json").read_text())) == 1
+
+
 def test_training_starts_from_the_init_checkpoint(tmp_path: Path) -> None:
     network = Tiny()
     with torch.no_grad():
