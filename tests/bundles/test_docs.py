@@ -110,7 +110,7 @@ def test_files_that_documents_name_are_there() -> None:
         f"{page.name}: {name}"
         for page in pages()
         for name in named.findall(page.read_text("utf-8"))
-        if not (ROOT / name).is_file()
+        if "NAME" not in name and not (ROOT / name).is_file()
     }
     assert missing == set()
 
