@@ -59,12 +59,7 @@ class LabelledImage:
         Raises:
             InputError: no such slice; or the label map lacks one of the lesions there, or has none at all.
         """
-        plane, depth = item.slice_index or 0, len(self.labels)
-        if plane >= depth:
-            raise InputError(
-                f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
-                "slices, 0 the most inferior one; correct the item's slice."
-            )
+        plane = plane_of(item, len(self.labels))
         _check_there(item, self.labels[plane])
         return Region(self.labels, item.lesions, plane)
 
@@ -85,6 +80,21 @@ class LabelledReader:
         if self._kept is None or self._kept[0] != files:
             self._kept = files, _read(item.image, item.label)
         return self._kept[1]
+
+
+def plane_of(item: Case, depth: int) -> int:
+    """The slice that an item is about, of a volume of `depth` slices; 0 where it names none.
+
+    Raises:
+        InputError: no such slice.
+    """
+    plane = item.slice_index or 0
+    if plane >= depth:
+        raise InputError(
+            f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
+            "slices, 0 the most inferior one; correct the item's slice."
+        )
+    return plane
 
 
 def _read(image: Path, label: Path | None) -> LabelledImage:

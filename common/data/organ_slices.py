@@ -37,7 +37,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
     organ that is drawn first is never absent, and organs of many slices come often.
 
     Args:
-        data: cases; each is read once and kept at the network's size.
+        data: cases; each is read once and kept at the network's size. One about a slice has that slice alone.
         labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong
             to several organs, as a tumour's to the liver too.
         network: into whose field the slices are brought.
@@ -57,8 +57,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
-        InputError: no case, an organ without a single labelled slice, or a negative_rate beside a `length` of
-            None.
+        InputError: no case, one with sentences, an organ without a single labelled slice, or a negative_rate
+            beside a `length` of None.
     """
 
     def __init__(
@@ -86,6 +86,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice "
                 "with each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
             )
+        for item in data:
+            _refuse_sentences(item)
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
@@ -155,7 +157,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
             "target": names,
             "case": case.case,
-            "slice_index": int(slice_index),
+            "slice_index": case.first + int(slice_index),
             "spacing_mm": case.spacing_mm,
         }
         if self.transform is None:
@@ -206,3 +208,14 @@ class OrganSlices(Dataset[dict[str, Any]]):
                     "has it."
                 )
         return having, lacking
+
+
+def _refuse_sentences(item: Case) -> None:
+    """An item of sentences has a label map of lesions, whose numbers "labels" may name as organs."""
+    fields = {"prompts": bool(item.prompts), "lesion": item.lesions is not None}
+    if found := [f'"{name}"' for name, there in fields.items() if there]:
+        raise InputError(
+            f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected organs alone in every '
+            "item, as this training learns organs from label maps; leave the item out, or train a bundle "
+            "that follows sentences with it."
+        )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,49 @@ def test_without_a_length_an_epoch_has_each_slice_and_organ_once(
     assert pairs(reversed(range(len(data)))) == first[::-1]  # a draw is a function of seed and number alone
     other = dataset(cases, length=None, negative_rate=0.0, prompts_per_slice=1, seed=4)
     assert [other[index]["slice_index"] for index in range(len(data))] != [index for _, index, _ in first]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_case_about_one_slice_is_drawn_there_alone(
+    cases: list[Case], slice_number: Callable[..., int], tmp_path: Path, stored: bool
+) -> None:
+    """Slices that nobody annotated are no negatives; two cases may be about one volume."""
+    kept = {"store": tmp_path / "store"} if stored else {}
+    about = [replace(cases[0], case=f"a-{plane}", slice_index=plane) for plane in (3, 7)]
+    drawn = dataset([*about, cases[1]], negative_rate=0.5, **kept)
+    seen: dict[str, set[int]] = {}
+    for draw in (drawn[index] for index in range(300)):
+        seen.setdefault(draw["case"], set()).add(draw["slice_index"])
+        labels = label_maps()[draw["case"][0]][draw["slice_index"]]
+        first = 0 if draw["case"] != "b" else DEPTH
+        assert slice_number(draw["image"].numpy()) == first + draw["slice_index"]
+        for target, mask in zip(draw["target"], draw["label"], strict=True):
+            np.testing.assert_array_equal(mask.numpy(), labels == LABELS[target][0])
+    assert (seen["a-3"], seen["a-7"]) == ({3}, {7})
+    assert len(seen["b"]) > 5
+    once = dataset(about, length=None, negative_rate=0.0)
+    assert len(once) == 4  # the liver in slice 3, all three organs in slice 7
+    with pytest.raises(
+        InputError, match=r'a\.nii\.gz: the case "a" asks for slice 12, but the volume has 12'
+    ):
+        dataset([replace(cases[0], slice_index=DEPTH)], **kept)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"prompts": ("a cyst",)}, '"prompts"'),
+        ({"lesions": (1,)}, '"lesion"'),
+        ({"prompts": ("a square",), "lesions": ()}, '"prompts" and "lesion"'),
+    ],
+)
+def test_a_lesion_is_not_taken_for_an_organ(cases: list[Case], changes: dict[str, Any], found: str) -> None:
+    """As joined data sets of organs and of sentences have it, whose numbers mean different things."""
+    message = (
+        rf'a\.nii\.gz: the case "a" has {found}, expected organs alone in every item, .*; leave the item'
+    )
+    with pytest.raises(InputError, match=message):
+        dataset([replace(cases[0], **changes), cases[1]])
 
 
 def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]) -> None:
