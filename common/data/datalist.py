@@ -29,8 +29,8 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
     prompts: the sentences, at least one, which all mean the same.
     lesion: its value in the label map, or a list of several; without it, all that is not 0. The empty list:
         the sentences mean nothing in this picture, their mask is empty and no label map is needed.
-    slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`. An item of organs
-        may have it too: training and evaluation then use that slice alone.
+    slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`. An item of
+        organs may have it too: training and evaluation then use that slice alone.
     rotatable: true where no sentence speaks of a place or a side, so that training may turn the picture.
 Other fields, such as the `attributes` of phantoms, are left to whom they are for.
 """

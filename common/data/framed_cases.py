@@ -72,14 +72,18 @@ class FramedCase:
 def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
     """Read a case and bring it into fields of `size` x `size` pixels.
 
-    A case about one slice has that one alone, since nothing says what is in the others. Label numbers above
-    255 become background, as datalists name none.
+    A case about one slice has that one alone, since nothing says what is in the others. One without a label
+    map has background alone. Label numbers above 255 become background, as datalists name none.
 
     Raises:
-        InputError: no label file, unreadable files, image and labels on different grids, or no such slice.
+        InputError: neither a label file nor anything absent, unreadable files, image and labels on different
+            grids, or no such slice.
     """
-    if case.label is None:
-        raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
+    if case.label is None and not case.absent:
+        raise InputError(
+            f"{case.image}: this case has no label file, but training needs one; add 'label', or name in "
+            "'absent' what is surely not there."
+        )
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
     planes = range(len(labels)) if case.slice_index is None else [plane_of(case, len(labels))]
@@ -148,8 +152,9 @@ def open_store(
 ) -> list[StoredCase]:
     """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
 
-    A case is built anew when its files (path, size, time), its slice, `size` or `framing` change. Several processes may
-    build at once: each file appears by renaming, and with different `start`s they share the work.
+    A case is built anew when its files (path, size, time), its slice, `size` or `framing` change. Several
+    processes may build at once: each file appears by renaming, and with different `start`s they share the
+    work.
 
     Args:
         folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.

@@ -24,6 +24,7 @@ from tests.common.data.fields import field
 SIZE, DEPTH = 16, 12
 NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
 LABELS = {name: (number,) for number, name in NAMES.items()}
+NEVER = ("prostate", "bladder")
 TARGETS = {"a": ("liver", "spleen", "left kidney"), "b": ("liver",)}
 
 
@@ -194,6 +195,50 @@ def test_an_absent_structure_never_takes_the_place_of_the_drawn_organ(cases: lis
     assert {target for draw in draws for target in draw["target"]} == set(NAMES.values())
     empty = sum(not draw["label"].any() for draw in draws)
     assert empty / count == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / count))
+
+
+def absent_alone(case: Case, labelled: bool) -> Case:
+    """The volume of a case as one that only names what it has not, with a label map or without one."""
+    return replace(case, case="n", label=case.label if labelled else None, targets=(), absent=NEVER)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("prompts", [1, 3])
+@pytest.mark.parametrize("rate", [0.25, 1.0])
+def test_a_case_that_only_names_what_it_has_not_is_drawn(
+    cases: list[Case], labelled: bool, prompts: int, rate: float
+) -> None:
+    """One case of two, times `absent_rate`; its masks are empty in each of its slices."""
+    count = 1000
+    data = [cases[0], absent_alone(cases[1], labelled)]
+    drawn = dataset(data, absent_rate=rate, prompts_per_slice=prompts)
+    own = [draw for draw in (drawn[index] for index in range(count)) if draw["case"] == "n"]
+    assert len(own) / count == pytest.approx(rate / 2, abs=5 * np.sqrt(rate / 2 * (1 - rate / 2) / count))
+    assert {draw["slice_index"] for draw in own} == set(range(DEPTH))
+    for draw in own:
+        assert draw["label"].shape == (prompts, SIZE, SIZE)
+        assert not draw["label"].any()
+        assert set(draw["target"]) == set(NEVER) if prompts > 1 else set(draw["target"]) < set(NEVER)
+    assert {target for draw in own for target in draw["target"]} == set(NEVER)
+
+
+def test_without_a_length_they_come_beside_all_slices_and_organs(cases: list[Case]) -> None:
+    settings: dict[str, Any] = {"length": None, "negative_rate": 0.0, "prompts_per_slice": 1}
+    alone = dataset(cases[:1], **settings)
+    drawn = dataset([cases[0], absent_alone(cases[1], False)], absent_rate=0.5, **settings)
+    assert len(drawn) == round(len(alone) * 4 / 3)  # a quarter of all draws: one case of two, times a half
+    draws = [drawn[index] for index in range(len(drawn))]
+    pairs = [(draw["slice_index"], draw["target"][0]) for draw in draws if draw["case"] == "a"]
+    expected = [(draw["slice_index"], draw["target"][0]) for draw in (alone[i] for i in range(len(alone)))]
+    assert sorted(pairs) == sorted(expected)
+
+
+def test_with_a_rate_of_0_they_are_left_out(cases: list[Case]) -> None:
+    drawn, alone = (
+        dataset(data, absent_rate=0.0) for data in ([*cases, absent_alone(cases[0], False)], cases)
+    )
+    for index in range(50):
+        assert_equal(drawn[index], alone[index])
 
 
 def test_a_tumour_is_no_hole_in_its_organ(make_case: Callable[..., Case]) -> None:
