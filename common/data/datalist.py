@@ -20,9 +20,9 @@ image path alone.
 
 Organs are items of one kind: `labels` names the numbers of their label maps (see `labels`), 0 is background
 and need not be named.
-    targets: organs annotated in this case; default: all labels.
+    targets: organs annotated in this case; default: all labels but those that are absent.
     absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
-        words then mean an empty mask.
+        words then mean an empty mask. None is in `targets` too, in whatever words.
 
 Sentences about a picture, or about a slice of a volume, are items of the other kind, one for each lesion, or
 several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.

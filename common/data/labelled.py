@@ -1,6 +1,7 @@
 """An image with its label map, in any format that can be read."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+from ..text.vocabulary import Vocabulary
 from .images import GREY_16
 from .items import Case, is_picture
 from .readers import is_blank, read_any
@@ -95,6 +97,33 @@ def plane_of(item: Case, depth: int) -> int:
             "slices, 0 the most inferior one; correct the item's slice."
         )
     return plane
+
+
+def check_absent(
+    item: Case,
+    labels: Mapping[str, Sequence[int]],
+    holds: Callable[[Sequence[int]], bool],
+    vocabulary: Vocabulary,
+) -> None:
+    """Refuse a label map with voxels of what its item says is absent, in whatever words.
+
+    Args:
+        item: of a datalist.
+        labels: {organ: its numbers in the label map}.
+        holds: whether the label map has a voxel of any of some numbers.
+        vocabulary: tells which names mean one organ.
+
+    Raises:
+        InputError: it has one.
+    """
+    for name in item.absent:
+        for organ, numbers in labels.items():
+            if vocabulary.same(name, organ) and holds(numbers):
+                raise InputError(
+                    f'{item.label}: the label map has voxels of "{organ}" (label '
+                    f'{", ".join(map(str, numbers))}), but the case "{item.case}" says "{name}" is absent, '
+                    'expected none; correct the label map, or remove the name from the item\'s "absent".'
+                )
 
 
 def _read(image: Path, label: Path | None) -> LabelledImage:

@@ -1,7 +1,8 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
@@ -17,6 +18,7 @@ from ..text.vocabulary import Organ, Vocabulary
 from .draws import steps_per_epoch
 from .framed_cases import SliceSource, frame_case, open_store
 from .items import Case
+from .labelled import check_absent
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
@@ -65,8 +67,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
-        InputError: no case, one with sentences, an organ without a single labelled slice, or a negative_rate
-            beside a `length` of None.
+        InputError: no case, one with sentences or with voxels of what it says is absent, an organ without a
+            single labelled slice, or a negative_rate beside a `length` of None.
     """
 
     def __init__(
@@ -127,6 +129,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 progress=progress,
                 start=start,
             )
+        for item, case in zip(data, self.cases, strict=True):
+            check_absent(item, labels, partial(_any_among, case.present), vocabulary)
         self._with, self._without = self._index()
         self._ends = np.cumsum([len(self._with[place]) for place in range(len(self.organs))])
         named = [index for index in range(len(data)) if self.absent[index] and not self.annotated[index]]
@@ -245,6 +249,10 @@ class OrganSlices(Dataset[dict[str, Any]]):
 
 def _pair(row: np.ndarray) -> Pair:
     return int(row[0]), int(row[1])
+
+
+def _any_among(present: Container[int], numbers: Sequence[int]) -> bool:
+    return any(number in present for number in numbers)
 
 
 def _refuse_sentences(item: Case) -> None:

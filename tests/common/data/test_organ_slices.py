@@ -241,6 +241,17 @@ def test_with_a_rate_of_0_they_are_left_out(cases: list[Case]) -> None:
         assert_equal(drawn[index], alone[index])
 
 
+def test_voxels_of_what_is_absent_are_refused(cases: list[Case]) -> None:
+    """By any of its names; case b has a spleen that its targets do not name."""
+    message = (
+        r'b\.nii\.gz: the label map has voxels of "spleen" \(label 2\), but the case "b" says "Lien" is '
+        r"absent, expected none; correct the label map, or remove"
+    )
+    with pytest.raises(InputError, match=message):
+        dataset([cases[0], replace(cases[1], absent=("prostate", "Lien"))])
+    assert len(dataset([cases[0], replace(cases[1], absent=("left kidney",))])) == 100
+
+
 def test_a_tumour_is_no_hole_in_its_organ(make_case: Callable[..., Case]) -> None:
     """A ball of label 1 around a ball of label 2, as label maps with one number a voxel have it."""
     grid = np.stack(np.mgrid[:DEPTH, :SIZE, :SIZE]).astype(float)
