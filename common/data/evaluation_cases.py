@@ -6,6 +6,7 @@ There is one kind of case for organs and for sentences. It goes through the infe
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import ignite.distributed as idist
@@ -118,6 +119,11 @@ class EvaluationCases(Dataset[EvaluationCase]):
 
     def __len__(self) -> int:
         return len(self._groups)
+
+    @property
+    def images(self) -> list[Path]:
+        """The file or folder of each case."""
+        return [group[0].image for group in self._groups]
 
     def __getitem__(self, index: int) -> EvaluationCase:
         group = self._groups[index]

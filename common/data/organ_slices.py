@@ -19,6 +19,7 @@ from .draws import steps_per_epoch
 from .framed_cases import SliceSource, frame_case, open_store
 from .items import Case
 from .labelled import check_absent
+from .readers import check_images
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
@@ -67,8 +68,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
-        InputError: no case, one with sentences or with voxels of what it says is absent, an organ without a
-            single labelled slice, or a negative_rate beside a `length` of None.
+        InputError: no case; one that the network does not take, with sentences or with voxels of what it says
+            is absent; an organ without a single labelled slice; or a negative_rate beside a `length` of None.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             )
         for item in data:
             _refuse_sentences(item)
+        check_images([item.image for item in data], pictures=network.framing.images)
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)

@@ -13,7 +13,11 @@ from common.networks.guidance import Guidance
 
 
 def field(size: int, **framing: Any) -> Any:
-    """What data sets ask of a network: the side of its field, its framing, and whether it reads capitals."""
+    """What data sets ask of a network: the side of its field, its framing, and whether it reads capitals.
+
+    It takes pictures too, if `framing` does not say otherwise.
+    """
+    framing = {"images": True, **framing}
     return SimpleNamespace(image_size=size, framing=Framing(**framing), ignores_case=True)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, RandGaussianNoised
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from common.data.datalist import Case
@@ -446,6 +447,21 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
     other_grid = make_case("z", label_maps()["a"], TARGETS["a"], spacing_mm=(2.0, 1.5, 1.0))
     with pytest.raises(InputError, match="the labels' affine differs from that of the image"):
         dataset([Case("a", cases[0].image, other_grid.label, "a", TARGETS["a"])])
+
+
+def test_a_network_of_volumes_trains_on_no_pictures(cases: list[Case], tmp_path: Path) -> None:
+    """As inference refuses them later, in the same words; one that takes pictures trains on them."""
+    pixels = label_maps()["a"][7].astype(np.uint8)
+    for name, grey in (("image.PNG", 30 * pixels), ("label.png", pixels)):
+        Image.fromarray(grey).save(tmp_path / name)
+    picture = replace(cases[0], case="p", image=tmp_path / "image.PNG", label=tmp_path / "label.png")
+    data = [*cases, picture]
+    with pytest.raises(
+        InputError, match=r"image\.PNG: found the ending '\.PNG', expected NIfTI .*; convert it"
+    ):
+        dataset(data, network=field(SIZE, images=False))
+    drawn = dataset(data, network=field(SIZE, images=True))
+    assert "p" in {drawn[index]["case"] for index in range(100)}
 
 
 def test_an_organ_of_the_users_own_is_asked_for_by_its_name(
