@@ -20,16 +20,17 @@ image path alone.
 
 Organs are items of one kind: `labels` names the numbers of their label maps (see `labels`), 0 is background
 and need not be named.
-    targets: organs annotated in this case; default: all labels.
+    targets: organs annotated in this case; default: all labels but those that are absent.
     absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
-        words then mean an empty mask.
+        words then mean an empty mask. None is in `targets` too, in whatever words.
 
 Sentences about a picture, or about a slice of a volume, are items of the other kind, one for each lesion, or
 several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.
     prompts: the sentences, at least one, which all mean the same.
     lesion: its value in the label map, or a list of several; without it, all that is not 0. The empty list:
         the sentences mean nothing in this picture, their mask is empty and no label map is needed.
-    slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`.
+    slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`. An item of
+        organs may have it too: training and evaluation then use that slice alone.
     rotatable: true where no sentence speaks of a place or a side, so that training may turn the picture.
 Other fields, such as the `attributes` of phantoms, are left to whom they are for.
 """

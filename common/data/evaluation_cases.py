@@ -6,16 +6,18 @@ There is one kind of case for organs and for sentences. It goes through the infe
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import ignite.distributed as idist
+import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt
 from ..text.vocabulary import Vocabulary
 from .items import Case, is_picture
-from .labelled import LabelledReader, Region
+from .labelled import LabelledReader, Region, check_absent, plane_of
 from .volumes import Volume
 
 LESION = "lesion"  # the name of what any sentence means, for tables and networks without words
@@ -79,8 +81,9 @@ class EvaluationCases(Dataset[EvaluationCase]):
         sentences: "first" asks for each item by its first sentence; "all" by each of its sentences.
 
     Raises:
-        InputError: no case, other `sentences`, or (on reading one) a missing, unreadable or mismatched file.
-            Items with sentences are all read at once: else a training would end at its first validation.
+        InputError: no case, other `sentences`, or (on reading one) a missing, unreadable or mismatched file,
+            no such slice, or voxels of what an item says is absent. Items with sentences are all read at
+            once: else a training would end at its first validation.
     """
 
     def __init__(
@@ -117,6 +120,11 @@ class EvaluationCases(Dataset[EvaluationCase]):
     def __len__(self) -> int:
         return len(self._groups)
 
+    @property
+    def images(self) -> list[Path]:
+        """The file or folder of each case."""
+        return [group[0].image for group in self._groups]
+
     def __getitem__(self, index: int) -> EvaluationCase:
         group = self._groups[index]
         prompts, targets = self._sentences_of(group) if group[0].prompts else self._organs_of(group[0])
@@ -138,7 +146,9 @@ class EvaluationCases(Dataset[EvaluationCase]):
         labels, names = self._read(item).labels, self._asked(item)
         numbers = prompt_numbers({name: self.labels.get(name, ()) for name in names})
         prompts = [Prompt(text=self._text(name), name=name, label=numbers[name]) for name in names]
-        plane = _plane(item)
+        plane = _plane(item, len(labels))
+        shown = labels if plane is None else labels[plane]
+        check_absent(item, self.labels, lambda own: bool(np.isin(shown, own).any()), self._vocabulary)
         targets = [
             Target(
                 item.case,
@@ -247,5 +257,6 @@ def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
     return [((*place, lesion), replace(item, lesions=(lesion,))) for lesion in item.lesions]
 
 
-def _plane(item: Case) -> int | None:
-    return 0 if is_picture(item.image) else item.slice_index
+def _plane(item: Case, depth: int) -> int | None:
+    """The only slice that an item is about; None for all of them."""
+    return plane_of(item, depth) if is_picture(item.image) or item.slice_index is not None else None

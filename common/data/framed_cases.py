@@ -1,4 +1,4 @@
-"""All axial slices of a case in a network's field: in memory, or in a store on the disk."""
+"""The axial slices that a case is about, in a network's field: in memory, or in a store on the disk."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from ..errors import InputError
 from ..files import write_synced
 from .framing import Framing
 from .items import Case
-from .labelled import LabelledReader
+from .labelled import LabelledReader, plane_of
 
-_FORMAT = 2  # of the store's files; raise it when what `frame_case` makes of a case changes
+_FORMAT = 3  # of the store's files; raise it when what `frame_case` makes of a case changes
 _OPEN_FILES = 256  # at once: systems often allow a process 1,024
 
 
 class SliceSource(Protocol):
-    """A case's slices, one at a time."""
+    """A case's slices, one at a time: all of its volume, or the only one that it is about."""
 
     @property
     def present(self) -> dict[int, np.ndarray]:
@@ -39,6 +39,10 @@ class SliceSource(Protocol):
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Of the volume, along (D, H, W)."""
+
+    @property
+    def first(self) -> int:
+        """Which slice of the volume is number 0 here."""
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -56,6 +60,7 @@ class FramedCase:
     present: dict[int, np.ndarray]
     case: str
     spacing_mm: tuple[float, float, float]
+    first: int
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,20 +72,27 @@ class FramedCase:
 def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
     """Read a case and bring it into fields of `size` x `size` pixels.
 
-    Label numbers above 255 become background, as datalists name none.
+    A case about one slice has that one alone, since nothing says what is in the others. One without a label
+    map has background alone. Label numbers above 255 become background, as datalists name none.
 
     Raises:
-        InputError: no label file, unreadable files, or image and labels on different grids.
+        InputError: neither a label file nor anything absent, unreadable files, image and labels on different
+            grids, or no such slice.
     """
-    if case.label is None:
-        raise InputError(f"{case.image}: this case has no label file, but training needs one; add 'label'.")
+    if case.label is None and not case.absent:
+        raise InputError(
+            f"{case.image}: this case has no label file, but training needs one; add 'label', or name in "
+            "'absent' what is surely not there."
+        )
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
+    planes = range(len(labels)) if case.slice_index is None else [plane_of(case, len(labels))]
     frame = framing.frame(image, size)
-    images = framing.field(image, range(len(image.slices)), frame).half()
+    images = framing.field(image, planes, frame).half()
+    labels = labels[planes]
     numbers = np.where((labels > 0) & (labels <= 255), labels, 0).astype(np.float32)
     framed = frame.to_field(torch.from_numpy(numbers)[:, None], mode="nearest-exact")[:, 0].byte()
-    return FramedCase(images, framed, _present(framed.numpy()), case.case, image.spacing_mm)
+    return FramedCase(images, framed, _present(framed.numpy()), case.case, image.spacing_mm, planes[0])
 
 
 def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -106,6 +118,7 @@ class StoredCase:
         self.case = str(content["case"])
         depth, height, width = content["spacing_mm"]
         self.spacing_mm = (float(depth), float(height), float(width))
+        self.first = int(content["first"])
         self.present = {int(number): np.array(found) for number, found in content["present"].items()}
         if path.stat().st_size != len(self) * _record(self.channels, self.size).itemsize:
             raise ValueError(f"{path.stat().st_size} bytes")
@@ -139,8 +152,9 @@ def open_store(
 ) -> list[StoredCase]:
     """The cases' slices in `folder`; what is not there yet is built, and a killed build goes on.
 
-    A case is built anew when its files (path, size, time), `size` or `framing` change. Several processes may
-    build at once: each file appears by renaming, and with different `start`s they share the work.
+    A case is built anew when its files (path, size, time), its slice, `size` or `framing` change. Several
+    processes may build at once: each file appears by renaming, and with different `start`s they share the
+    work.
 
     Args:
         folder: of the store; 192 KiB a slice at 256 pixels, 768 KiB at 512.
@@ -174,6 +188,7 @@ def _store(path: Path, framed: FramedCase) -> None:
         "size": size,
         "channels": channels,
         "spacing_mm": framed.spacing_mm,
+        "first": framed.first,
         "present": {number: found.tolist() for number, found in framed.present.items()},
         "crc32": [zlib.crc32(record.tobytes()) for record in records],
     }
@@ -187,6 +202,7 @@ def _key(case: Case, size: int, framing: Framing) -> str:
     facts = [
         _FORMAT,
         size,
+        case.slice_index,
         asdict(framing),
         *((name, stat.st_size, stat.st_mtime_ns) for name, stat in files),
     ]

@@ -7,12 +7,13 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..text.prompts import check_prompt
-from ..text.vocabulary import mentions_side
+from ..text.vocabulary import Vocabulary, mentions_side
 from .images import ENDINGS as PICTURE_ENDINGS
 from .readers import NIFTI_ENDINGS, ending_of
 
@@ -92,14 +93,15 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     lesions = _lesions(path, place, item["lesion"]) if item.get("lesion") is not None else None
     prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
     _check_slice(path, place, path.parent / image, slice_index, sentences=bool(prompts))
+    absent = _absent(path, place, item.get("absent", []))
     name = _stem(image)
     return Case(
         case=_identifier(path, place, "case", item.get("case", name + suffix(slice_index, lesions))),
         image=path.parent / image,
         label=None if label is None else path.parent / label,
         patient=_identifier(path, place, "patient", item.get("patient", item.get("case", name))),
-        targets=() if label is None else _targets(path, place, item.get("targets", list(names)), names),
-        absent=_absent(path, place, item.get("absent", [])),
+        targets=() if label is None else _targets(path, place, item, names, absent),
+        absent=absent,
         prompts=prompts,
         lesions=lesions,
         slice_index=slice_index,
@@ -129,14 +131,36 @@ def _check_slips(path: Path, place: str, item: Mapping[str, Any]) -> None:
             )
 
 
-def _targets(path: Path, place: str, targets: Any, names: Sequence[str]) -> tuple[str, ...]:
+def _targets(
+    path: Path, place: str, item: Mapping[str, Any], names: Sequence[str], absent: Sequence[str]
+) -> tuple[str, ...]:
+    """What the item says is annotated; where it says nothing, all names but those of what is absent."""
+    if "targets" not in item:
+        return tuple(name for name in names if _also(name, absent) is None)
+    targets = item["targets"]
     unknown = [name for name in targets if name not in names] if isinstance(targets, list) else [targets]
     if unknown:
         raise InputError(
             f'{path}: {place} has {json.dumps(unknown[0])} in "targets", expected a list of names from '
             f'"labels" ({", ".join(names)}); correct it.'
         )
+    for name in targets:
+        if (other := _also(name, absent)) is not None:
+            raise InputError(
+                f'{path}: {place} has {json.dumps(name)} in "targets" and {json.dumps(other)} in "absent", '
+                "expected an organ in one of them: it is annotated, or surely not there; remove one."
+            )
     return tuple(targets)
+
+
+def _also(name: str, among: Sequence[str]) -> str | None:
+    """The first name that means the same organ, in whatever words."""
+    return next((other for other in among if _vocabulary().same(name, other)), None)
+
+
+@cache
+def _vocabulary() -> Vocabulary:
+    return Vocabulary.load()  # takes 0.1 s, and datalists have thousands of items
 
 
 def _absent(path: Path, place: str, absent: Any) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """An image with its label map, in any format that can be read."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+from ..text.vocabulary import Vocabulary
 from .images import GREY_16
 from .items import Case, is_picture
 from .readers import is_blank, read_any
@@ -59,12 +61,7 @@ class LabelledImage:
         Raises:
             InputError: no such slice; or the label map lacks one of the lesions there, or has none at all.
         """
-        plane, depth = item.slice_index or 0, len(self.labels)
-        if plane >= depth:
-            raise InputError(
-                f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
-                "slices, 0 the most inferior one; correct the item's slice."
-            )
+        plane = plane_of(item, len(self.labels))
         _check_there(item, self.labels[plane])
         return Region(self.labels, item.lesions, plane)
 
@@ -85,6 +82,48 @@ class LabelledReader:
         if self._kept is None or self._kept[0] != files:
             self._kept = files, _read(item.image, item.label)
         return self._kept[1]
+
+
+def plane_of(item: Case, depth: int) -> int:
+    """The slice that an item is about, of a volume of `depth` slices; 0 where it names none.
+
+    Raises:
+        InputError: no such slice.
+    """
+    plane = item.slice_index or 0
+    if plane >= depth:
+        raise InputError(
+            f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
+            "slices, 0 the most inferior one; correct the item's slice."
+        )
+    return plane
+
+
+def check_absent(
+    item: Case,
+    labels: Mapping[str, Sequence[int]],
+    holds: Callable[[Sequence[int]], bool],
+    vocabulary: Vocabulary,
+) -> None:
+    """Refuse a label map with voxels of what its item says is absent, in whatever words.
+
+    Args:
+        item: of a datalist.
+        labels: {organ: its numbers in the label map}.
+        holds: whether the label map has a voxel of any of some numbers.
+        vocabulary: tells which names mean one organ.
+
+    Raises:
+        InputError: it has one.
+    """
+    for name in item.absent:
+        for organ, numbers in labels.items():
+            if vocabulary.same(name, organ) and holds(numbers):
+                raise InputError(
+                    f'{item.label}: the label map has voxels of "{organ}" (label '
+                    f'{", ".join(map(str, numbers))}), but the case "{item.case}" says "{name}" is absent, '
+                    'expected none; correct the label map, or remove the name from the item\'s "absent".'
+                )
 
 
 def _read(image: Path, label: Path | None) -> LabelledImage:

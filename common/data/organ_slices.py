@@ -1,26 +1,32 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..text.phrases import Phrasing
-from ..text.vocabulary import Vocabulary
+from ..text.vocabulary import Organ, Vocabulary
 from .draws import steps_per_epoch
 from .framed_cases import SliceSource, frame_case, open_store
 from .items import Case
+from .labelled import check_absent
+from .readers import check_images
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
 
 MIXED_LEVELS = ("simple", "sentence", "complex")
+Pair = tuple[int, int]  # which case, and which of its slices
+_NO_NUMBERS = torch.empty(0, dtype=torch.uint8)  # in the label map, of what is not there
 
 
 class OrganSlices(Dataset[dict[str, Any]]):
@@ -33,18 +39,23 @@ class OrganSlices(Dataset[dict[str, Any]]):
     them takes the last prompt's place in a share of `absent_rate` of its draws, with an empty mask; never
     that of the organ that was drawn first, so with one prompt a slice there are none.
 
+    A case in which no organ is annotated, but which names some that it has not, is asked for those alone, in
+    any slice. Such a case comes as often as any other, times `absent_rate`.
+
     With `length` None an epoch takes each slice with each organ that it holds once, in a new order: then the
-    organ that is drawn first is never absent, and organs of many slices come often.
+    organ that is drawn first is never absent, and organs of many slices come often. Draws of cases that only
+    name absent organs come between, in their share of all draws.
 
     Args:
-        data: cases; each is read once and kept at the network's size.
+        data: cases; each is read once and kept at the network's size. One about a slice has that slice alone.
         labels: {organ's name: its numbers in the label maps} of the organs to train on. A voxel may belong
             to several organs, as a tumour's to the liver too.
         network: into whose field the slices are brought.
         length: draws that make an epoch; None takes each (slice, organ that it holds) once.
         prompts_per_slice: organs asked for on each slice, at most as many as there are labels.
         negative_rate: share of draws whose first organ is absent from the slice; 0 where `length` is None.
-        absent_rate: share of draws whose last organ is absent from the whole case, where it names such.
+        absent_rate: share of draws whose last organ is absent from the whole case, where it names such; 0
+            leaves out cases in which no organ is annotated.
         level_block: draws in a row of each process that share a level when it is "mixed"; give the batch
             size, so that names of five word pieces are not padded to descriptions of sixty.
         text_level: a level of `Phrasing`, or "mixed": simple, sentence and complex, equally likely.
@@ -57,8 +68,8 @@ class OrganSlices(Dataset[dict[str, Any]]):
             keeps them in memory (a slice of 128 pixels takes 48 KiB, one of 512 pixels 768 KiB).
 
     Raises:
-        InputError: no case, an organ without a single labelled slice, or a negative_rate beside a `length` of
-            None.
+        InputError: no case; one that the network does not take, with sentences or with voxels of what it says
+            is absent; an organ without a single labelled slice; or a negative_rate beside a `length` of None.
     """
 
     def __init__(
@@ -86,6 +97,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice "
                 "with each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
             )
+        for item in data:
+            _refuse_sentences(item)
+        check_images([item.image for item in data], pictures=network.framing.images)
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)
@@ -117,10 +131,16 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 progress=progress,
                 start=start,
             )
+        for item, case in zip(data, self.cases, strict=True):
+            check_absent(item, labels, partial(_any_among, case.present), vocabulary)
         self._with, self._without = self._index()
         self._ends = np.cumsum([len(self._with[place]) for place in range(len(self.organs))])
+        named = [index for index in range(len(data)) if self.absent[index] and not self.annotated[index]]
+        self._bare = named if absent_rate else []
+        self._bare_share = absent_rate * len(self._bare) / len(data)
+        self._round = round(int(self._ends[-1]) / (1 - self._bare_share))  # below 1: some case has an organ
         self._once = length is None
-        self.length = int(self._ends[-1]) if length is None else length
+        self.length = self._round if length is None else length
 
     def __len__(self) -> int:
         return self.length
@@ -135,27 +155,19 @@ class OrganSlices(Dataset[dict[str, Any]]):
         And where it comes from: `case`, `slice_index` and the volume's `spacing_mm` along (D, H, W).
         """
         rng = np.random.default_rng((self.seed, index))
-        anchor, (case_index, slice_index) = self._next(index) if self._once else self._any(rng)
-        case, annotated = self.cases[case_index], self.annotated[case_index]
-        others = [organ for organ in annotated if organ != anchor]
-        chosen = [anchor, *rng.permutation(others)[: self.prompts_per_slice - 1].tolist()]
-        while len(chosen) < self.prompts_per_slice:  # few organs annotated here: ask again in other words
-            chosen.append(annotated[rng.integers(len(annotated))])
-        image, labels = case.read(int(slice_index))
-        organs = [self.organs[place] for place in chosen]
-        masks = [torch.isin(labels, self.numbers[place]).float() for place in chosen]
-        absent = self.absent[case_index] if len(chosen) > 1 else []
-        if absent and rng.random() < self.absent_rate:
-            organs[-1], masks[-1] = absent[rng.integers(len(absent))], torch.zeros_like(masks[-1])
+        anchor, (case_index, slice_index) = self._next(index, rng) if self._once else self._any(rng)
+        asked = self._absent(case_index, rng) if anchor is None else self._asked(case_index, anchor, rng)
+        case, organs = self.cases[case_index], [organ for organ, _ in asked]
+        image, labels = case.read(slice_index)
         phrasing = self._phrasing(index)
         names = [organ.name for organ in organs]
         sample = {
             "image": image.float(),
-            "label": torch.stack(masks),
+            "label": torch.stack([torch.isin(labels, numbers).float() for _, numbers in asked]),
             "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
             "target": names,
             "case": case.case,
-            "slice_index": int(slice_index),
+            "slice_index": case.first + slice_index,
             "spacing_mm": case.spacing_mm,
         }
         if self.transform is None:
@@ -165,20 +177,49 @@ class OrganSlices(Dataset[dict[str, Any]]):
         self.transform.set_random_state(seed=int(own.integers(2**31)))
         return self.transform(sample)
 
-    def _any(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-        """An organ, and (case, slice) that holds it, or lacks it."""
+    def _asked(self, case: int, anchor: int, rng: np.random.Generator) -> list[tuple[Organ, Tensor]]:
+        """The organ that was drawn first and others of its case, each with its label numbers."""
+        annotated = self.annotated[case]
+        others = [organ for organ in annotated if organ != anchor]
+        chosen = [anchor, *rng.permutation(others)[: self.prompts_per_slice - 1].tolist()]
+        while len(chosen) < self.prompts_per_slice:  # few organs annotated here: ask again in other words
+            chosen.append(annotated[rng.integers(len(annotated))])
+        asked = [(self.organs[place], self.numbers[place]) for place in chosen]
+        absent = self.absent[case] if len(asked) > 1 else []
+        if absent and rng.random() < self.absent_rate:
+            asked[-1] = absent[rng.integers(len(absent))], _NO_NUMBERS
+        return asked
+
+    def _absent(self, case: int, rng: np.random.Generator) -> list[tuple[Organ, Tensor]]:
+        """Organs that a case has not, again in other words where it names few."""
+        absent = self.absent[case]
+        chosen = rng.permutation(len(absent))[: self.prompts_per_slice].tolist()
+        chosen += rng.integers(len(absent), size=self.prompts_per_slice - len(chosen)).tolist()
+        return [(absent[place], _NO_NUMBERS) for place in chosen]
+
+    def _any(self, rng: np.random.Generator) -> tuple[int | None, Pair]:
+        """An organ, and (case, slice) that holds it, or lacks it; None beside a case that only lacks some."""
+        if self._bare and rng.random() < self._bare_share:
+            return None, self._of_bare(rng)
         anchor = int(rng.integers(len(self.organs)))
         pairs = self._with[anchor]
         if len(self._without[anchor]) and rng.random() < self.negative_rate:
             pairs = self._without[anchor]
-        return anchor, pairs[rng.integers(len(pairs))]
+        return anchor, _pair(pairs[rng.integers(len(pairs))])
 
-    def _next(self, index: int) -> tuple[int, np.ndarray]:
-        """The pair of a draw: one after the other of a permutation for each round through all pairs."""
-        round_, place = divmod(index, int(self._ends[-1]))
-        number = np.random.default_rng((self.seed, round_, 3)).permutation(self._ends[-1])[place]
+    def _of_bare(self, rng: np.random.Generator) -> Pair:
+        """A (case, slice) of those in which no organ is annotated."""
+        case = self._bare[rng.integers(len(self._bare))]
+        return case, int(rng.integers(len(self.cases[case])))
+
+    def _next(self, index: int, rng: np.random.Generator) -> tuple[int | None, Pair]:
+        """As `_any`: one pair after the other of a permutation for each round through all pairs."""
+        round_, place = divmod(index, self._round)
+        number = np.random.default_rng((self.seed, round_, 3)).permutation(self._round)[place]
+        if number >= self._ends[-1]:
+            return None, self._of_bare(rng)
         anchor = int(np.searchsorted(self._ends, number, side="right"))
-        return anchor, self._with[anchor][number - self._ends[anchor]]
+        return anchor, _pair(self._with[anchor][number - self._ends[anchor]])
 
     def _phrasing(self, index: int) -> Phrasing:
         block = np.random.default_rng((self.seed, index // self.level_block, 1))
@@ -206,3 +247,22 @@ class OrganSlices(Dataset[dict[str, Any]]):
                     "has it."
                 )
         return having, lacking
+
+
+def _pair(row: np.ndarray) -> Pair:
+    return int(row[0]), int(row[1])
+
+
+def _any_among(present: Container[int], numbers: Sequence[int]) -> bool:
+    return any(number in present for number in numbers)
+
+
+def _refuse_sentences(item: Case) -> None:
+    """An item of sentences has a label map of lesions, whose numbers "labels" may name as organs."""
+    fields = {"prompts": bool(item.prompts), "lesion": item.lesions is not None}
+    if found := [f'"{name}"' for name, there in fields.items() if there]:
+        raise InputError(
+            f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected organs alone in every '
+            "item, as this training learns organs from label maps; leave the item out, or train a bundle "
+            "that follows sentences with it."
+        )

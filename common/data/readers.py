@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -34,6 +34,31 @@ def ending_of(path: Path, among: Sequence[str]) -> str | None:
     """The ending that the path's name has, as it is written there; None for another one."""
     found = next((ending for ending in among if path.name.lower().endswith(ending)), None)
     return None if found is None else path.name[-len(found) :]
+
+
+def image_ending(path: Path, *, pictures: bool) -> str:
+    """As `ending_of`, of a file that a network takes: volumes, and `pictures` if its framing takes images.
+
+    Raises:
+        InputError: another ending.
+    """
+    ending = ending_of(path, endings(pictures=pictures))
+    if ending is None:
+        raise InputError(
+            f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
+        )
+    return ending
+
+
+def check_images(images: Iterable[Path], *, pictures: bool) -> None:
+    """Check that a network takes these files and folders, before any is read; see `image_ending`.
+
+    Raises:
+        InputError: it does not take one.
+    """
+    for path in images:
+        if not path.is_dir():
+            image_ending(path, pictures=pictures)
 
 
 def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:

@@ -14,6 +14,7 @@ from .draws import steps_per_epoch
 from .evaluation_cases import LESION, lesions_of
 from .items import Case
 from .labelled import LabelledImage, LabelledReader
+from .readers import check_images
 from .slices import SliceFrame
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         progress: show a bar while reading.
 
     Raises:
-        InputError: no item, no prompt a picture, or see `LabelledReader`.
+        InputError: no item, one that the network does not take, no prompt a picture, or see `LabelledReader`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             raise InputError(
                 f"prompts_per_picture: found {prompts_per_picture}, expected 1 or more; correct it."
             )
+        check_images([item.image for item in data], pictures=network.framing.images)
         self.data = list(data)
         self.length = len(self.data) if length is None else length
         self.prompts_per_picture = prompts_per_picture

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.dicom_series import holds_dicom
-from ..data.readers import ending_of, endings, expected
+from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .lists import ENDINGS as LIST_ENDINGS
@@ -90,11 +90,7 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
-    ending = ending_of(path, endings(pictures=pictures))
-    if ending is None:
-        raise InputError(
-            f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
-        )
+    ending = image_ending(path, pictures=pictures)
     stem = path.name.removesuffix(ending)
     if not stem:
         raise InputError(f"{path}: found no name before '{ending}', expected one; rename it.")

@@ -182,6 +182,11 @@ class Vocabulary:
         """The organ that `text` as a whole names, or None."""
         return self._by_key.get(_key(text))
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two names mean one organ: they are spelt alike, or the vocabulary has both for it."""
+        organ = self.find(one)
+        return _key(one) == _key(other) or (organ is not None and organ is self.find(other))
+
     def organ(self, name: str) -> Organ:
         """The organ of a name or synonym.
 

@@ -12,6 +12,7 @@ from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from torch.utils.data import DataLoader
 
 from ..data.evaluation_cases import CaseSampler, EvaluationCase, EvaluationCases
+from ..data.readers import check_images
 from ..data.volumes import Volume
 from ..inference.inferer import VolumeInferer
 from ..networks.base import TextSegmenter
@@ -34,6 +35,9 @@ class Evaluator(SupervisedEvaluator):
         network: without DistributedDataParallel, which has nothing to do here.
         inferer: how cases are segmented.
         val_handlers: what is done with the results, see MONAI's `SupervisedEvaluator`.
+
+    Raises:
+        InputError: a picture, where the network takes volumes alone.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Evaluator(SupervisedEvaluator):
         inferer: VolumeInferer,
         val_handlers: Sequence[Any] = (),
     ) -> None:
+        check_images(dataset.images, pictures=network.framing.images)
         said = [StatsHandler(iteration_log=False)] if idist.get_rank() == 0 else []
         super().__init__(
             device=device,

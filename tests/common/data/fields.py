@@ -13,8 +13,11 @@ from common.networks.guidance import Guidance
 
 
 def field(size: int, **framing: Any) -> Any:
-    """What data sets ask of a network: the side of its field and its framing; nothing of its encoders."""
-    return SimpleNamespace(image_size=size, framing=Framing(**framing))
+    """What data sets ask of a network: the side of its field and its framing; nothing of its encoders.
+
+    It takes pictures too, if `framing` does not say otherwise.
+    """
+    return SimpleNamespace(image_size=size, framing=Framing(**{"images": True, **framing}))
 
 
 class Told(TextSegmenter):

@@ -318,3 +318,30 @@ def test_shares_that_do_not_sum_to_one(shares):
     assert error_of(split_by_patient, cases(4), shares, 0) == (
         f"fractions: {shares} was given, expected shares from 0 up that sum to 1."
     )
+
+
+def test_labels_that_are_absent_are_no_default_targets(folder):
+    """In whatever words: the vocabulary's synonyms, capitals, hyphens; own names too."""
+    labels = {"1": "liver", "2": "Left Kidney", "3": "my own", "4": ["liver", "liver tumour"]}
+    names = ("liver", "Left Kidney", "my own", "liver tumour")
+    for absent, gone in (
+        ("Hepar", "liver"),
+        ("LIVER", "liver"),
+        ("left-kidney", "Left Kidney"),
+        ("My_Own", "my own"),
+        ("right kidney", None),
+        ("prostate", None),
+    ):
+        path = write(folder, training=[item("a", absent=[absent])], labels=labels)
+        (case,) = load_datalist(path, "training")
+        assert case.targets == tuple(name for name in names if name != gone)
+        assert case.absent == (absent,)
+
+
+@pytest.mark.parametrize("absent", ["liver", "Hepar"])
+def test_an_organ_that_is_annotated_and_absent_is_refused(folder, absent):
+    path = write(folder, training=[item("a", targets=["spleen", "liver"], absent=["prostate", absent])])
+    assert error_of(load_datalist, path, "training") == (
+        f'{path}: training[0] has "liver" in "targets" and "{absent}" in "absent", expected an organ in one '
+        "of them: it is annotated, or surely not there; remove one."
+    )

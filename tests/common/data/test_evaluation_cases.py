@@ -94,6 +94,7 @@ def test_what_is_surely_absent_is_asked_for_on_request(
 ) -> None:
     """It means an empty mask, and takes no number that the reference has."""
     absent = ("prostate", "spleen", "prostate")
+    labels[labels == 2] = 0
     given = replace(make_case("p1", labels, ["liver"]), absent=absent)
     asked = EvaluationCases([given], labels=LABELS, absent=True)[0]
     assert asked.prompts == (
@@ -110,6 +111,24 @@ def test_what_is_surely_absent_is_asked_for_on_request(
     ]
     with pytest.raises(InputError, match=r"found no case \(of 1\) with a sentence"):
         EvaluationCases([bare], labels=LABELS)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("name", ["spleen", "Lien"])
+def test_voxels_of_what_is_absent_are_refused(make_case: Callable[..., Case], name: str, asked: bool) -> None:
+    labels = np.zeros((3, 5, 7), int)
+    labels[0, :2], labels[2, 3:] = 1, 2
+    given = replace(make_case("p1", labels, ["liver"]), absent=(name,))
+    message = (
+        rf'p1\.nii\.gz: the label map has voxels of "spleen" \(label 2\), but the case "p1" says "{name}" is '
+        r"absent, expected none; correct the label map"
+    )
+    with pytest.raises(InputError, match=message):
+        EvaluationCases([given], labels=LABELS, absent=asked)[0]
+    there = EvaluationCases([replace(given, slice_index=0)], labels=LABELS, absent=asked)[0]
+    assert [int(mask.sum()) for mask in masks(there)] == [14, 0][: 1 + asked]  # the item is about slice 0
+    with pytest.raises(InputError, match=r'the case "p1" asks for slice 3, but the volume has 3 slices'):
+        EvaluationCases([replace(given, slice_index=3)], labels=LABELS)[0]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, RandGaussianNoised
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from common.data.datalist import Case
@@ -23,6 +25,7 @@ from tests.common.data.fields import field
 SIZE, DEPTH = 16, 12
 NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
 LABELS = {name: (number,) for number, name in NAMES.items()}
+NEVER = ("prostate", "bladder")
 TARGETS = {"a": ("liver", "spleen", "left kidney"), "b": ("liver",)}
 
 
@@ -195,6 +198,61 @@ def test_an_absent_structure_never_takes_the_place_of_the_drawn_organ(cases: lis
     assert empty / count == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / count))
 
 
+def absent_alone(case: Case, labelled: bool) -> Case:
+    """The volume of a case as one that only names what it has not, with a label map or without one."""
+    return replace(case, case="n", label=case.label if labelled else None, targets=(), absent=NEVER)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("prompts", [1, 3])
+@pytest.mark.parametrize("rate", [0.25, 1.0])
+def test_a_case_that_only_names_what_it_has_not_is_drawn(
+    cases: list[Case], labelled: bool, prompts: int, rate: float
+) -> None:
+    """One case of two, times `absent_rate`; its masks are empty in each of its slices."""
+    count = 1000
+    data = [cases[0], absent_alone(cases[1], labelled)]
+    drawn = dataset(data, absent_rate=rate, prompts_per_slice=prompts)
+    own = [draw for draw in (drawn[index] for index in range(count)) if draw["case"] == "n"]
+    assert len(own) / count == pytest.approx(rate / 2, abs=5 * np.sqrt(rate / 2 * (1 - rate / 2) / count))
+    assert {draw["slice_index"] for draw in own} == set(range(DEPTH))
+    for draw in own:
+        assert draw["label"].shape == (prompts, SIZE, SIZE)
+        assert not draw["label"].any()
+        assert set(draw["target"]) == set(NEVER) if prompts > 1 else set(draw["target"]) < set(NEVER)
+    assert {target for draw in own for target in draw["target"]} == set(NEVER)
+
+
+def test_without_a_length_they_come_beside_all_slices_and_organs(cases: list[Case]) -> None:
+    settings: dict[str, Any] = {"length": None, "negative_rate": 0.0, "prompts_per_slice": 1}
+    alone = dataset(cases[:1], **settings)
+    drawn = dataset([cases[0], absent_alone(cases[1], False)], absent_rate=0.5, **settings)
+    assert len(drawn) == round(len(alone) * 4 / 3)  # a quarter of all draws: one case of two, times a half
+    draws = [drawn[index] for index in range(len(drawn))]
+    pairs = [(draw["slice_index"], draw["target"][0]) for draw in draws if draw["case"] == "a"]
+    expected = [(draw["slice_index"], draw["target"][0]) for draw in (alone[i] for i in range(len(alone)))]
+    assert sorted(pairs) == sorted(expected)
+
+
+def test_with_a_rate_of_0_they_are_left_out(cases: list[Case]) -> None:
+    drawn, alone = (
+        dataset(data, absent_rate=0.0) for data in ([*cases, absent_alone(cases[0], False)], cases)
+    )
+    for index in range(50):
+        assert_equal(drawn[index], alone[index])
+
+
+def test_voxels_of_what_is_absent_are_refused(cases: list[Case]) -> None:
+    """By any of its names; case b has a spleen that its targets do not name."""
+    message = (
+        r'b\.nii\.gz: the label map has voxels of "spleen" \(label 2\), but the case "b" says "Lien" is '
+        r"absent, expected none; correct the label map, or remove"
+    )
+    with pytest.raises(InputError, match=message):
+        dataset([cases[0], replace(cases[1], absent=("prostate", "Lien"))])
+    assert len(dataset([cases[0], replace(cases[1], absent=("left kidney",))])) == 100
+
+
 def test_a_tumour_is_no_hole_in_its_organ(make_case: Callable[..., Case]) -> None:
     """A ball of label 1 around a ball of label 2, as label maps with one number a voxel have it."""
     grid = np.stack(np.mgrid[:DEPTH, :SIZE, :SIZE]).astype(float)
@@ -329,6 +387,49 @@ def test_without_a_length_an_epoch_has_each_slice_and_organ_once(
     assert [other[index]["slice_index"] for index in range(len(data))] != [index for _, index, _ in first]
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_case_about_one_slice_is_drawn_there_alone(
+    cases: list[Case], slice_number: Callable[..., int], tmp_path: Path, stored: bool
+) -> None:
+    """Slices that nobody annotated are no negatives; two cases may be about one volume."""
+    kept = {"store": tmp_path / "store"} if stored else {}
+    about = [replace(cases[0], case=f"a-{plane}", slice_index=plane) for plane in (3, 7)]
+    drawn = dataset([*about, cases[1]], negative_rate=0.5, **kept)
+    seen: dict[str, set[int]] = {}
+    for draw in (drawn[index] for index in range(300)):
+        seen.setdefault(draw["case"], set()).add(draw["slice_index"])
+        labels = label_maps()[draw["case"][0]][draw["slice_index"]]
+        first = 0 if draw["case"] != "b" else DEPTH
+        assert slice_number(draw["image"].numpy()) == first + draw["slice_index"]
+        for target, mask in zip(draw["target"], draw["label"], strict=True):
+            np.testing.assert_array_equal(mask.numpy(), labels == LABELS[target][0])
+    assert (seen["a-3"], seen["a-7"]) == ({3}, {7})
+    assert len(seen["b"]) > 5
+    once = dataset(about, length=None, negative_rate=0.0)
+    assert len(once) == 4  # the liver in slice 3, all three organs in slice 7
+    with pytest.raises(
+        InputError, match=r'a\.nii\.gz: the case "a" asks for slice 12, but the volume has 12'
+    ):
+        dataset([replace(cases[0], slice_index=DEPTH)], **kept)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"prompts": ("a cyst",)}, '"prompts"'),
+        ({"lesions": (1,)}, '"lesion"'),
+        ({"prompts": ("a square",), "lesions": ()}, '"prompts" and "lesion"'),
+    ],
+)
+def test_a_lesion_is_not_taken_for_an_organ(cases: list[Case], changes: dict[str, Any], found: str) -> None:
+    """As joined data sets of organs and of sentences have it, whose numbers mean different things."""
+    message = (
+        rf'a\.nii\.gz: the case "a" has {found}, expected organs alone in every item, .*; leave the item'
+    )
+    with pytest.raises(InputError, match=message):
+        dataset([replace(cases[0], **changes), cases[1]])
+
+
 def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]) -> None:
     with pytest.raises(InputError, match="found no training case; list at least one under 'training'"):
         dataset([])
@@ -346,6 +447,21 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
     other_grid = make_case("z", label_maps()["a"], TARGETS["a"], spacing_mm=(2.0, 1.5, 1.0))
     with pytest.raises(InputError, match="the labels' affine differs from that of the image"):
         dataset([Case("a", cases[0].image, other_grid.label, "a", TARGETS["a"])])
+
+
+def test_a_network_of_volumes_trains_on_no_pictures(cases: list[Case], tmp_path: Path) -> None:
+    """As inference refuses them later, in the same words; one that takes pictures trains on them."""
+    pixels = label_maps()["a"][7].astype(np.uint8)
+    for name, grey in (("image.PNG", 30 * pixels), ("label.png", pixels)):
+        Image.fromarray(grey).save(tmp_path / name)
+    picture = replace(cases[0], case="p", image=tmp_path / "image.PNG", label=tmp_path / "label.png")
+    data = [*cases, picture]
+    with pytest.raises(
+        InputError, match=r"image\.PNG: found the ending '\.PNG', expected NIfTI .*; convert it"
+    ):
+        dataset(data, network=field(SIZE, images=False))
+    drawn = dataset(data, network=field(SIZE, images=True))
+    assert "p" in {drawn[index]["case"] for index in range(100)}
 
 
 def test_an_organ_of_the_users_own_is_asked_for_by_its_name(

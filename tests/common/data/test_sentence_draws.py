@@ -222,3 +222,13 @@ def test_a_picture_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[st
     listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
     with pytest.raises(InputError, match="prompts_per_picture: found 0, expected 1 or more"):
         ReferringPictures(listed, network=field(32), prompts_per_picture=0)
+
+
+def test_a_network_of_volumes_trains_on_no_pictures(tmp_path: Path, png: dict[str, Any]) -> None:
+    """As inference refuses them later, in the same words; before anything is read."""
+    listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
+    (tmp_path / "image.png").write_bytes(b"not read")
+    with pytest.raises(
+        InputError, match=r"image\.png: found the ending '\.png', expected NIfTI .*; convert it"
+    ):
+        ReferringPictures(listed, network=field(32, images=False), progress=False)

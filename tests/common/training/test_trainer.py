@@ -14,6 +14,7 @@ from torch import nn
 
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
+from common.data.framing import Framing
 from common.data.organ_slices import OrganSlices
 from common.errors import InputError
 from common.inference import VolumeInferer
@@ -21,7 +22,14 @@ from common.losses import WeightedSum
 from common.training import Evaluator, PrecisionInferer, Trainer
 from common.training.states import states
 from common.weights.checkpoints import load_trained, save_trained
-from tests.common.training.parts import Tiny, WordsNearZero, volume_cases, write_volumes
+from tests.common.training.parts import (
+    Tiny,
+    WordsNearZero,
+    picture_cases,
+    volume_cases,
+    write_pictures,
+    write_volumes,
+)
 
 CPU = torch.device("cpu")
 DRAWS, BATCH = 8, 2
@@ -225,6 +233,17 @@ def test_an_evaluator_gives_volume_case_and_segmentation(tmp_path: Path) -> None
         assert [result.prompt for result in output["pred"].results] == list(output["label"].prompts)
         assert output["pred"].slice_index is None
     assert network.heard == [["liver", "spleen"]] * 2
+
+
+def test_a_network_of_volumes_is_judged_on_no_pictures(tmp_path: Path) -> None:
+    """As inference refuses them; a training says so before its first epoch."""
+    cases = picture_cases(write_pictures(tmp_path, ["a"]))
+    options: dict[str, Any] = {"device": CPU, "dataset": cases, "inferer": VolumeInferer()}
+    Evaluator(network=Tiny(Framing(crop="whole", images=True)), **options)
+    with pytest.raises(
+        InputError, match=r"a_image\.png: found the ending '\.png', expected NIfTI .*; convert"
+    ):
+        Evaluator(network=Tiny(Framing(crop="whole")), **options)
 
 
 def test_a_case_about_one_slice_is_segmented_there_alone(tmp_path: Path) -> None:
