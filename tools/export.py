@@ -8,7 +8,8 @@ from tools.command_line import says_input_errors
 from tools.engine import inference_config, run_in_bundle
 from tools.infer import choose_prompts
 
-EPILOG = """Written are image_encoder and decoder in each format, export.json (shapes, opset) and for prompts
+EPILOG = """Written are image_encoder and decoder in each format, export.json (shapes, framing of
+the image, threshold, opset) and for prompts
 prompts.npz, the words' features for the decoder. exit codes: 0 done; 1 not, for the reason printed."""
 
 ENGINE = "scripts.common.export.worker"  # of the bundle: its own copy, or the repository's

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,7 +222,7 @@ def _record(
     (channels, size, _), width = network.field_shape, text[0].shape[-1]
     kept = {f"map_{index}": ["B", *value.shape[1:]] for index, value in enumerate(maps)}
     words = {"tokens": ["B", "T", width], "mask": ["B", "T"]}
-    return {
+    record = {
         "network": type(network).__name__,
         "image_size": size,
         "formats": list(formats),
@@ -230,8 +230,15 @@ def _record(
         "torch": torch.__version__,
         "image_encoder": {"inputs": {"image": ["B", channels, size, size]}, "outputs": kept},
         "decoder": {"inputs": kept | words, "outputs": {"logits": ["B", 1, size, size]}},
-        "image": "float32 in [0, 1], as the bundle's inference prepares it",
+        "image": "float32 in [0, 1]: of a volume, each slice cropped and resized as framing says, and its "
+        "window's (low, high) brought to 0 and 1, values beyond cut; normalisation is inside the graph",
         "channels": [channel.name for channel in network.framing.channels],
+        "framing": asdict(network.framing),
+        "mask": "where logits are above logit_threshold",
+        "threshold": network.threshold,
+        "logit_threshold": network.logit_threshold,
         "rows": "one prompt an image: row i of every decoder input belongs together; repeat maps for prompts",
         "prompts": list(prompts),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples are lists in the file
+    return plain

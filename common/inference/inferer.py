@@ -45,8 +45,9 @@ class VolumeInferer(Inferer):
         prompt_batch: prompts decoded at once for each of these slices. When the GPU's memory does not
             suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
-        presence_share: the presence score is the largest slice-wise mean of the highest probabilities; of
-            this share of the field's pixels inside the frame. What is sought has to fill so much of a slice
+        presence_share: the presence score is the largest slice-wise mean of the highest probabilities, of
+            this share of the field's pixels inside the frame. They are relative to the network's threshold:
+            0.5 where the probability is the threshold. What is sought has to fill so much of a slice
             to reach a score near 1: 0.01 suits organs, 0.001 small lesions.
         smooth: majority of every voxel and its neighbours in the slices above and below.
         keep_largest: only the largest connected part of every prompt's mask.

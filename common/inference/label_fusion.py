@@ -1,4 +1,8 @@
-"""Which voxels a prompt claims, which of several prompts gets a voxel, and what is noted on the way."""
+"""Which voxels a prompt claims, which of several prompts gets a voxel, and what is noted on the way.
+
+Logits here are those of `Passes`, less the logit of the network's threshold: above 0 is inside a mask, and
+probabilities are relative, 0.5 at the threshold. With a threshold of 0.5 they are the network's own.
+"""
 
 import math
 
@@ -6,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-HALF = 128  # scaled probabilities from here on are above 0.5
+HALF = 128  # scaled probabilities from here on are above the threshold
 
 
 def top_mean(inner: Tensor, share: float) -> Tensor:
@@ -21,7 +25,7 @@ def top_mean(inner: Tensor, share: float) -> Tensor:
 
 
 def scaled_probability(logits: Tensor) -> Tensor:
-    """Probabilities as uint8: 0 to 255 is 0 to 1, and 128 or more exactly where they exceed 0.5."""
+    """Relative probabilities as uint8: 0 to 255 is 0 to 1, 128 or more exactly inside the mask."""
     scaled = (logits.sigmoid() * 255.0).round()
     return torch.where(logits > 0, scaled.clamp(min=HALF), scaled.clamp(max=HALF - 1)).to(torch.uint8)
 

@@ -44,7 +44,8 @@ class PromptResult:
         prompt: text, name and label number.
         labelled: what of the label map has this prompt's label.
         mask: the prompt's own mask, which may overlap others.
-        presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1, see `VolumeInferer`.
+        presence_score: the largest slice-wise mean of the highest probabilities, 0 to 1 and 0.5 at the
+            network's threshold, see `VolumeInferer`.
         present: False when the score is below the threshold; the mask is then empty.
         overlap_voxels: voxels of the own mask that the label map gives to a prompt with a higher
             probability.

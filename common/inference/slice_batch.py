@@ -30,7 +30,7 @@ class Job:
         frame: where a slice of this volume lies in the network's field.
         presence_share: see `VolumeInferer`.
         clock: times the parts.
-        probabilities: (P, D, H, W) uint8 to be filled, or None.
+        probabilities: (P, D, H, W) uint8 to be filled, see `scaled_probability`; or None.
     """
 
     volume: Volume
@@ -84,8 +84,8 @@ def _claim(
     """Enter the claims of prompts on slices, and their own masks; returns (slices, prompts) voxels of these.
 
     Args:
-        inner: (slices, prompts, h, w) logits inside the frame. Most pairs have none above 0, and neither has
-            what is interpolated from them: they are left out.
+        inner: (slices, prompts, h, w) logits inside the frame, less the threshold's. Most pairs have none
+            above 0, and neither has what is interpolated from them: they are left out.
     """
     claimed = np.zeros(inner.shape[:2], np.int64)
     highest = inner.amax(dim=(2, 3)).cpu().numpy()

@@ -54,7 +54,7 @@ class TextSegmenter(nn.Module, ABC):
         image_size: side in pixels of the square field that the network was built for.
         default_prompt: used when nothing is asked, so that `network(image)` works alone.
         framing: what that field shows of a slice or an image. Whoever makes the field asks the network.
-        threshold: a pixel belongs to a mask where its probability is above this.
+        threshold: a pixel belongs to a mask where its probability is above this; of the class.
         normalisation: what the network does to a field in [0, 1] first, a key of `layers.normalisation`.
     """
 
@@ -62,10 +62,16 @@ class TextSegmenter(nn.Module, ABC):
     normalisation: str = "unit"
 
     def __init__(self, *, image_size: int, default_prompt: str, framing: Framing | None = None) -> None:
+        """See the class.
+
+        Raises:
+            InputError: the class has a threshold that is not between 0 and 1.
+        """
         super().__init__()
         self.image_size = image_size
         self.default_prompt = default_prompt
         self.framing = framing or Framing()
+        _check_threshold(self.threshold)
         self.register_state_dict_post_hook(_leave_bases_out)
         self.register_load_state_dict_post_hook(_bases_may_be_missing)
 
@@ -131,12 +137,9 @@ class TextSegmenter(nn.Module, ABC):
         """The logit of `threshold`.
 
         Raises:
-            InputError: it is not between 0 and 1.
+            InputError: it was changed to one that is not between 0 and 1.
         """
-        if not 0.0 < self.threshold < 1.0:
-            raise InputError(
-                f"threshold: found {self.threshold}, expected a probability between 0 and 1; change it."
-            )
+        _check_threshold(self.threshold)
         return math.log(self.threshold / (1.0 - self.threshold))
 
     def train(self, mode: bool = True) -> Self:
@@ -191,6 +194,11 @@ def check_channels(framing: Framing, allowed: Sequence[int]) -> None:
             f"framing#channels: found {len(framing.channels)} ({found}), expected "
             f"{' or '.join(map(str, allowed))} for this network; change them."
         )
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0.0 < threshold < 1.0:
+        raise InputError(f"threshold: found {threshold}, expected a probability between 0 and 1; change it.")
 
 
 def _is_frozen(encoder: nn.Module) -> bool:

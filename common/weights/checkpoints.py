@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Of the settings that `settings_of` names: what overrides it has another name, or nothing does.
+OVERRIDDEN_BY = {"network_def#normalisation": "network_def#image_normalisation"}
+OF_THE_CLASS = ("network_def#threshold",)
+
 
 def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: bool) -> None:
     """Write `network.state_dict()` as a flat dict of tensors, atomically.
@@ -196,8 +200,14 @@ def check_settings(
     if to_train:
         log.warning("%s: trained with %s; training goes on with what is in use.", checkpoint, found)
         return
+    if fixed := [name for name in different if name in OF_THE_CLASS]:
+        raise InputError(
+            f"{checkpoint}: trained with {found}; no override sets {', '.join(fixed)}, so give the "
+            "checkpoint of this version of the network."
+        )
+    ids = ", ".join(OVERRIDDEN_BY.get(name, name) for name in different)
     raise InputError(
-        f"{checkpoint}: trained with {found}; override {', '.join(different)} with the checkpoint's values "
+        f"{checkpoint}: trained with {found}; override {ids} with the checkpoint's values "
         "(network_def#preset decides those that the config does not list), or give another checkpoint."
     )
 

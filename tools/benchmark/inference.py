@@ -172,11 +172,11 @@ def _flops_ratio(network: "MedVLM", texts: tuple[str, ...]) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    size, device = network.image_size, next(network.parameters()).device
+    device = next(network.parameters()).device
     with torch.no_grad():
         text = network.encode_text(texts[:1])
         with FlopCounterMode(display=False) as encoding:
-            features = network.encode_image(torch.rand(1, 1, size, size, device=device))
+            features = network.encode_image(torch.rand(1, *network.field_shape, device=device))
         with FlopCounterMode(display=False) as decoding:
             network.decode(features, text)
     one, more = encoding.get_total_flops(), decoding.get_total_flops()

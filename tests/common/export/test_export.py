@@ -1,6 +1,7 @@
 """Exported graphs compute what the network computes, with any batch and any number of word pieces."""
 
 import json
+import math
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -124,6 +125,12 @@ def test_a_network_of_colours_is_exported_with_its_channels(tmp_path: Path) -> N
     record = export_graphs(network, tmp_path, formats=["torchscript"], prompts=["liver"])
     assert record["image_encoder"]["inputs"] == {"image": ["B", 3, 16, 16]}
     assert record["channels"] == ["red", "green", "blue"]
+    said = json.loads((tmp_path / "export.json").read_text())
+    assert said == record
+    assert said["threshold"] == 0.9
+    assert said["logit_threshold"] == pytest.approx(math.log(9))  # 0.9 / 0.1
+    assert Framing(**said["framing"]) == network.framing  # the window and the crop among them
+    assert said["framing"]["window"] == [-160, 240]
     exported = ExportedSegmenter(network, tmp_path, "torchscript")
     assert (exported.threshold, exported.field_shape) == (0.9, (3, 16, 16))
     with torch.no_grad():

@@ -23,6 +23,20 @@ def test_three_channels_with_the_published_mean_and_deviation(name: str, channel
     torch.testing.assert_close(Normalise(name)(image), (image.expand(2, 3, 4, 5) - mean) / std)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_any_number_of_channels_where_all_are_treated_alike(channels: int) -> None:
+    image = torch.rand(2, channels, 8, 8)
+    assert torch.equal(Normalise("unit")(image), image)
+    torch.testing.assert_close(Normalise("half")(image), 2 * image - 1)
+    assert Normalise("per_image")(image).shape == image.shape
+    for name in ("imagenet", "clip"):
+        sentence = (
+            f"found '{name}' for an image of {channels} channels, expected 1 or 3 channels for it; chan"
+        )
+        with pytest.raises(InputError, match=sentence):
+            Normalise(name)(image)
+
+
 def test_each_image_by_itself() -> None:
     image = torch.rand(2, 1, 8, 8) * torch.tensor([0.1, 1.0]).view(2, 1, 1, 1)
     pixels = Normalise("per_image")(image)

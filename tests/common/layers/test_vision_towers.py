@@ -1,8 +1,10 @@
 """Vision towers read from checkpoints in the published layout, which the test writes small."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -165,6 +167,24 @@ def test_networks_say_how_pixels_are_normalised(tmp_path: Path) -> None:
     ):
         MedVLM.from_preset("compact", image_normalisation="clip", **options)
     assert LSMS(text_encoder=None, image_size=64).normalisation == "imagenet"
+
+
+def test_a_checkpoints_advice_names_arguments_that_there_are(tmp_path: Path) -> None:
+    """With the checkpoint's values for the overrides that the message names, it loads."""
+    sam(tmp_path / "sam")
+    options = {"text_model": write_bert(tmp_path / "bert"), "image_size": 64, "max_tokens": 16, "width": 16}
+
+    def build(**changes: Any) -> MedVLM:
+        return MedVLM.from_preset("paper_sam", image_model=str(tmp_path / "sam"), **options, **changes)
+
+    then = {"image_normalisation": "unit", "heads": 2}
+    save_trained(build(**then), tmp_path / "model.pt", half=False)
+    with pytest.raises(InputError, match='trained with network_def#normalisation "unit"') as caught:
+        load_trained(build(image_normalisation="imagenet", heads=4), tmp_path / "model.pt")
+    named = re.search("override (.*) with the checkpoint's values", str(caught.value))
+    assert named is not None
+    arguments = [name.removeprefix("network_def#") for name in named.group(1).split(", ")]
+    load_trained(build(**{name: then[name] for name in arguments}), tmp_path / "model.pt")
 
 
 def test_a_checkpoint_holds_sams_adapters_and_not_sam(tmp_path: Path) -> None:

@@ -91,6 +91,14 @@ def test_the_threshold_is_a_probability_and_logits_know_it() -> None:
             _ = network.logit_threshold
 
 
+@pytest.mark.parametrize("wrong", [0.0, 1.0, -2.0, float("nan")])
+def test_a_network_whose_threshold_is_no_probability_is_not_built(wrong: float) -> None:
+    """Not after a training, when the first mask is made."""
+    sort = type("Wrong", (Tiny,), {"threshold": wrong})
+    with pytest.raises(InputError, match=f"threshold: found {wrong}, expected a probability between 0 and 1"):
+        sort()
+
+
 class Reader(TextSegmenter):
     """Takes a pretrained language model's first number for the logits."""
 

@@ -297,7 +297,10 @@ def test_the_settings_of_a_network_are_all_that_its_tensors_do_not_show(tmp_path
     }
     load_trained(net, tmp_path / "model.pt")
     net.threshold = 0.5
-    with pytest.raises(InputError, match=r"trained with network_def#threshold 0\.25 \(0\.5 is in use\)"):
+    with pytest.raises(
+        InputError,
+        match=r"trained with network_def#threshold 0\.25 \(0\.5 is in use\); no override sets network_d",
+    ):
         load_trained(net, tmp_path / "model.pt")
 
 

@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from common.data.framing import RGB, Framing
+from tests.common.training.parts import Tiny
 from tools.benchmark._case import ORGANS, write_volume
 from tools.benchmark._networks import build
 from tools.benchmark.inference import _flops_ratio, _table, main
@@ -23,6 +25,14 @@ def test_the_volume_is_a_body_in_air(tmp_path):
 
 def test_13_prompts_cost_more_than_one_and_less_than_13_by_flops():
     assert 1.0 < _flops_ratio(build("MedVLM", "compact"), ORGANS) < 13.0
+
+
+@pytest.mark.parametrize("channels", [("grey",), RGB])
+def test_flops_are_counted_on_the_networks_own_field(channels):
+    network, seen = Tiny(Framing(channels=channels)), []
+    network.pixel.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape))
+    _flops_ratio(network, ORGANS)
+    assert seen == [(1, len(channels), 16, 16)]
 
 
 @pytest.mark.parametrize(("device", "cost", "naive"), [("cpu", 1.60, 20.0), ("cuda", 0.80, 10.0)])
