@@ -1,6 +1,8 @@
 """What the configs need of `python -m monai.bundle run`, whose overrides are Python and errors long."""
 
 import difflib
+import inspect
+import pydoc
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,8 +39,8 @@ def check_keys(given: Mapping[str, Any]) -> None:
     """Refuse keys that the config files do not have: MONAI adds them, and the run does something else.
 
     An argument of the network is one that the files' `network_def` has, and is given as
-    `--network_def#preset`. Other keys with a separator, such as `train#dataset`, pass: MONAI itself refuses
-    those of a missing section.
+    `--network_def#preset`. A key such as `inferer#slice_batch` is an argument that its section's class takes;
+    of a missing section, MONAI itself refuses it.
 
     Args:
         given: see `read_arguments`.
@@ -57,6 +59,8 @@ def check_keys(given: Mapping[str, Any]) -> None:
         section, *path = _SEPARATOR.split(key)
         if section == NETWORK and path and of_network:
             _check_argument(path[0], of_network)
+        elif path:
+            _check_nested(key, content, [section, *path])
         elif not path and key not in known | MONAIS_OWN:
             _refuse(key, known, of_network)
 
@@ -74,6 +78,25 @@ def _check_argument(name: str, of_network: set[str]) -> None:
         raise InputError(
             f"{key}: found --{key}, but the config files' {NETWORK} has no {name}, expected one of its "
             f"arguments; {_hint(name, of_network, prefix=f'{NETWORK}#')} it or leave it out."
+        )
+
+
+def _check_nested(key: str, content: Mapping[str, Any], path: list[str]) -> None:
+    """Refuse an argument that the class or function which its section builds does not take."""
+    section: Any = content
+    for part in path[:-1]:
+        section = section.get(part) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or path[-1] in section or path[-1].startswith("_"):
+        return
+    built = pydoc.locate(str(section.get("_target_", "")))
+    if not callable(built):  # a plain section, or a name that MONAI looks up by itself
+        return
+    takes = inspect.signature(built).parameters
+    if path[-1] not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        prefix = key.removesuffix(path[-1])
+        raise InputError(
+            f"{key}: found --{key}, but {section['_target_']} has no argument {path[-1]}, expected one of "
+            f"{', '.join(takes)}; {_hint(path[-1], set(takes), prefix=prefix)} it or leave it out."
         )
 
 

@@ -178,6 +178,33 @@ def test_what_a_bundles_files_name_passes(bundle: Path, name: str) -> None:
                 check(*file, f"--{name}", "1")
 
 
+def test_an_argument_that_a_sections_class_does_not_take_is_refused(tmp_path: Path) -> None:
+    inferer = {"_target_": "common.inference.VolumeInferer", "slice_batch": 8}
+    content = {
+        "inferer": inferer,
+        "optimizer": {"_target_": "torch.optim.AdamW"},
+        "train": {"trainer": inferer},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    file = ["--config_file", str(tmp_path / "a.json")]
+    passing = (
+        "inferer#presence_share",
+        "optimizer#betas",
+        "train#trainer#amp",
+        "inferer#_disabled_",
+        "train#x",
+    )
+    check(*file, *(word for key in passing for word in (f"--{key}", "1")))
+    for key, near in {
+        "inferer#presence_treshold": "inferer#presence_threshold",
+        "optimizer#lrr": "optimizer#lr",
+        "train#trainer#slice_bach": "train#trainer#slice_batch",
+    }.items():
+        said = rf"{key}: found --{key}, but .* has no argument .*did you mean {near}\b"
+        with pytest.raises(InputError, match=said):
+            check(*file, f"--{key}", "1")
+
+
 def test_a_config_without_a_network_leaves_its_arguments_to_monai(tmp_path: Path) -> None:
     (tmp_path / "plain.json").write_text(json.dumps({"epochs": 3}))
     check("training", "--config_file", str(tmp_path / "plain.json"), "--network_def#preset", "a")
