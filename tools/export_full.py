@@ -65,11 +65,10 @@ def _settings(entries: list[str], config: Path) -> dict[str, object]:
     for entry in entries:
         key, equals, text = entry.partition("=")
         if not equals or not all(map(str.isidentifier, key.split("#"))) or text.startswith(("$", "@", "%")):
-            raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as {EXAMPLE}; correct it.")
+            raise InputError(f"--set: found '{entry}', expected KEY=VALUE, such as {EXAMPLE}.")
         if not has_id(known, key):
             raise InputError(
-                f"--set: found the key '{key}', expected one of {config}, such as that of {EXAMPLE}; "
-                "correct it."
+                f"--set: found the key '{key}', expected one of {config}, such as that of {EXAMPLE}."
             )
         try:
             settings[key] = json.loads(text)

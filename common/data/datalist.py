@@ -127,9 +127,7 @@ def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Cas
     listed = {name: content[name] for name in SECTIONS if name in content}
     for name, items in listed.items():
         if not isinstance(items, list):
-            raise InputError(
-                f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items; correct it.'
-            )
+            raise InputError(f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items.')
     every = [item for items in listed.values() for item in items]
     of_sentences = all(isinstance(item, dict) and "prompts" in item for item in every)
     unnamed = of_sentences and "labels" not in content

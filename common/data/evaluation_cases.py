@@ -96,9 +96,7 @@ class EvaluationCases(Dataset[EvaluationCase]):
         sentences: Sentences = "first",
     ) -> None:
         if sentences not in get_args(Sentences):
-            raise InputError(
-                f"sentences: found {sentences!r}, expected {' or '.join(get_args(Sentences))}; correct it."
-            )
+            raise InputError(f"sentences: found {sentences!r}, expected {' or '.join(get_args(Sentences))}.")
         self.labels = dict(labels or {})
         self.absent = absent
         self.sentences = sentences

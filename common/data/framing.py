@@ -44,9 +44,7 @@ class Channel:
         if self.window is not None:
             object.__setattr__(self, "window", checked_window(self.window))
         if not isinstance(self.offset_mm, int | float) or not math.isfinite(self.offset_mm):
-            raise InputError(
-                f"channels: found the offset_mm {self.offset_mm!r}, expected a number of mm; correct it."
-            )
+            raise InputError(f"channels: found the offset_mm {self.offset_mm!r}, expected a number of mm.")
 
     @property
     def name(self) -> str:
@@ -179,14 +177,14 @@ def checked_window(limits: Any) -> tuple[float, float]:
     match given:
         case [int() | float() as low, int() | float() as high] if -math.inf < low < high < math.inf:
             return float(low), float(high)
-    raise InputError(f"window: found {given!r}, expected the lower and the upper intensity; correct it.")
+    raise InputError(f"window: found {given!r}, expected the lower and the upper intensity.")
 
 
 def _channels(given: Any) -> tuple[Channel, ...]:
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise InputError(
             f"channels: found {given!r}, expected a list of colours ({', '.join(COLOURS)}) or of objects "
-            "with colour, window, offset_mm; correct it."
+            "with colour, window, offset_mm."
         )
     return tuple(_channel(one) for one in given)
 
@@ -199,6 +197,5 @@ def _channel(given: Any) -> Channel:
     except TypeError as error:
         fields = list(given) if isinstance(given, Mapping) else given
         raise InputError(
-            f"channels: found {fields!r}, expected a colour or an object with colour, window, offset_mm; "
-            "correct it."
+            f"channels: found {fields!r}, expected a colour or an object with colour, window, offset_mm."
         ) from error

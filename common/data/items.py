@@ -86,9 +86,7 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
         raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
     label = item.get("label")
     if label is not None and not isinstance(label, str):
-        raise InputError(
-            f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH"; correct it.'
-        )
+        raise InputError(f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH".')
     slice_index = _slice(path, place, item.get("slice"))
     lesions = _lesions(path, place, item["lesion"]) if item.get("lesion") is not None else None
     prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
@@ -142,7 +140,7 @@ def _targets(
     if unknown:
         raise InputError(
             f'{path}: {place} has {json.dumps(unknown[0])} in "targets", expected a list of names from '
-            f'"labels" ({", ".join(names)}); correct it.'
+            f'"labels" ({", ".join(names)}).'
         )
     for name in targets:
         if (other := _also(name, absent)) is not None:
@@ -165,9 +163,7 @@ def _vocabulary() -> Vocabulary:
 
 def _absent(path: Path, place: str, absent: Any) -> tuple[str, ...]:
     if not isinstance(absent, list) or not all(isinstance(name, str) and name.strip() for name in absent):
-        raise InputError(
-            f'{path}: {place} has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
-        )
+        raise InputError(f'{path}: {place} has {json.dumps(absent)} as "absent", expected a list of names.')
     return tuple(absent)
 
 
@@ -184,8 +180,7 @@ def _prompts(path: Path, place: str, prompts: Any) -> tuple[str, ...]:
 def _slice(path: Path, place: str, value: Any) -> int | None:
     if value is not None and not _counts(value, lowest=0):
         raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "slice", expected a whole number from 0 up; '
-            "correct it."
+            f'{path}: {place} has {json.dumps(value)} as "slice", expected a whole number from 0 up.'
         )
     return value
 
@@ -195,7 +190,7 @@ def _lesions(path: Path, place: str, value: Any) -> tuple[int, ...]:
     if not all(_counts(number, lowest=1) for number in lesions) or len(set(lesions)) < len(lesions):
         raise InputError(
             f'{path}: {place} has {json.dumps(value)} as "lesion", expected a whole number from 1 up or a '
-            "list of different ones (empty: nothing is meant); correct it."
+            "list of different ones (empty: nothing is meant)."
         )
     return tuple(sorted(lesions))
 
@@ -213,18 +208,14 @@ def _check_slice(path: Path, place: str, image: Path, slice_index: int | None, *
             f"a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
         )
     if picture and slice_index is not None:
-        raise InputError(f'{path}: {place} is a picture with "slice", expected none; correct it.')
+        raise InputError(f'{path}: {place} is a picture with "slice", expected none.')
     if sentences and not picture and slice_index is None:
-        raise InputError(
-            f'{path}: {place} is a volume without "slice", expected "slice": NUMBER; correct it.'
-        )
+        raise InputError(f'{path}: {place} is a volume without "slice", expected "slice": NUMBER.')
 
 
 def _rotatable(path: Path, place: str, value: Any, prompts: Sequence[str]) -> bool:
     if not isinstance(value, bool):
-        raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "rotatable", expected true or false; correct it.'
-        )
+        raise InputError(f'{path}: {place} has {json.dumps(value)} as "rotatable", expected true or false.')
     if value and (sided := [prompt for prompt in prompts if mentions_side(prompt)]):
         raise InputError(
             f'{path}: {place} is "rotatable" and has the prompt "{sided[0]}", expected none that names a '
@@ -237,7 +228,7 @@ def _identifier(path: Path, place: str, field: str, value: Any) -> str:
     # An id names files later on: a separator in it would lead out of the output folder.
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "/" in str(value):
         raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/"; correct it.'
+            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/".'
         )
     return str(value)
 

@@ -30,16 +30,14 @@ def label_values(path: Path, labels: Any) -> dict[str, tuple[int, ...]]:
         "with a name or a list of different ones"
     )
     if not isinstance(labels, dict) or not labels:
-        raise InputError(f'{path}: "labels" is {json.dumps(labels)}, {expected}; correct it.')
+        raise InputError(f'{path}: "labels" is {json.dumps(labels)}, {expected}.')
     values: dict[str, list[int]] = {}
     for key, named in labels.items():
         number = int(key) if key.isdecimal() and str(int(key)) == key else -1
         names = named if isinstance(named, list) else [named]
         sound = all(isinstance(name, str) and name.strip() for name in names)
         if not 0 <= number <= MAX_LABEL or not names or not sound or len(set(names)) < len(names):
-            raise InputError(
-                f'{path}: "labels" has the entry {json.dumps({key: named})}, {expected}; correct it.'
-            )
+            raise InputError(f'{path}: "labels" has the entry {json.dumps({key: named})}, {expected}.')
         for name in names if number > 0 else ():
             values.setdefault(name, []).append(number)
     return {name: tuple(sorted(numbers)) for name, numbers in values.items()}

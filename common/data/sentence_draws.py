@@ -60,9 +60,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         if not data:
             raise InputError("train#dataset: found no training item; list at least one under 'training'.")
         if prompts_per_picture < 1:
-            raise InputError(
-                f"prompts_per_picture: found {prompts_per_picture}, expected 1 or more; correct it."
-            )
+            raise InputError(f"prompts_per_picture: found {prompts_per_picture}, expected 1 or more.")
         check_images([item.image for item in data], pictures=network.framing.images)
         self.data = list(data)
         self.length = len(self.data) if length is None else length

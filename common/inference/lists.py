@@ -78,7 +78,7 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
         text = path.read_text("utf-8-sig")
         content: Any = json.loads(text) if path.suffix.lower() == ".json" else _rows(text)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a list of inputs ({error}); correct it.") from error
+        raise InputError(f"{path}: cannot be read as a list of inputs ({error}).") from error
     place, of_datalist = str(path), isinstance(content, dict)
     if section is not None and not of_datalist:
         raise InputError(
@@ -130,7 +130,7 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
     if not isinstance(image, str) or not image.strip():
         named = isinstance(fields, dict) and fields
         found = f"the fields {', '.join(map(str, fields))}" if named else "no path"
-        raise InputError(f'{where}: found {found}, expected text or a field "image" with a path; correct it.')
+        raise InputError(f'{where}: found {found}, expected text or a field "image" with a path.')
     if image.strip().lower().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
     _check_fields(fields, where)
@@ -165,7 +165,7 @@ def _number(value: Any, where: str) -> int | None:
         return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise InputError(f"{where}: found {reprlib.repr(value)}, expected a whole number from 0 up; correct it.")
+    raise InputError(f"{where}: found {reprlib.repr(value)}, expected a whole number from 0 up.")
 
 
 def _lesions(value: Any, where: str) -> list[int] | None:
@@ -185,7 +185,7 @@ def _name(value: Any, where: str) -> str | None:
     if not known or not name or name.startswith(".") or set(name) & set("/\\\0"):
         raise InputError(
             f'{where}, case: found {reprlib.repr(value)}, expected a name without "/" and without a dot in '
-            "front; correct it."
+            "front."
         )
     return name
 
@@ -198,8 +198,7 @@ def _asked(fields: dict[str, Any], where: str) -> list[tuple[str, object]]:
     if "prompt" in fields or not isinstance(several, list) or not several:
         found = "both prompt and prompts" if "prompt" in fields else f"{reprlib.repr(several)} as prompts"
         raise InputError(
-            f"{where}: found {found}, expected prompt (a text; of a CSV too) or prompts (a list of them); "
-            "correct it."
+            f"{where}: found {found}, expected prompt (a text; of a CSV too) or prompts (a list of them)."
         )
     return [(f"{where}, prompt {number}", prompt) for number, prompt in enumerate(several, start=1)]
 

@@ -29,8 +29,7 @@ def ask(
     """
     if slice_index is not None and (type(slice_index) is not int or slice_index < 0):
         raise InputError(
-            f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up; "
-            "correct it."
+            f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up."
         )
     if slice_index is not None and all(_is_picture(case) for case in cases):
         raise InputError(

@@ -62,8 +62,7 @@ def check_spacing(spacing_mm: Spacing, axes: int, source: Any = None) -> tuple[f
     spacing = tuple(float(size) for size in spacing_mm)
     if len(spacing) != axes or not all(0 < size < float("inf") for size in spacing):
         raise InputError(
-            f"spacing_mm: found {spacing}, expected {axes} sizes in mm above 0, one an axis of the masks; "
-            "correct it."
+            f"spacing_mm: found {spacing}, expected {axes} sizes in mm above 0, one an axis of the masks."
         )
     return spacing
 

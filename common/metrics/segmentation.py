@@ -58,8 +58,7 @@ class Wanted:
         unknown = [name for name in self.boundaries if name not in BOUNDARIES]
         if unknown or isinstance(self.boundaries, str):
             raise InputError(
-                f"boundaries: found {self.boundaries!r}, expected a list of {', '.join(BOUNDARIES)}; "
-                "correct it."
+                f"boundaries: found {self.boundaries!r}, expected a list of {', '.join(BOUNDARIES)}."
             )
         if not all(tolerance > 0 for tolerance in self.tolerances_mm):
             raise InputError(

@@ -55,7 +55,7 @@ def check_outputs(kinds: Sequence[str], file_format: str) -> None:
         raise InputError(f"outputs: found the text {kinds!r}, expected a list of texts; write [{kinds!r}].")
     for kind in kinds:
         if kind not in _WRITERS:
-            raise InputError(f"outputs: found {kind!r}, expected any of {', '.join(_WRITERS)}; correct it.")
+            raise InputError(f"outputs: found {kind!r}, expected any of {', '.join(_WRITERS)}.")
     if not kinds:
         raise InputError(f"outputs: found none, expected any of {', '.join(_WRITERS)}; name at least one.")
     if file_format not in FORMATS:

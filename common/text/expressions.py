@@ -85,11 +85,9 @@ class Lesion:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
-                raise InputError(
-                    f"{name}: found {value!r}, expected one of {', '.join(allowed)}; correct it."
-                )
+                raise InputError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}.")
         if not self.diameter_mm > 0:
-            raise InputError(f"diameter_mm: found {self.diameter_mm}, expected a length above 0; correct it.")
+            raise InputError(f"diameter_mm: found {self.diameter_mm}, expected a length above 0.")
 
     @property
     def lobe(self) -> str | None:
@@ -174,8 +172,7 @@ def single_out(
     for name, weight in (weights or {}).items():
         if name not in REPORT_ORDER or weight < 0:
             raise InputError(
-                f"weights: found {name!r}: {weight}, expected 0 or more for one of "
-                f"{', '.join(REPORT_ORDER)}; correct it."
+                f"weights: found {name!r}: {weight}, expected 0 or more for one of {', '.join(REPORT_ORDER)}."
             )
     chosen: list[Fact] = []
     left = list(others)

@@ -26,7 +26,7 @@ def add_typos(text: str, rng: np.random.Generator, *, rate: float) -> str:
         InputError: `rate` is outside 0 to 1.
     """
     if not 0.0 <= rate <= 1.0:
-        raise InputError(f"rate of typos: found {rate}, expected a share from 0 to 1; correct it.")
+        raise InputError(f"rate of typos: found {rate}, expected a share from 0 to 1.")
 
     def slip(match: re.Match[str]) -> str:
         word = match.group()

@@ -19,7 +19,7 @@ def part_of(text: str, share: float | Fraction) -> str:
         InputError: another share.
     """
     if not 0 < share <= 1:
-        raise InputError(f"share: found {share}, expected more than 0 and at most 1; correct it.")
+        raise InputError(f"share: found {share}, expected more than 0 and at most 1.")
     words = text.split()
     kept = math.ceil(round(len(words) * share, 6))  # rounded first: 0.1 * 30 is a little above 3
     return text if kept == len(words) else " ".join(words[:kept]).rstrip(",;:") or words[0]

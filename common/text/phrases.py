@@ -59,7 +59,7 @@ class Phrasing:
                 "choose one."
             )
         if not 0.0 <= self.noise <= 1.0:
-            raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1; correct it.")
+            raise InputError(f"noise: found {self.noise}, expected a share from 0 to 1.")
 
     def draw(
         self,

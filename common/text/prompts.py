@@ -152,9 +152,7 @@ def _from_json(content: str, path: Path) -> list[_Item]:
     try:
         entries = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: found no valid JSON ({error}), expected a list of prompts; correct it."
-        ) from error
+        raise InputError(f"{path}: found no valid JSON ({error}), expected a list of prompts.") from error
     if not isinstance(entries, list):
         raise InputError(
             f"{path}: found {_json_type(entries)}, expected a list of prompts; put them between [ and ]."
@@ -167,12 +165,10 @@ def _from_entry(entry: object, where: str) -> _Item:
         entry = {"prompt": entry}
     if not isinstance(entry, dict) or "prompt" not in entry:
         found = "an object without prompt" if isinstance(entry, dict) else _json_type(entry)
-        raise InputError(f'{where}: found {found}, expected text or {{"prompt": text}}; correct it.')
+        raise InputError(f'{where}: found {found}, expected text or {{"prompt": text}}.')
     for key in entry:
         if key not in _KEYS:
-            raise InputError(
-                f"{where}: found the key {reprlib.repr(key)}, expected {', '.join(_KEYS)}; correct it."
-            )
+            raise InputError(f"{where}: found the key {reprlib.repr(key)}, expected {', '.join(_KEYS)}.")
     text = check_prompt(entry["prompt"], field=where)
     name = check_prompt(entry["name"], field=f"{where}, name") if "name" in entry else text
     return _Item(where, text, name, _label(entry.get("label"), where), _colour(entry.get("colour"), where))
@@ -181,8 +177,7 @@ def _from_entry(entry: object, where: str) -> _Item:
 def _label(value: Any, where: str) -> int | None:
     if value is not None and not _is_int(value, 1, MAX_LABEL):
         raise InputError(
-            f"{where}: found the label {reprlib.repr(value)}, "
-            f"expected a whole number from 1 to {MAX_LABEL}; correct it."
+            f"{where}: found the label {reprlib.repr(value)}, expected a whole number from 1 to {MAX_LABEL}."
         )
     return value
 
@@ -193,7 +188,7 @@ def _colour(value: Any, where: str) -> tuple[int, int, int] | None:
     if not isinstance(value, list) or len(value) != 3 or not all(_is_int(part, 0, 255) for part in value):
         raise InputError(
             f"{where}: found the colour {reprlib.repr(value)}, expected three whole numbers from 0 to 255 "
-            "(red, green, blue); correct it."
+            "(red, green, blue)."
         )
     return (value[0], value[1], value[2])
 

@@ -159,9 +159,7 @@ class Vocabulary:
                 f"{path}: cannot be read ({error.strerror}); give the path of a vocabulary."
             ) from error
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}: found no valid JSON ({error}), expected a vocabulary; correct it."
-            ) from error
+            raise InputError(f"{path}: found no valid JSON ({error}), expected a vocabulary.") from error
         _check_schema(path, content)
         groups = {name: tuple(members) for name, members in content["groups"].items()}
         organs = [
@@ -255,9 +253,7 @@ class Vocabulary:
         for where, members in lists.items():
             for member in members:
                 if member not in names:
-                    raise InputError(
-                        f"vocabulary: {where} has {member!r}, expected canonical names; correct it."
-                    )
+                    raise InputError(f"vocabulary: {where} has {member!r}, expected canonical names.")
 
 
 def _key(text: str) -> str:
@@ -274,5 +270,5 @@ def _check_schema(path: Path, content: Any) -> None:
         found = textwrap.shorten(error.message, 200)  # some messages quote the whole file
         raise InputError(
             f"{path}: found at {error.json_path} that {found}, expected the shape that "
-            "vocabulary.schema.json describes; correct it."
+            "vocabulary.schema.json describes."
         )

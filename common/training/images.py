@@ -56,7 +56,7 @@ class ValidationImages:
 
     def __init__(self, *, output_dir: str | os.PathLike[str], cases: int = 2) -> None:
         if cases < 0:
-            raise InputError(f"images: found {cases}, expected 0 or more cases to draw; correct it.")
+            raise InputError(f"images: found {cases}, expected 0 or more cases to draw.")
         self.output_dir = Path(output_dir)
         self.cases = cases
         self._writer: SummaryWriter | None = None

@@ -89,7 +89,7 @@ def test_words_are_data(server, client, tmp_path):
         ({"prompts": ["liver", "liver"]}, "prompts: found 'liver' twice, expected different texts"),
         (
             {"prompt": "liver", "smooth": "often"},
-            "smooth: found 'often', expected true or false; correct it.",
+            "smooth: found 'often', expected true or false.",
         ),
         (
             {"prompt": "liver", "result_extension": ".exe"},

@@ -25,8 +25,8 @@ def test_what_the_command_returns_is_returned(capsys: pytest.CaptureFixture[str]
 
 
 def test_an_input_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(InputError("--x: found 1, expected 2; correct it.")) == 2
-    assert capsys.readouterr() == ("", "error: --x: found 1, expected 2; correct it.\n")
+    assert command(InputError("--x: found 1, expected 2.")) == 2
+    assert capsys.readouterr() == ("", "error: --x: found 1, expected 2.\n")
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt(), SystemExit(2)])

@@ -37,7 +37,7 @@ def test_other_kinds_are_refused(kinds: object, tmp_path: Path) -> None:
         prompt_kinds(bundle)
     assert str(caught.value) == (
         f"{tmp_path}/configs/metadata.json: found {kinds!r} as prompt_kinds, expected a list of organ, "
-        "sentence; correct it."
+        "sentence."
     )
 
 

@@ -49,7 +49,7 @@ def test_a_key_that_the_config_lacks_is_refused(
     assert main(["--bundle", str(BUNDLE), "--out", str(tmp_path / "out"), "--set", f"{key}=paper"]) == 1
     assert capsys.readouterr().err == (
         f"error: --set: found the key '{key}', expected one of {config}, "
-        "such as that of network_def#preset=paper_qv; correct it.\n"
+        "such as that of network_def#preset=paper_qv.\n"
     )
 
 

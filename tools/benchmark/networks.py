@@ -60,9 +60,7 @@ def choose_names(only: Sequence[str] | None) -> list[str]:
     own = [f"{name} {preset}" for name, system in systems().items() for preset in system.presets]
     names = [*peers(), *own]
     if unknown := set(only or ()) - set(names):
-        raise InputError(
-            f"--only: found {', '.join(sorted(unknown))}, expected some of {', '.join(names)}; correct it."
-        )
+        raise InputError(f"--only: found {', '.join(sorted(unknown))}, expected some of {', '.join(names)}.")
     return [name for name in names if only is None or name in only]
 
 

@@ -88,7 +88,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     from .tables import LEGEND, as_text, main_tables
 
     if options.workers < 1:
-        raise InputError(f"--workers: found {options.workers}, expected a number from 1; correct it.")
+        raise InputError(f"--workers: found {options.workers}, expected a number from 1.")
     labels = load_label_values(options.labels) if options.labels else None
     plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)

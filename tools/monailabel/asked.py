@@ -74,9 +74,7 @@ def whole_number(value: object, field: str, low: int, high: int) -> int:
     """
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-        raise InputError(
-            f"{field}: found {text[:20]!r}, expected a whole number from {low} to {high}; correct it."
-        )
+        raise InputError(f"{field}: found {text[:20]!r}, expected a whole number from {low} to {high}.")
     return int(text)
 
 
@@ -107,13 +105,13 @@ def _flag(value: object, field: str) -> bool:
         return value
     if isinstance(value, str) and value.strip().lower() in words:
         return words[value.strip().lower()]
-    raise InputError(f"{field}: found {value!r}, expected true or false; correct it.")
+    raise InputError(f"{field}: found {value!r}, expected true or false.")
 
 
 def _share(value: object, field: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
-    raise InputError(f"{field}: found {value!r}, expected a number from 0 (off) to 1; correct it.")
+    raise InputError(f"{field}: found {value!r}, expected a number from 0 (off) to 1.")
 
 
 def _format(extension: object) -> str:

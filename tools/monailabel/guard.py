@@ -58,7 +58,7 @@ class Guard:
             if re.fullmatch(methods, method) and re.fullmatch(pattern, path):
                 return 403, f"{method} {path[:60]}: not served here; {instead}."
         if ".." in path.replace("\\", "/").split("/"):
-            return 400, "path: found '..', expected an address without it; correct it."
+            return 400, "path: found '..', expected an address without it."
         for field, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
             if field in NAMES and value:
                 try:

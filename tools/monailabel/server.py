@@ -122,11 +122,9 @@ def _fields(params: str) -> dict[str, Any]:
     try:
         fields = json.loads(params or "{}")
     except ValueError as error:
-        raise InputError(f"params: found no valid JSON ({error}), expected an object; correct it.") from error
+        raise InputError(f"params: found no valid JSON ({error}), expected an object.") from error
     if not isinstance(fields, dict):
-        raise InputError(
-            'params: found no JSON object, expected one such as {"prompt": "liver"}; correct it.'
-        )
+        raise InputError('params: found no JSON object, expected one such as {"prompt": "liver"}.')
     names = (
         "prompt",
         "prompts",

@@ -198,7 +198,7 @@ def parse_names(entries: Sequence[str]) -> dict[int, list[str]]:
         if not sound or name.strip() in names.get(int(number), []):
             raise InputError(
                 f"--name: found '{entry}', expected NUMBER=NAME, a number from 1 to {MAX_LABEL}, and each "
-                "entry once; correct it."
+                "entry once."
             )
         names.setdefault(int(number), []).append(name.strip())
     return names

@@ -18,7 +18,7 @@ def check_switches(**values: object) -> None:
     """True or False; a text such as "none" would count as true."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise InputError(f"{name}: found {value!r}, expected True or False; correct it.")
+            raise InputError(f"{name}: found {value!r}, expected True or False.")
 
 
 def check_stages(**settings: Sequence[int]) -> None:

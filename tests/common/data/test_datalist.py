@@ -71,7 +71,7 @@ def test_structures_that_are_surely_not_there(folder):
 def test_absent_is_a_list_of_names(folder, absent):
     path = write(folder, training=[item("a", absent=absent)])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has {json.dumps(absent)} as "absent", expected a list of names; correct it.'
+        f'{path}: training[0] has {json.dumps(absent)} as "absent", expected a list of names.'
     )
 
 
@@ -110,7 +110,7 @@ def test_missing_section(folder):
     )
     path = write(folder, training={"image": "a"})
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: "training" is a JSON dict, expected a list of items; correct it.'
+        f'{path}: "training" is a JSON dict, expected a list of items.'
     )
 
 
@@ -152,7 +152,7 @@ def test_duplicate_case(folder):
 def test_ids_that_are_no_names(folder, field, value):
     path = write(folder, training=[item("a", **{field: value})])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/"; correct it.'
+        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/".'
     )
 
 
@@ -193,7 +193,7 @@ def test_malformed_labels(folder, labels, found):
     path = write(folder, training=[item("a")], labels=labels)
     message = (
         f'{path}: "labels" {found}, expected {{"1": "liver", "2": ["liver", "liver tumour"], ...}}: whole '
-        "numbers from 1 to 255, each with a name or a list of different ones; correct it."
+        "numbers from 1 to 255, each with a name or a list of different ones."
     )
     assert error_of(load_label_values, path) == message
     assert error_of(load_datalist, path, "training") == message
@@ -269,14 +269,14 @@ def test_unknown_targets(folder, targets, wrong):
     path = write(folder, training=[item("a", targets=targets)])
     assert error_of(load_datalist, path, "training") == (
         f'{path}: training[0] has {wrong} in "targets", expected a list of names from "labels" '
-        "(liver, spleen); correct it."
+        "(liver, spleen)."
     )
 
 
 def test_label_that_is_no_path(folder):
     path = write(folder, training=[{"image": "images/a.nii.gz", "label": 1}])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has the label 1, expected "label": "PATH"; correct it.'
+        f'{path}: training[0] has the label 1, expected "label": "PATH".'
     )
 
 

@@ -194,7 +194,7 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         (
             "list.csv",
             "image;prompt\na.nii;x\n",
-            r"list\.csv: .* \(found semicolons between its columns, expected commas\); correct it",
+            r"list\.csv: .* \(found semicolons between its columns, expected commas\)",
         ),
         (
             "list.csv",
@@ -241,7 +241,7 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         (
             "list.json",
             '[{"image": "c.mha", "prompts": ["x", {"prompt": "y", "size": 3}]}]',
-            "item 1, prompt 2: found the key 'size', expected prompt, name, label, colour; correct it",
+            "item 1, prompt 2: found the key 'size', expected prompt, name, label, colour",
         ),
         (
             "list.csv",

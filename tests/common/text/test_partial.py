@@ -36,5 +36,5 @@ def test_more_share_is_more_text() -> None:
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
 def test_other_shares_are_refused(share: float) -> None:
-    with pytest.raises(InputError, match=r"share: found .*, expected more than 0 and at most 1; correct it"):
+    with pytest.raises(InputError, match=r"share: found .*, expected more than 0 and at most 1"):
         part_of(CAPTION, share)

@@ -129,7 +129,7 @@ def test_text_file_refuses(content: str, message: str, tmp_path: Path) -> None:
             r"found an object, expected a list of prompts; put them between \[ and \]\.$",
         ),
         ('"liver"', "found text, expected a list of prompts"),
-        ([["liver"]], 'item 1: found a list, expected text or {"prompt": text}; correct it'),
+        ([["liver"]], 'item 1: found a list, expected text or {"prompt": text}'),
         (["liver", 3], "item 2: found a number, expected text"),
         ([None], "item 1: found null, expected text"),
         ([{"name": "liver"}], "item 1: found an object without prompt"),

@@ -39,7 +39,7 @@ def test_nothing_else_of_a_request_goes_on():
         ({"prompts": ["a"] * 300}, "prompts: found 300 texts, expected a list of 1 to 255 texts"),
         ({"prompts": ["a", 3]}, "prompt 2: found int, expected text"),
         ({"prompt": "a;b;a"}, "prompts: found 'a' twice, expected different texts; leave one out."),
-        ({"prompt": "a", "keep_largest": 1}, "keep_largest: found 1, expected true or false; correct it."),
+        ({"prompt": "a", "keep_largest": 1}, "keep_largest: found 1, expected true or false."),
         ({"prompt": "a", "presence_threshold": 2}, "presence_threshold: found 2, expected a number from 0"),
         ({"prompt": "a", "presence_threshold": True}, "presence_threshold: found True, expected a number"),
         (
