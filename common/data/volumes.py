@@ -22,7 +22,7 @@ AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patie
 GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
 
 GZIP_RATIO = 1100  # no stream of deflate holds more than 1032 times its length
-_MM_PER_UNIT = {"meter": 1000.0, "micron": 1e-3}  # NIfTI's other units (mm, unknown) count as mm
+_MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # NIfTI's codes of m and um; all others (2 is mm, 0 unknown) count as mm
 _UNREADABLE = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
@@ -316,7 +316,7 @@ def _world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
             warn_if_forms_differ(path, affine, header.get_qform(), header.get_data_shape())
         except ValueError:
             _log.warning("%s: the qform is no rotation; the sform is used.", path)
-    unit = header.get_xyzt_units()[0]
+    unit = int(header["xyzt_units"]) % 8  # the bits above are the unit of time, in any number
     return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
 
 

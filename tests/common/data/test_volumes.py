@@ -197,6 +197,15 @@ def test_units_become_mm(tmp_path, unit, factor):
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").spacing_mm, np.array([2, 0.5, 0.5]) * factor)
 
 
+def test_a_unit_of_time_that_is_none_is_no_hindrance(tmp_path):
+    image = nib.Nifti2Image(np.ones(SHAPE, np.int16), np.diag([0.5, 0.5, 2.0, 1.0]))
+    nib.save(image, tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[500:504] = (256 + 1).to_bytes(4, "little")  # xyzt_units: metres, and no known time
+    (tmp_path / "a.nii").write_bytes(content)
+    assert read_volume(tmp_path / "a.nii").spacing_mm == (2000, 500, 500)
+
+
 def test_some_nan_become_the_minimum_with_a_warning(tmp_path, caplog):
     data = np.full(SHAPE, 40.0, np.float32)
     data[0, 0, 0] = -900

@@ -95,7 +95,7 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     def build(preset: str, *, image_size: int, language: bool = True) -> LSMS:
         asked.append((preset, language))
         encoder = TextEncoder(None, config=BERT, max_tokens=16) if language else None
-        return LSMS(text_encoder=encoder, image_size=image_size, **TINY)
+        return LSMS(text_encoder=encoder, image_size=image_size, framing=qata.FRAMING, **TINY)
 
     monkeypatch.setattr(qata.LSMS, "from_preset", build)
     monkeypatch.setattr(qata, "SIDES", {"compact": SIDE, "paper_t": SIDE})
