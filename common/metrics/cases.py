@@ -1,7 +1,7 @@
 """One case's rows: its volume and its slices, label by label or for the mask of one prompt."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from .arrays import Spacing, as_array, as_mask, check_spacing
 from .distances import Boundary
@@ -15,6 +15,15 @@ class CaseRows(NamedTuple):
 
     volumes: list[Row]
     slices: list[Row]
+
+
+class Measures(TypedDict, total=False):
+    """What `measure_case` measures, by the names of its arguments."""
+
+    boundaries: Sequence[Boundary]
+    tolerances_mm: Sequence[float]
+    slice_boundaries: Sequence[Boundary]
+    instances: bool
 
 
 def measure_case(
@@ -68,14 +77,14 @@ def measure_prompt(
     ref: Any,
     *,
     spacing_mm: Spacing = None,
-    boundaries: Sequence[Boundary] = ("surfel",),
-    tolerances_mm: Sequence[float] = TOLERANCES_MM,
-    slice_boundaries: Sequence[Boundary] = (),
-    instances: bool = False,
+    **measures: Unpack[Measures],
 ) -> CaseRows:
     """Rows of one pair of masks (D, H, W), bool or 0 and 1, called `label`: see `measure_case`.
 
     It is for masks that have an array each, since those of several prompts may overlap.
+
+    Args:
+        measures: what else `measure_case` is told.
 
     Raises:
         InputError: see `measure_labels`; values other than 0 and 1.
@@ -87,10 +96,7 @@ def measure_prompt(
         reference,
         {1: label},
         spacing_mm=check_spacing(spacing_mm, reference.ndim, ref),
-        boundaries=boundaries,
-        tolerances_mm=tolerances_mm,
-        slice_boundaries=slice_boundaries,
-        instances=instances,
+        **measures,
     )
 
 

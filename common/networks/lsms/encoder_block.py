@@ -1,7 +1,8 @@
 """What the stages of LSMS's encoder are made of, around SVLA."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,34 @@ def feed_forward(channels: int, ratio: int) -> nn.Sequential:
     )
 
 
+@dataclass(frozen=True)
+class BlockDesign:
+    """What is the same in all blocks of the encoder.
+
+    Attributes:
+        norm_order: see `EncoderBlock`.
+        projected: `ProjectedSVLA` instead of `SVLA`.
+        kernels, pixel_map, scale: see `SVLA`.
+    """
+
+    norm_order: NormOrder = "post"
+    projected: bool = False
+    kernels: Sequence[int] = (7, 11, 21)
+    pixel_map: bool = True
+    scale: Scale = "text"
+
+    def svla(self, channels: int, text_width: int | None) -> SVLA:
+        """An `SVLA` of this design."""
+        return SVLA(channels, text_width, kernels=self.kernels, pixel_map=self.pixel_map, scale=self.scale)
+
+
 class ProjectedSVLA(nn.Module):
     """SVLA between two 1 x 1 convolutions, with a shortcut around all three (SegNeXt and SLViT)."""
 
-    def __init__(self, channels: int, text_width: int | None, **options: Any) -> None:
+    def __init__(self, channels: int, text_width: int | None, design: BlockDesign) -> None:
         super().__init__()
         self.before = nn.Conv2d(channels, channels, 1)
-        self.svla = SVLA(channels, text_width, **options)
+        self.svla = design.svla(channels, text_width)
         self.after = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -62,29 +84,21 @@ class EncoderBlock(nn.Module):
     Args:
         channels: C.
         text_width: see `SVLA`.
+        design: norm order and attention.
         ratio: of the feed-forward part.
-        norm_order: see above.
-        projected: `ProjectedSVLA` instead of `SVLA`.
-        options: further arguments of `SVLA`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        text_width: int | None,
-        *,
-        ratio: int,
-        norm_order: NormOrder,
-        projected: bool,
-        **options: Any,
-    ) -> None:
+    def __init__(self, channels: int, text_width: int | None, design: BlockDesign, *, ratio: int) -> None:
         super().__init__()
-        attention = ProjectedSVLA if projected else SVLA
-        self.attention = attention(channels, text_width, **options)
+        self.attention: nn.Module = (
+            ProjectedSVLA(channels, text_width, design)
+            if design.projected
+            else design.svla(channels, text_width)
+        )
         self.feed_forward = feed_forward(channels, ratio)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2))
         self.scales: nn.ParameterList | None = None
-        if norm_order == "pre":
+        if design.norm_order == "pre":
             self.scales = nn.ParameterList(torch.full((channels,), LAYER_SCALE) for _ in range(2))
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -102,39 +116,18 @@ class EncoderStage(nn.Module):
     """Blocks on one grid, and after blocks in "pre" order a layer norm over the channels.
 
     Args:
-        channels, text_width, ratio, norm_order, projected: see `EncoderBlock`.
+        channels, text_width, design, ratio: see `EncoderBlock`.
         depth: number of blocks.
-        kernels, pixel_map, scale: see `SVLA`.
     """
 
     def __init__(
-        self,
-        channels: int,
-        text_width: int | None,
-        *,
-        depth: int,
-        ratio: int = 4,
-        norm_order: NormOrder = "post",
-        projected: bool = False,
-        kernels: Sequence[int] = (7, 11, 21),
-        pixel_map: bool = True,
-        scale: Scale = "text",
+        self, channels: int, text_width: int | None, design: BlockDesign, *, depth: int, ratio: int = 4
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            EncoderBlock(
-                channels,
-                text_width,
-                ratio=ratio,
-                norm_order=norm_order,
-                projected=projected,
-                kernels=kernels,
-                pixel_map=pixel_map,
-                scale=scale,
-            )
-            for _ in range(depth)
+            EncoderBlock(channels, text_width, design, ratio=ratio) for _ in range(depth)
         )
-        self.norm = LayerNorm2d(channels) if norm_order == "pre" else nn.Identity()
+        self.norm = LayerNorm2d(channels) if design.norm_order == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> same shape; `tokens` and `mask` as in SVLA."""

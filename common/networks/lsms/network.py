@@ -27,7 +27,7 @@ from .checks import (
     check_stages,
     check_switches,
 )
-from .encoder_block import NORM_ORDERS, EncoderStage, NormOrder, down, stem
+from .encoder_block import NORM_ORDERS, BlockDesign, EncoderStage, NormOrder, down, stem
 from .full_scale_decoder import Design, FullScaleDecoder, resize
 from .mscan_weights import load_mscan
 from .svla import SCALES, Scale
@@ -163,18 +163,10 @@ class LSMS(TextSegmenter):
         self.scale, self.rank = scale, rank
         self.stem = stem(widths[0])
         self.downs = nn.ModuleList(down(before, after) for before, after in pairwise(widths))
+        design = BlockDesign(norm_order, projected, kernels, pixel_map, scale)
+        words = None if text_encoder is None else text_encoder.width
         self.stages = nn.ModuleList(
-            EncoderStage(
-                width,
-                None if text_encoder is None else text_encoder.width,
-                depth=depth,
-                ratio=ratio,
-                norm_order=norm_order,
-                projected=projected,
-                kernels=kernels,
-                pixel_map=pixel_map,
-                scale=scale,
-            )
+            EncoderStage(width, words, design, depth=depth, ratio=ratio)
             for width, depth, ratio in zip(widths, depths, ffn_ratios, strict=True)
         )
         self.decoder = FullScaleDecoder(

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from common.networks.lsms.encoder_block import EncoderBlock, NormOrder, ProjectedSVLA, down, stem
+from common.networks.lsms.encoder_block import BlockDesign, EncoderBlock, NormOrder, ProjectedSVLA, down, stem
 
 C, D = 8, 12
 
 
 def block(norm_order: NormOrder, *, projected: bool = False) -> EncoderBlock:
     torch.manual_seed(0)
-    built = EncoderBlock(C, D, ratio=2, norm_order=norm_order, projected=projected).eval()
+    built = EncoderBlock(C, D, BlockDesign(norm_order, projected), ratio=2).eval()
     for norm in built.norms:  # else they do next to nothing in evaluation
         norm.running_mean.uniform_(-1, 1)
         norm.running_var.uniform_(0.5, 2)
@@ -39,7 +39,7 @@ def test_pre_norm_is_the_identity_where_its_scales_are_zero() -> None:
 
 
 def test_projected_attention_has_a_shortcut_of_its_own() -> None:
-    layer = ProjectedSVLA(C, D)
+    layer = ProjectedSVLA(C, D, BlockDesign())
     x = torch.randn(1, C, 6, 6)
     torch.testing.assert_close(layer(x), x + layer.after(layer.svla(F.gelu(layer.before(x)))))
     torch.nn.init.zeros_(layer.after.weight)
