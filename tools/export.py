@@ -12,7 +12,7 @@ EPILOG = """Written are image_encoder and decoder in each format, export.json (s
 the image, threshold, opset) and for prompts
 prompts.npz, the words' features for the decoder. exit codes: 0 done; 1 not, for the reason printed."""
 
-ENGINE = "scripts.common.export.worker"  # of the bundle: its own copy, or the repository's
+ENGINE = "scripts.common.export.export_worker"  # of the bundle: its own copy, or the repository's
 FORMATS = ("onnx", "torchscript")
 
 

@@ -16,7 +16,7 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
-class Case:
+class InputCase:
     """An input file and its outputs' common beginning.
 
     Attributes:
@@ -42,7 +42,7 @@ def find_cases(
     *,
     pictures: bool = False,
     section: str | None = None,
-) -> list[Case]:
+) -> list[InputCase]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
     A list may also be a file, see `lists`; `section` is that of a datalist. Without `pictures`, PNG and JPEG
@@ -61,7 +61,7 @@ def find_cases(
             f"section: found {section!r} and no datalist as input, expected one; leave section out."
         )
     output = Path(output_dir)
-    cases: list[Case] = []
+    cases: list[InputCase] = []
     for path in map(Path, several):
         if _is_list(path):
             cases += _cases_listed(path, output, pictures, section)
@@ -75,7 +75,7 @@ def _is_list(path: Path) -> bool:
     return path.name.lower().endswith(LIST_ENDINGS) and path.is_file()
 
 
-def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
+def _cases_of(path: Path, output: Path, pictures: bool) -> list[InputCase]:
     if path.is_dir():
         if _same(path, output):
             raise InputError(
@@ -94,10 +94,10 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[Case]:
     stem = path.name.removesuffix(ending)
     if not stem:
         raise InputError(f"{path}: found no name before '{ending}', expected one; rename it.")
-    return [Case(path, output / stem)]
+    return [InputCase(path, output / stem)]
 
 
-def _cases_in(root: Path, output: Path, pictures: bool) -> list[Case]:
+def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
     """Image files, and folders of DICOM files, in a folder and its subfolders.
 
     Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
@@ -123,13 +123,13 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[Case]:
         for name in sorted(files):
             ending = ending_of(Path(name), endings(pictures=pictures))
             if ending and not name.startswith("."):
-                cases.append(Case(folder / name, place / name.removesuffix(ending)))
+                cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
         if holds_dicom(folder):
-            cases.append(Case(folder, output / folder.resolve().name if folder == root else place))
+            cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
     return cases
 
 
-def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None) -> list[Case]:
+def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None) -> list[InputCase]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
     for entry in read_list(path, section):
@@ -139,7 +139,7 @@ def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None)
     return cases
 
 
-def _as_listed(cases: list[Case], entry: Entry) -> list[Case]:
+def _as_listed(cases: list[InputCase], entry: Entry) -> list[InputCase]:
     """The cases of an entry with what it says of them."""
     if entry.name is not None and len(cases) > 1:
         raise InputError(
@@ -165,7 +165,7 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def _check_distinct(cases: Sequence[Case]) -> None:
+def _check_distinct(cases: Sequence[InputCase]) -> None:
     taken: dict[Path, Path] = {}
     for case in cases:
         other = taken.setdefault(case.stem, case.source)

@@ -11,17 +11,17 @@ from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
-from .cases import Case
+from .cases import InputCase
 
 logger = logging.getLogger(__name__)
 
 
 def ask(
-    cases: Sequence[Case],
+    cases: Sequence[InputCase],
     prompts: Sequence[str | Prompt] | None,
     prompts_file: str | os.PathLike[str] | None,
     slice_index: Any = None,
-) -> list[Case]:
+) -> list[InputCase]:
     """The cases, each with its own prompts and slice or else those of the run.
 
     Raises:
@@ -51,12 +51,12 @@ def ask(
     ]
 
 
-def _slice_of(case: Case, of_run: int | None) -> int | None:
+def _slice_of(case: InputCase, of_run: int | None) -> int | None:
     """Its own slice, or that of the run, which is meant for volumes."""
     return of_run if case.slice_index is None and not _is_picture(case) else case.slice_index
 
 
-def _is_picture(case: Case) -> bool:
+def _is_picture(case: InputCase) -> bool:
     return ending_of(case.source, PICTURE_ENDINGS) is not None
 
 
@@ -64,7 +64,7 @@ def choose_prompts(
     prompts: Sequence[str | Prompt] | None,
     prompts_file: str | os.PathLike[str] | None,
     *,
-    case: Case | None = None,
+    case: InputCase | None = None,
 ) -> list[Prompt]:
     """The prompts of a run, checked, from a list or from a file.
 

@@ -13,7 +13,7 @@ from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..fingerprint import source_sha256, value_sha256
-from .cases import Case
+from .cases import InputCase
 from .segmentation import Extent, PromptResult, Segmentation
 
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
@@ -44,7 +44,7 @@ def shared_request(
     }
 
 
-def request_of(case: Case, shared: dict[str, Any]) -> dict[str, Any]:
+def request_of(case: InputCase, shared: dict[str, Any]) -> dict[str, Any]:
     """All but the input that decides what a case's outputs are; `shared` is what `shared_request` gave."""
     return {
         "prompts": [asdict(prompt) for prompt in case.prompts],

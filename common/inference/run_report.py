@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..files import atomic_path
-from .cases import Case
+from .cases import InputCase
 from .report import versions
 
 SHOWN_FAILURES = 5
@@ -48,7 +48,7 @@ class RunReport:
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _since: float = field(default_factory=time.perf_counter)
 
-    def add(self, case: Case, status: Status, reason: str | None = None) -> None:
+    def add(self, case: InputCase, status: Status, reason: str | None = None) -> None:
         """Note a case's outcome; its seconds are those since the last one."""
         now = time.perf_counter()
         seconds = round(now - self._since, 3)

@@ -21,7 +21,7 @@ from ..outputs.staging import check_writable, clear, scratch_array, staged, writ
 from ..outputs.writers import outputs_of, write_case
 from ..text.prompts import Prompt
 from .ahead import load_ahead
-from .cases import Case, Inputs, find_cases
+from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .inferer import VolumeInferer
 from .prompts import ask, warn_if_not_hounsfield
@@ -173,7 +173,7 @@ class CaseRunner:
             return error
         return None
 
-    def _prepare(self, cases: list[Case]) -> _Run:
+    def _prepare(self, cases: list[InputCase]) -> _Run:
         checkpoint = None if self.checkpoint is None else describe_checkpoint(self.checkpoint)
         weights = weights_sha256(self.network)
         texts = Texts(cases, partial(self.inferer.encode, self.network))
@@ -190,7 +190,7 @@ class CaseRunner:
         read = lru_cache(maxsize=1)(partial(read_image, series=self.series))
         return _Run(texts, request, read, lru_cache(maxsize=1)(source_sha256))
 
-    def _load(self, case: Case, run: _Run) -> _Loaded:
+    def _load(self, case: InputCase, run: _Run) -> _Loaded:
         clock = Clock()
         with clock("read"), _reading(case):
             sha256 = run.sha256(case.source)
@@ -199,7 +199,7 @@ class CaseRunner:
             volume = run.read(case.source)
         return _Loaded(volume, sha256, clock.seconds)
 
-    def _do(self, case: Case, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
+    def _do(self, case: InputCase, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
         if loaded.volume is None:
             clear(case)
             outcomes.add(case, "skipped")
@@ -241,7 +241,7 @@ class CaseRunner:
 
 
 @contextmanager
-def _reading(case: Case) -> Iterator[None]:
+def _reading(case: InputCase) -> Iterator[None]:
     """Say of an OSError that the input cannot be read: a broken link, no permission, a share that is gone."""
     try:
         yield
@@ -252,7 +252,7 @@ def _reading(case: Case) -> Iterator[None]:
         ) from error
 
 
-def _warn_of_overlaps(case: Case, results: Sequence[PromptResult], *, masks: bool) -> None:
+def _warn_of_overlaps(case: InputCase, results: Sequence[PromptResult], *, masks: bool) -> None:
     """Two prompts that mean one organ leave one of them next to nothing, but for `masks` of their own."""
     for result in results:
         left = result.labelled.voxels
@@ -268,7 +268,7 @@ def _warn_of_overlaps(case: Case, results: Sequence[PromptResult], *, masks: boo
             )
 
 
-def _is_done(case: Case, fingerprint: str) -> bool:
+def _is_done(case: InputCase, fingerprint: str) -> bool:
     """A report, which is written last, with this fingerprint, and all outputs that it names in full."""
     try:
         report = json.loads(case.output(".json").read_text("utf-8"))
@@ -278,7 +278,7 @@ def _is_done(case: Case, fingerprint: str) -> bool:
         return False  # no report, or none of ours: the case is done again
 
 
-def _sentence(case: Case, error: Exception) -> str:
+def _sentence(case: InputCase, error: Exception) -> str:
     """What went wrong, with the case's file name in it; anything but an InputError is logged in full."""
     if isinstance(error, InputError):
         sentence = str(error)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .cases import Case
+from .cases import InputCase
 from .clock import Clock
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Texts:
         encode: a network's `encode_text`.
     """
 
-    def __init__(self, cases: Sequence[Case], encode: "Callable[[list[str]], Guidance]") -> None:
+    def __init__(self, cases: Sequence[InputCase], encode: "Callable[[list[str]], Guidance]") -> None:
         self._cases, self._encode = cases, encode
         self._rows: dict[str, int] = {}
         self._features: Guidance | None = None
@@ -31,7 +31,7 @@ class Texts:
         seconds, self._clock = self._clock.seconds, Clock()
         return seconds
 
-    def of(self, case: Case) -> "Guidance":
+    def of(self, case: InputCase) -> "Guidance":
         """The encoded texts of a case's prompts."""
         texts = [prompt.text for prompt in case.prompts]
         if not self._rows.keys() >= set(texts):
@@ -39,7 +39,7 @@ class Texts:
         assert self._features is not None
         return self._features.rows([self._rows[text] for text in texts])
 
-    def _look_ahead(self, case: Case) -> None:
+    def _look_ahead(self, case: InputCase) -> None:
         """Encode the texts of the case and of those behind it; its own alone if that fails."""
         own = [prompt.text for prompt in case.prompts]
         try:
@@ -47,7 +47,7 @@ class Texts:
         except Exception:  # memory, or a text of another case, which must not end this one
             self._remember(list(dict.fromkeys(own)))
 
-    def _upcoming(self, case: Case) -> list[str]:
+    def _upcoming(self, case: InputCase) -> list[str]:
         texts: dict[str, None] = {}
         for one in self._cases[self._cases.index(case) :]:
             if len(texts) >= TEXTS_AT_ONCE:

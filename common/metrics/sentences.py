@@ -30,14 +30,14 @@ def sentence_facts(target: "Target", mask: np.ndarray) -> Row:
     facts: Row = {"sentence": str(target.sentence), "right_lesion": float("nan")}
     if target.others:
         beside = [int(np.count_nonzero(mask & other.mask())) for other in target.others]
-        facts["right_lesion"] = float(takes(int(both), beside))
+        facts["right_lesion"] = float(hits_target(int(both), beside))
     iou = both / either if meant.any() else float("nan")
     return facts | {
         f"pr@{threshold}": float(iou > threshold) if meant.any() else iou for threshold in IOU_THRESHOLDS
     }
 
 
-def takes(overlap: int, others: Sequence[int]) -> bool:
+def hits_target(overlap: int, others: Sequence[int]) -> bool:
     """Whether a mask takes the lesion that it shares `overlap` pixels with, and none of the `others`.
 
     A mask that lies on two lesions takes the one of which it has more pixels.

@@ -17,9 +17,8 @@ from ..files import atomic_path
 from ..inference.segmentation import PromptResult
 from ..inference.segmentation import Segmentation as Result
 from ..text.vocabulary import Vocabulary
-from .dicom_text import CHARACTER_SET, dicom_name
+from .dicom_names import CHARACTER_SET, dicom_name, property_of
 from .preview import colours
-from .snomed import property_of
 
 MAKER = "text-guided-segmentation-bundles"
 SERIES_NUMBER = 901  # out of the way of a scanner's numbers

@@ -12,7 +12,7 @@ from ..data.images import Picture, write_labels_png
 from ..data.itk_writer import write_labels_itk
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
-from ..inference.cases import Case
+from ..inference.cases import InputCase
 from ..inference.segmentation import Segmentation
 from ..text.prompts import Prompt
 from .preview import write_preview
@@ -32,7 +32,7 @@ class Finished:
         file_format: of masks, one of `FORMATS`; those of a picture are PNG.
     """
 
-    case: Case
+    case: InputCase
     volume: Volume
     segmentation: Segmentation
     probabilities: np.ndarray | None

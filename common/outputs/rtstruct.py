@@ -16,7 +16,7 @@ from ..data.dicom_volume import DicomVolume
 from ..data.itk_reader import RAS_FROM_LPS
 from ..files import atomic_path
 from ..inference.segmentation import Segmentation
-from .dicom_text import CHARACTER_SET, dicom_name
+from .dicom_names import CHARACTER_SET, dicom_name
 from .preview import colours
 
 SERIES_NUMBER = 902

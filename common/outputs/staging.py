@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from ..errors import InputError
-from ..inference.cases import Case
+from ..inference.cases import InputCase
 
 fcntl: ModuleType | None
 try:
@@ -45,7 +45,7 @@ def _cannot_write(folder: Path, reason: str) -> InputError:
 
 
 @contextmanager
-def staged(case: Case) -> Iterator[Path]:
+def staged(case: InputCase) -> Iterator[Path]:
     """Yield a hidden folder beside the case's outputs, which is removed at the end.
 
     Raises:
@@ -72,7 +72,7 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise _cannot_write(folder, error.strerror or str(error)) from error
 
 
-def clear(case: Case) -> None:
+def clear(case: InputCase) -> None:
     """Remove what runs left behind that were killed at this case.
 
     A folder in use is locked, so that runs side by side do not disturb each other.
@@ -83,7 +83,7 @@ def clear(case: Case) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prefix(case: Case) -> str:
+def _prefix(case: InputCase) -> str:
     return f".partial-{case.stem.name}-"
 
 

@@ -20,7 +20,7 @@ from .text_encoder import FOLDER, is_packed, point_at_text_encoder, text_encoder
 
 Files = dict[str, bytes]  # path in the bundle -> content
 
-ENGINES = {"inference.worker", "export.worker"}  # of `common`: what tools.infer and tools.export start
+ENGINES = {"inference.worker", "export.export_worker"}  # of `common`: what tools.infer and tools.export start
 REQUIRED = (
     *("LICENSE", "configs/inference.json", "docs/README.md", "docs/data_license.txt"),
     *("models/model.json", "models/model.pt", "scripts/__init__.py"),

@@ -94,7 +94,7 @@ class BundleProcess:
         if self._process is not None and self._process.poll() is None:
             return self._process
         root = str(self.bundle.root)
-        command = [sys.executable, "-m", "tools.monailabel.worker", root, *filter(None, [self.device])]
+        command = [sys.executable, "-m", "tools.monailabel.label_worker", root, *filter(None, [self.device])]
         path = os.pathsep.join([root, str(REPOSITORY)])
         _log.info("%s: starting its process", self.bundle.name)
         self._process = subprocess.Popen(

@@ -29,7 +29,7 @@ from common.data.dicom_series import find_series
 from common.errors import InputError
 from common.files import atomic_path
 
-from .asked import check_plain_name
+from .client_request import check_plain_name
 from .dicom_names import segments_for
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from common.errors import InputError
 
-from .asked import check_plain_name
+from .client_request import check_plain_name
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -12,8 +12,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from common.errors import InputError
 
-from .asked import Asked, read_asked
 from .bundle_process import BundleProcess
+from .client_request import Asked, read_asked
 from .settings import Settings
 from .trained import newest_checkpoint
 

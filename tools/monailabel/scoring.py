@@ -14,8 +14,8 @@ from common.data.volumes import Volume, check_same_grid, read_labels
 from common.errors import InputError
 from common.metrics.segmentation import measure_mask
 
-from .asked import Asked, read_asked
 from .bundle_process import BundleError
+from .client_request import Asked, read_asked
 from .infer_task import TextInferTask
 from .train_task import saved_labels
 

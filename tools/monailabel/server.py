@@ -32,8 +32,8 @@ from requests_toolbelt import MultipartEncoder
 from common.errors import InputError
 
 from .app import TextApp
-from .asked import check_plain_name
 from .bundle_process import BundleError
+from .client_request import check_plain_name
 from .dicom_names import segments_for
 from .guard import Guard
 from .infer_task import label_info

@@ -17,9 +17,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from common.errors import InputError
 
-from .asked import whole_number
 from .bundle_process import REPOSITORY
 from .bundles import Bundle
+from .client_request import whole_number
 from .labels import SavedLabel, names_of, write_dataset
 from .settings import Settings
 from .trained import newest_checkpoint, publish

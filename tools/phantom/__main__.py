@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(options: argparse.Namespace) -> Path:
-    from . import dataset, referring  # here, so that --help answers at once
+    from . import dataset, lesion_slices  # here, so that --help answers at once
 
     split = dataset.Split.of(options.cases, validation=options.validation, test=options.test)
 
@@ -53,7 +53,7 @@ def _write(options: argparse.Namespace) -> Path:
         split=split,
         seed=options.seed,
         size=size,
-        kind=referring.PICTURES if options.lesions else dataset.ABDOMENS,
+        kind=lesion_slices.PICTURES if options.lesions else dataset.ABDOMENS,
         workers=options.workers,
         progress=show,
     )

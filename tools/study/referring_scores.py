@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.metrics import describe, with_interval
-from common.metrics.sentences import takes
+from common.metrics.sentences import hits_target
 from common.text.expressions import Fact
 
 SENTENCE, SWAPPED = "sentence", "sentence, swapped"
@@ -125,7 +125,7 @@ def _over_patients(values: Sequence[Sequence[float]], patients: Sequence[str]) -
 def taken(pixels: np.ndarray) -> list[bool]:
     """Whether each mask overlaps its own lesion, and that one most; `pixels` (N, N, 3) as in `score`."""
     both = pixels[..., 2]
-    return [takes(int(row[index]), np.delete(row, index).tolist()) for index, row in enumerate(both)]
+    return [hits_target(int(row[index]), np.delete(row, index).tolist()) for index, row in enumerate(both)]
 
 
 def own_dice(pixels: np.ndarray) -> list[float]:

@@ -91,11 +91,11 @@ def test_a_run_killed_at_any_step_leaves_no_wrong_or_half_file_and_is_completed(
 
 def test_a_run_beside_another_one_leaves_its_folder_alone(run, tmp_path):
     """Both do the same case: a folder whose run is alive is locked."""
-    from common.inference.cases import Case
+    from common.inference.cases import InputCase
     from common.outputs.staging import staged
 
     start, stored = run
-    case = Case(tmp_path / "in/a.nii", tmp_path / "out/a")
+    case = InputCase(tmp_path / "in/a.nii", tmp_path / "out/a")
     with staged(case) as folder:
         (folder / "half").write_text("at work")
         start(NEW)

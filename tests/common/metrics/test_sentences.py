@@ -16,7 +16,7 @@ from common.data.evaluation_cases import Target
 from common.data.labelled import Region
 from common.inference import VolumeInferer
 from common.metrics import CaseReport
-from common.metrics.sentences import sentence_facts, takes
+from common.metrics.sentences import hits_target, sentence_facts
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
 from common.training import Evaluator
@@ -135,7 +135,12 @@ def test_the_right_lesion_is_the_one_that_most_of_the_mask_lies_on() -> None:
     for name, (mask, expected) in right.items():
         assert facts(mask)["right_lesion"] == expected, name
     assert math.isnan(float(facts([1] * 10, others=())["right_lesion"]))
-    assert [takes(3, [2, 1]), takes(2, [2]), takes(1, []), takes(0, [])] == [True, False, True, False]
+    assert [hits_target(3, [2, 1]), hits_target(2, [2]), hits_target(1, []), hits_target(0, [])] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_share_counts_above_its_threshold_alone() -> None:

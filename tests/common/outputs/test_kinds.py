@@ -165,7 +165,7 @@ def test_a_dicom_seg_read_back_equals_the_mask_in_every_source_image(kind, run, 
 
 def test_known_organs_have_their_snomed_code_in_a_dicom_seg():
     """Codes of DICOM PS3.16; 91723000 is "Anatomical Structure", of what is not known."""
-    from common.outputs.snomed import property_of
+    from common.outputs.dicom_names import property_of
     from common.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.load()

@@ -14,7 +14,7 @@ from common.inference import VolumeInferer
 from common.losses import PromptCompetition, WeightedSum
 from common.training import Evaluator, PrecisionInferer, Trainer
 from tests.common.training.parts import volume_cases, write_volumes
-from tests.common.training.worker import SIZE, small_network
+from tests.common.training.training_process import SIZE, small_network
 
 WORDS = ["the left kidney", "liver"]
 RATE = 0.5

@@ -18,7 +18,7 @@ from common.training import start_processes
 from tests.common.training.parts import write_pictures
 
 REPOSITORY = Path(__file__).parents[3]
-WORKER = "tests.common.training.worker"
+WORKER = "tests.common.training.training_process"
 SECONDS = 500
 
 
@@ -80,7 +80,7 @@ def test_two_processes_are_one_with_the_double_batch(
     datalist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients, validation score and evaluation tables."""
-    from tests.common.training.worker import evaluation, gradients, lesions
+    from tests.common.training.training_process import evaluation, gradients, lesions
 
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()

@@ -13,7 +13,7 @@ COMMON = {
     "__init__.py": "__version__ = '1'\n",
     "errors.py": "class InputError(ValueError): pass\n",
     "export/__init__.py": "",
-    "export/worker.py": "",
+    "export/export_worker.py": "",
     "inference/__init__.py": "",
     "inference/worker.py": "from .. import __version__\nfrom ..errors import InputError\n",
     "networks/README.md": "For the repository's readers.\n",

@@ -10,6 +10,7 @@ from skimage.measure import regionprops
 from tools.phantom.anatomy import draw_scene
 from tools.phantom.draw import Draw
 from tools.phantom.grid import VoxelGrid
+from tools.phantom.lesion_slices import longest_mm
 from tools.phantom.lesions import (
     BLUR_MM,
     RIM_HU,
@@ -18,7 +19,6 @@ from tools.phantom.lesions import (
     draw_appearance,
     lesion_structure,
 )
-from tools.phantom.referring import longest_mm
 from tools.phantom.render import render
 from tools.phantom.scene import LABELS
 from tools.phantom.segments import segment_of

@@ -14,7 +14,7 @@ from common.data.volumes import read_labels, read_volume
 from common.errors import InputError
 from common.text.expressions import Fact, Lesion
 from tools.phantom.dataset import SIZES, Split, write_set
-from tools.phantom.referring import PICTURES
+from tools.phantom.lesion_slices import PICTURES
 from tools.study import referring, referring_scores
 from tools.study.referring_scores import SWAPPED
 

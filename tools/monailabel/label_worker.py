@@ -1,4 +1,4 @@
-"""A bundle at work in a process of its own: `python -m tools.monailabel.worker ROOT [DEVICE]`.
+"""A bundle at work in a process of its own: `python -m tools.monailabel.label_worker ROOT [DEVICE]`.
 
 Jobs come on stdin and answers go out on stdout, one JSON a line each. The process is the bundle's: its folder
 comes first on the path, and everything that segments is its own `scripts.common`. It ends when stdin does.

@@ -1,10 +1,13 @@
-"""SNOMED CT codes, as DICOM has them, of the organs that the vocabulary knows."""
+"""What DICOM objects call a mask: text, and the SNOMED CT codes of the organs that the vocabulary knows."""
 
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from ..text.prompts import Prompt
 from ..text.vocabulary import Vocabulary
+
+CHARACTER_SET = "ISO_IR 192"  # UTF-8: names of patients and prompts in any script
+CHARACTERS = 64  # of a SegmentLabel or an ROIName (VR LO)
 
 # pydicom's names for the codes. Pairs share one; the side is a modifier of it.
 _OF_ORGAN = {
@@ -37,6 +40,11 @@ _OF_ORGAN = {
     "lungs": "Lung",
 }
 _SIDES = {"left": "Left", "right": "Right"}
+
+
+def dicom_name(name: str) -> str:
+    """A prompt's name as a value of VR LO, in which a backslash would begin a second value."""
+    return name.replace("\\", "/")[:CHARACTERS]
 
 
 def property_of(prompt: Prompt, vocabulary: Vocabulary) -> tuple[Code, Code | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import InputError
 from tests.label.threshold import make_threshold_bundle
-from tools.monailabel import worker
+from tools.monailabel import label_worker
 from tools.monailabel.bundle_process import BundleProcess
 from tools.monailabel.bundles import find_bundles
 
@@ -57,7 +57,7 @@ def test_a_bug_while_an_input_error_is_handled_is_not_the_users(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The log has its traceback; what MONAI raises from an InputError is still the user's."""
-    monkeypatch.setattr(worker, "_common", lambda name: import_module(f"common.{name}"))
+    monkeypatch.setattr(label_worker, "_common", lambda name: import_module(f"common.{name}"))
 
     def bug() -> dict[str, Any]:
         try:
@@ -68,6 +68,10 @@ def test_a_bug_while_an_input_error_is_handled_is_not_the_users(
     def wrapped() -> dict[str, Any]:
         raise RuntimeError("component instantiate error") from InputError("the prompt")
 
-    assert worker._answered(bug) == {"ok": False, "kind": "internal", "message": "KeyError: 'no such key'"}
+    assert label_worker._answered(bug) == {
+        "ok": False,
+        "kind": "internal",
+        "message": "KeyError: 'no such key'",
+    }
     assert "Traceback" in capsys.readouterr().err
-    assert worker._answered(wrapped) == {"ok": False, "kind": "input", "message": "the prompt"}
+    assert label_worker._answered(wrapped) == {"ok": False, "kind": "input", "message": "the prompt"}

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import InputError
-from tools.monailabel.asked import check_plain_name, read_asked, whole_number
+from tools.monailabel.client_request import check_plain_name, read_asked, whole_number
 
 
 def test_prompts_come_as_a_list_or_in_one_field():

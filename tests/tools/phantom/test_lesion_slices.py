@@ -16,7 +16,7 @@ from common.text.expressions import Lesion, facts_of, rules_out
 from tests.common.text.reader import fitting
 from tools.phantom.__main__ import main
 from tools.phantom.anatomy import draw_scene
-from tools.phantom.referring import FIELD_MM, liver_hu, longest_mm
+from tools.phantom.lesion_slices import FIELD_MM, liver_hu, longest_mm
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Export a bundle's network in a process of its own: `python -m scripts.common.export.worker JOB.json`.
+"""Export a bundle's network in a process of its own: `python -m scripts.common.export.export_worker JOB`.
 
 Like `..inference.worker`, this is the bundle's own copy, started by `tools.export`.
 """
