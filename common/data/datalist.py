@@ -6,7 +6,7 @@
                   {"image": "images/b.png", "label": "labels/b.png", "lesion": 2, "case": "b-2",
                    "prompts": ["the largest lesion", "a round lesion in the left lung"], "patient": "b"},
                   {"image": "images/c.nii.gz", "label": "labels/c.nii.gz", "slice": 41, "lesion": [1, 3],
-                   "prompts": ["all cysts", "the round lesions"], "rotatable": true, "patient": "c"},
+                   "prompts": ["all cysts", "the round lesions"], "orientation_free": true, "patient": "c"},
                   {"image": "images/c.nii.gz", "slice": 41, "lesion": [], "prompts": ["a square lesion"],
                    "patient": "c"}],
      "validation": [...], "test": [...]}
@@ -31,7 +31,8 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
         the sentences mean nothing in this picture, their mask is empty and no label map is needed.
     slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`. An item of
         organs may have it too: training and evaluation then use that slice alone.
-    rotatable: true where no sentence speaks of a place or a side, so that training may turn the picture.
+    orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
+        picture. `rotatable`, its former name, is read too.
 Other fields, such as the `attributes` of phantoms, are left to whom they are for.
 """
 

@@ -40,7 +40,7 @@ class RandLeftRightFlipd(RandomizableTransform):
 
 
 class RandQuarterTurnd(Randomizable, Transform):
-    """Turn `image` and `label` by 0 to 3 quarters and mirror them half the time, if a sample is `rotatable`.
+    """Turn `image` and `label` of `orientation_free` samples by 0 to 3 quarters; mirror them half the time.
 
     All eight ways are as likely. A picture that is not `square` is stretched in the field, and a quarter turn
     would stretch what it shows the other way: of it only half turns are made, four ways.
@@ -52,7 +52,7 @@ class RandQuarterTurnd(Randomizable, Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         sample = dict(data)
         self.randomize()
-        if not sample["rotatable"]:
+        if not sample["orientation_free"]:
             return sample
         quarters = self._quarters if sample["square"] else self._quarters // 2 * 2
         for key in ("image", "label"):

@@ -5,6 +5,7 @@ The format is that of `datalist`.
 
 import difflib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -19,8 +20,9 @@ from .readers import NIFTI_ENDINGS, ending_of
 
 FIELDS = (
     *("image", "label", "patient", "case", "targets", "absent"),
-    *("prompts", "lesion", "slice", "rotatable"),
+    *("prompts", "lesion", "slice", "orientation_free"),
 )
+FORMER = {"rotatable": "orientation_free"}  # names that older datalists have
 NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
 LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
 
@@ -42,7 +44,7 @@ class Case:
         lesions: what the sentences mean, values of the label map, rising; None: all that is not 0; empty:
             nothing in this picture.
         slice_index: the axial slice of a NIfTI file, 0 the most inferior one; None for all of it.
-        rotatable: whether all sentences stay true where the picture is turned or mirrored.
+        orientation_free: whether all sentences stay true where the picture is turned or mirrored.
     """
 
     case: str
@@ -55,7 +57,7 @@ class Case:
     prompts: tuple[str, ...] = ()
     lesions: tuple[int, ...] | None = None
     slice_index: int | None = None
-    rotatable: bool = False
+    orientation_free: bool = False
 
     def shares_a_lesion(self, other: "Case") -> bool:
         """Whether a lesion is meant by both, which are items of one picture."""
@@ -80,6 +82,7 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     if isinstance(item, str):
         item = {"image": item}
     if isinstance(item, dict):
+        item = _with_present_names(path, item)
         _check_slips(path, place, item)
     image = item.get("image") if isinstance(item, dict) else None
     if not isinstance(image, str) or not image:
@@ -103,7 +106,7 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
         prompts=prompts,
         lesions=lesions,
         slice_index=slice_index,
-        rotatable=_rotatable(path, place, item.get("rotatable", False), prompts),
+        orientation_free=_orientation_free(path, place, item.get("orientation_free", False), prompts),
     )
 
 
@@ -116,6 +119,14 @@ def suffix(slice_index: int | None, lesions: Sequence[int] | None) -> str:
     """What tells an item from others of its image in an id: "-41-1-3" for slice 41, lesions 1 and 3."""
     meant = [NONE] if lesions is not None and not lesions else lesions or ()
     return "".join(f"-{part}" for part in (slice_index, *meant) if part is not None)
+
+
+def _with_present_names(path: Path, item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with fields of former names under their present ones; a warning says so."""
+    if former := [name for name in item if name in FORMER]:
+        names = ", ".join(f"{name} is now {FORMER[name]}" for name in former)
+        warnings.warn(f"{path}: {names}; the former name is read too.", stacklevel=2)
+    return {FORMER.get(name, name): value for name, value in item.items()}
 
 
 def _check_slips(path: Path, place: str, item: Mapping[str, Any]) -> None:
@@ -213,13 +224,15 @@ def _check_slice(path: Path, place: str, image: Path, slice_index: int | None, *
         raise InputError(f'{path}: {place} is a volume without "slice", expected "slice": NUMBER.')
 
 
-def _rotatable(path: Path, place: str, value: Any, prompts: Sequence[str]) -> bool:
+def _orientation_free(path: Path, place: str, value: Any, prompts: Sequence[str]) -> bool:
     if not isinstance(value, bool):
-        raise InputError(f'{path}: {place} has {json.dumps(value)} as "rotatable", expected true or false.')
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "orientation_free", expected true or false.'
+        )
     if value and (sided := [prompt for prompt in prompts if mentions_side(prompt)]):
         raise InputError(
-            f'{path}: {place} is "rotatable" and has the prompt "{sided[0]}", expected none that names a '
-            "side or a segment, which turning moves; remove one of the two."
+            f'{path}: {place} is "orientation_free" and has the prompt "{sided[0]}", expected none that '
+            "names a side or a segment, which turning moves; remove one of the two."
         )
     return value
 

@@ -27,7 +27,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     As many draws in a row as there are items take each item once, in a new order. With `prompts_per_picture`
     above 1, other lesions of the same picture are asked for beside the drawn ones, so that only the words
     tell the masks apart; where there are no others, it is asked again, in other words if there are any.
-    Items that are `rotatable` are asked for together, so that the picture may be turned.
+    Items that are `orientation_free` are asked for together, so that the picture may be turned.
 
     Args:
         data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
@@ -68,7 +68,9 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         self.transform = transform
         self.seed = seed
         self._size = network.image_size
-        self._together: dict[tuple[Any, ...], list[int]] = {}  # items of each picture, rotatable or not
+        self._together: dict[
+            tuple[Any, ...], list[int]
+        ] = {}  # items of each picture, orientation_free or not
         self._images: dict[tuple[Any, ...], Tensor] = {}  # (C, S, S) float16
         self._masks: dict[tuple[Any, ...], Tensor] = {}  # (1, S, S) bool, of each lesion
         self._spacings: list[tuple[float, float]] = []
@@ -100,9 +102,9 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
-        And whether it is `rotatable`, and its picture `square`; and where it comes from: `case` of the drawn
-        item, `slice_index` (0 for a picture) and `spacing_mm` of rows and columns (1 for a picture, whose
-        lengths are in pixels).
+        And whether it is `orientation_free`, and its picture `square`; and where it comes from: `case` of the
+        drawn item, `slice_index` (0 for a picture) and `spacing_mm` of rows and columns (1 for a picture,
+        whose lengths are in pixels).
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
@@ -115,7 +117,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             "label": torch.cat([self._mask(self.data[number]) for number in chosen]),
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [LESION] * len(chosen),
-            "rotatable": item.rotatable,
+            "orientation_free": item.orientation_free,
             "square": self._square[anchor],
             **_origin(item, self._spacings[anchor]),
         }
@@ -179,7 +181,7 @@ def _is_square(picture: LabelledImage) -> bool:
 
 
 def _together_key(item: Case) -> tuple[Any, ...]:
-    return *_picture_key(item), item.rotatable
+    return *_picture_key(item), item.orientation_free
 
 
 def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:

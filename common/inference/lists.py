@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datalist import SECTIONS
-from ..data.items import suffix
+from ..data.items import FORMER, suffix
 from ..errors import InputError
 from ..text.prompts import Prompt, number_prompts
 
 ENDINGS = (".csv", ".json")
 FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
 # Of datalists: nothing that inference needs.
-READ_PAST = ("label", "patient", "targets", "absent", "attributes", "rotatable")
+READ_PAST = ("label", "patient", "targets", "absent", "attributes", "orientation_free", *FORMER)
 
 MOST_DIGITS = 9  # of a number in a cell
 

@@ -63,6 +63,6 @@ def write_lesions(folder: Path) -> None:
                 {**files, **where, "lesion": value, "prompts": [sentence], "case": f"p{seed:02d}-{value}"}
             )
         if section == "training":
-            both = {"lesion": [1, 2], "prompts": ["all bright lesions"], "rotatable": True}
+            both = {"lesion": [1, 2], "prompts": ["all bright lesions"], "orientation_free": True}
             items[section].append({**files, **where, **both, "case": f"p{seed:02d}-both"})
     (folder / "datalist.json").write_text(json.dumps(items))

@@ -77,7 +77,7 @@ item = st.fixed_dictionaries(
         "prompts": st.just(["the left one"]) | st.lists(texts, max_size=2) | json_values,
         "lesion": st.just([]) | st.integers(-1, 300) | st.lists(st.integers(0, 3), max_size=2) | json_values,
         "slice": st.integers(-1, 9) | json_values,
-        "rotatable": st.booleans() | json_values,
+        "orientation_free": st.booleans() | json_values,
     },
 )
 datalists = st.fixed_dictionaries(

@@ -17,12 +17,12 @@ class Said(NamedTuple):
     Attributes:
         lesions: indices among those of the picture.
         texts: at least one.
-        rotatable: whether they stay true where the picture is turned.
+        orientation_free: whether they stay true where the picture is turned.
     """
 
     lesions: tuple[int, ...]
     texts: list[str]
-    rotatable: bool = False
+    orientation_free: bool = False
 
 
 Say = Callable[[Sequence[Lesion], Generator], list[Said]]  # of the lesions of a picture
@@ -61,7 +61,7 @@ def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
     ]
     looks = {**HARD_TO_SEE, **dict.fromkeys(PLACED, 0.0)}
     by_looks = [
-        Said((index,), _several(lesion, others, rng, looks, FEWER), rotatable=True)
+        Said((index,), _several(lesion, others, rng, looks, FEWER), orientation_free=True)
         for index, lesion, others in _each(lesions)
         if _told_apart(lesion, others, looks)
     ]
@@ -84,7 +84,7 @@ def _of_groups(lesions: Sequence[Lesion], rng: Generator, attributes: Collection
                 for level, count in FEWER.items()
                 for _ in range(count)
             ]
-            yield Said(members, _misspelt(texts, rng), rotatable=fact.attribute not in PLACED)
+            yield Said(members, _misspelt(texts, rng), orientation_free=fact.attribute not in PLACED)
 
 
 def _several(

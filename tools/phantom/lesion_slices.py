@@ -123,7 +123,7 @@ def _item(lesions: list[Lesion], said: Said) -> dict[str, object]:
     return {
         "lesion": labels if len(labels) > 1 else labels[0],
         "prompts": said.texts,
-        **({"rotatable": True} if said.rotatable else {}),
+        **({"orientation_free": True} if said.orientation_free else {}),
         **({"attributes": {key: value for key, value in one.items() if value is not None}} if one else {}),
     }
 

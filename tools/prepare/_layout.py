@@ -161,8 +161,8 @@ def item_of(case: Case, out: Path) -> dict[str, Any]:
         item["lesion"] = case.lesions[0] if len(case.lesions) == 1 else list(case.lesions)
     if case.prompts:
         item["prompts"] = list(case.prompts)
-    if case.rotatable:
-        item["rotatable"] = True
+    if case.orientation_free:
+        item["orientation_free"] = True
     return item
 
 

@@ -229,16 +229,21 @@ def test_items_of_both_kinds_are_cases(folder):
         folder,
         training=[
             item("a"),
-            item("b", slice=4, lesion=[3, 1], prompts=[" all cysts "], rotatable=True),
+            item("b", slice=4, lesion=[3, 1], prompts=[" all cysts "], orientation_free=True),
             picture | {"prompts": ["everything"], "attributes": {"shape": "round"}},
             {"image": "images/e.png", "lesion": [], "prompts": ["a square lesion"]},
         ],
     )
     organs, cysts, everything, nothing = load_datalist(path, "training")
     assert (organs.case, organs.targets) == ("a", ("liver", "spleen"))
-    assert (organs.prompts, organs.lesions, organs.slice_index, organs.rotatable) == ((), None, None, False)
+    assert (organs.prompts, organs.lesions, organs.slice_index, organs.orientation_free) == (
+        (),
+        None,
+        None,
+        False,
+    )
     assert (cysts.case, cysts.patient, cysts.prompts) == ("b-4-1-3", "b", ("all cysts",))
-    assert (cysts.lesions, cysts.slice_index, cysts.rotatable) == ((1, 3), 4, True)
+    assert (cysts.lesions, cysts.slice_index, cysts.orientation_free) == ((1, 3), 4, True)
     assert (everything.case, everything.lesions, everything.slice_index) == ("e", None, None)
     assert (nothing.case, nothing.patient, nothing.lesions, nothing.label) == ("e-none", "e", (), None)
 

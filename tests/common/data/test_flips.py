@@ -64,7 +64,7 @@ def test_a_seed_decides_and_the_sample_stays_as_it_was() -> None:
     assert torch.equal(given["image"], before)
 
 
-def sample_of(*, rotatable: bool, square: bool = True) -> dict[str, Any]:
+def sample_of(*, orientation_free: bool, square: bool = True) -> dict[str, Any]:
     """Pixels that all differ, and masks that are functions of them."""
     image = torch.arange(2 * 25.0).reshape(2, 5, 5)
     label = torch.stack([(image[0] % (k + 2) == 0).float() for k in range(3)])
@@ -72,7 +72,7 @@ def sample_of(*, rotatable: bool, square: bool = True) -> dict[str, Any]:
         "image": image,
         "label": label,
         "prompt": ["the oval cyst"],
-        "rotatable": rotatable,
+        "orientation_free": orientation_free,
         "square": square,
     }
 
@@ -86,7 +86,7 @@ def ways(image: np.ndarray) -> list[np.ndarray]:
 def test_all_eight_ways_are_reached_as_often_with_image_and_label_alike() -> None:
     turn = RandQuarterTurnd()
     turn.set_random_state(seed=2)
-    given = sample_of(rotatable=True)
+    given = sample_of(orientation_free=True)
     images, labels = ways(given["image"].numpy()), ways(given["label"].numpy())
     counts = np.zeros(8, int)
     for _ in range(4000):
@@ -101,7 +101,7 @@ def test_what_is_stretched_is_turned_by_halves() -> None:
     """An ellipse that a wide picture's stretching made of a disc must lie as stretching would have it."""
     turn = RandQuarterTurnd()
     turn.set_random_state(seed=2)
-    given = sample_of(rotatable=True, square=False)
+    given = sample_of(orientation_free=True, square=False)
     lying = [given["image"], *(given["image"].flip(dims) for dims in ([-1], [-2], [-2, -1]))]
     found = []
     for _ in range(200):
@@ -112,20 +112,20 @@ def test_what_is_stretched_is_turned_by_halves() -> None:
 
 
 def test_what_speaks_of_a_place_is_never_turned() -> None:
-    turn, given = RandQuarterTurnd(), sample_of(rotatable=False)
+    turn, given = RandQuarterTurnd(), sample_of(orientation_free=False)
     for _ in range(100):
         got = turn(given)
         for key in ("image", "label"):
-            assert torch.equal(got[key], sample_of(rotatable=False)[key])
-        assert (got["prompt"], got["rotatable"]) == (given["prompt"], False)
+            assert torch.equal(got[key], sample_of(orientation_free=False)[key])
+        assert (got["prompt"], got["orientation_free"]) == (given["prompt"], False)
 
 
 def test_turns_follow_the_seed_and_the_sample_stays_as_it_was() -> None:
-    given, runs = sample_of(rotatable=True), []
+    given, runs = sample_of(orientation_free=True), []
     for seed in (3, 3, 4):
         turn = Compose([RandQuarterTurnd()])
         turn.set_random_state(seed=seed)
         runs.append([turn(given)["image"].numpy().tobytes() for _ in range(30)])
     assert runs[0] == runs[1] != runs[2]
     for key in ("image", "label"):
-        assert torch.equal(given[key], sample_of(rotatable=True)[key])
+        assert torch.equal(given[key], sample_of(orientation_free=True)[key])

@@ -45,14 +45,14 @@ def test_an_item_may_mean_several_lesions(tmp_path: Path, png: dict[str, Any], m
     Image.fromarray(labels).save(tmp_path / "label.png")
     found = items(
         tmp_path,
-        png | {"lesion": [7, 3], "prompts": ["all bright ones"], "rotatable": True},
-        png | {"lesion": [3], "prompts": ["one of a list"], "rotatable": False},
+        png | {"lesion": [7, 3], "prompts": ["all bright ones"], "orientation_free": True},
+        png | {"lesion": [3], "prompts": ["one of a list"], "orientation_free": False},
         png | {"prompts": ["everything"], "case": "all"},
         make_volume("LPS") | {"lesion": [LEFT_LESION, RIGHT_LESION], "prompts": ["both"]},
     )
     assert [item.case for item in found] == ["image-3-7", "image-3", "all", "image-1-1-2"]
     assert [item.lesions for item in found] == [(3, 7), (3,), None, (1, 2)]
-    assert [item.rotatable for item in found] == [True, False, False, False]
+    assert [item.orientation_free for item in found] == [True, False, False, False]
     read = LabelledReader()
     assert [int(read(item).meant(item).mask().sum()) for item in found] == [24 + 48, 24, 24 + 48 + 1, 24]
     np.testing.assert_array_equal(read(found[0]).meant(found[0]).mask()[0], (labels == 3) | (labels == 7))
@@ -105,9 +105,9 @@ NO_LESION = r"expected a whole number from 1 up or a list of different ones \(em
         ("lesion", "3", rf'"3" as "lesion", {NO_LESION}'),
         ("lesion", {"3": 7}, rf'\{{"3": 7\}} as "lesion", {NO_LESION}'),
         ("slice", [1], r'\[1\] as "slice", expected a whole number from 0 up'),
-        ("rotatable", "yes", r'"yes" as "rotatable", expected true or false'),
-        ("rotatable", 1, r'1 as "rotatable", expected true or false'),
-        ("rotatable", None, r'null as "rotatable", expected true or false'),
+        ("orientation_free", "yes", r'"yes" as "orientation_free", expected true or false'),
+        ("orientation_free", 1, r'1 as "orientation_free", expected true or false'),
+        ("orientation_free", None, r'null as "orientation_free", expected true or false'),
     ],
 )
 def test_fields_that_mean_no_lesions_or_no_turn_are_refused(
@@ -122,10 +122,10 @@ def test_sentences_that_name_a_side_cannot_be_turned(
     tmp_path: Path, png: dict[str, Any], prompt: str
 ) -> None:
     message = (
-        rf'training\[0\] is "rotatable" and has the prompt "{prompt}", expected none that names a side or'
+        rf'training\[0\] is "orientation_free" and has the prompt "{prompt}", expected none that names a '
     )
     with pytest.raises(InputError, match=message):
-        items(tmp_path, png | {"prompts": ["all cysts", prompt], "rotatable": True})
+        items(tmp_path, png | {"prompts": ["all cysts", prompt], "orientation_free": True})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,10 @@ def test_sentences_that_name_a_side_cannot_be_turned(
         ({"prompts": []}, r'training\[0\] has \[\] as "prompts", expected a list of sentences'),
         ({"prompts": "left"}, r'training\[0\] has "left" as "prompts", expected a list of sentences'),
         ({"prompts": ["left\x07"]}, r"training\[0\], prompts: found the control character U\+0007"),
-        ({"rotateable": True}, r'the field "rotateable" and no "rotatable", .* did you mean rotatable\?'),
+        (
+            {"orientation_fre": True},
+            r'the field "orientation_fre" and no "orientation_free", .* did you mean orientation_free\?',
+        ),
         ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* did you mean lesion\?'),
         ({"Slices": 1}, r'the field "Slices" and no "slice", .* or name it otherwise'),
         ({"slice": 2}, r'training\[0\] is a picture with "slice", expected none'),
@@ -377,3 +380,11 @@ def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
         for transform in (None, Compose([darker]))
     )
     np.testing.assert_allclose(turned, plain * 0.5)
+
+
+def test_a_field_of_an_older_datalist_is_read_under_its_present_name(
+    tmp_path: Path, png: dict[str, Any]
+) -> None:
+    with pytest.warns(UserWarning, match="rotatable is now orientation_free"):
+        (item,) = items(tmp_path, png | {"prompts": ["all cysts"], "rotatable": True})
+    assert item.orientation_free

@@ -37,7 +37,8 @@ def squares(tmp_path: Path) -> dict[str, Any]:
 
 def entries(picture: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        picture | {"lesion": lesion, "prompts": [words], "case": words, "rotatable": words[0].isupper()}
+        picture
+        | {"lesion": lesion, "prompts": [words], "case": words, "orientation_free": words[0].isupper()}
         for words, lesion in MEANT.items()
     ]
 
@@ -68,7 +69,7 @@ def test_prompts_of_a_sample_share_no_lesion_unless_they_are_one(
             apart = not values(asked[one]) & values(asked[other])
             assert apart or asked[one] == asked[other]
             assert bool((sample["label"][one] * sample["label"][other]).any()) != apart
-        assert sample["rotatable"] == asked[0][0].isupper()
+        assert sample["orientation_free"] == asked[0][0].isupper()
         assert len({words[0].isupper() for words in asked}) == 1
         together.add(frozenset(asked))
     # Each two that share no lesion do meet, and what shares one with all others is asked for alone.
@@ -130,7 +131,7 @@ def test_only_pictures_whose_words_allow_it_are_turned(tmp_path: Path, squares: 
         assert before["prompt"] == after["prompt"]
         for key in ("image", "label"):
             assert torch.equal(after[key], backwards[index][key])  # a function of seed and number
-        if not before["rotatable"]:
+        if not before["orientation_free"]:
             assert torch.equal(before["image"], after["image"])
             assert torch.equal(before["label"], after["label"])
             continue

@@ -65,7 +65,7 @@ def test_sentences_fit_the_lesions_that_they_mean_and_no_other_one(lesions: list
         fits = [fitting(text, lesions) for text in item.texts]
         if index < len(lesions):  # of each lesion first, with reports that are true of it
             assert item.lesions == (index,)
-            assert not item.rotatable
+            assert not item.orientation_free
             assert all(index in found for found in fits)
             assert fits.count([index]) >= 2
         else:
@@ -76,7 +76,7 @@ def test_sentences_fit_the_lesions_that_they_mean_and_no_other_one(lesions: list
 @given(lesions=PICTURES, seed=SEEDS)
 def test_what_may_be_turned_fits_the_same_lesions_in_every_way(lesions: list[Lesion], seed: int) -> None:
     for item in said(lesions, seed):
-        if item.rotatable:
+        if item.orientation_free:
             for picture in turned(lesions):
                 for text in item.texts:
                     assert fitting(text, picture) == list(item.lesions), text
@@ -109,10 +109,10 @@ def test_lesions_that_look_alike_are_told_apart_by_their_place_alone() -> None:
     look = {"kind": "cyst", "density": "hypodense", "border": "sharp", "shape": "round"}
     lesions = [Lesion(50, 100, 20, "VI", **look), Lesion(150, 100, 21, "II", **look)]
     found = said(lesions, 0)
-    assert [item.lesions for item in found if not item.rotatable][:2] == [(0,), (1,)]
-    assert not [item for item in found if item.rotatable]  # what they share would mean both
+    assert [item.lesions for item in found if not item.orientation_free][:2] == [(0,), (1,)]
+    assert not [item for item in found if item.orientation_free]  # what they share would mean both
     other = said([lesions[0], replace(lesions[1], diameter_mm=40)], 0)
-    assert {(0,), (1,)} <= {item.lesions for item in other if item.rotatable}  # the larger one
+    assert {(0,), (1,)} <= {item.lesions for item in other if item.orientation_free}  # the larger one
 
 
 def test_the_same_seed_gives_the_same_sentences() -> None:

@@ -169,7 +169,12 @@ def test_what_may_be_turned_says_no_word_of_a_place_a_segment_or_a_lobe(training
         r"|highest|higher|above|below|under|behind|front|back|edge of|furthest|closest|nearest"
     )
     texts = {
-        turn: [text for item in training if item.get("rotatable", False) is turn for text in item["prompts"]]
+        turn: [
+            text
+            for item in training
+            if item.get("orientation_free", False) is turn
+            for text in item["prompts"]
+        ]
         for turn in (True, False)
     }
     assert min(map(len, texts.values())) > 100
@@ -179,7 +184,7 @@ def test_what_may_be_turned_says_no_word_of_a_place_a_segment_or_a_lobe(training
 
 def test_some_training_items_mean_several_lesions_and_some_may_be_turned(grouped: Path) -> None:
     training = json.loads((grouped / "datalist.json").read_text())["training"]
-    meant = [(isinstance(item["lesion"], list), item.get("rotatable", False)) for item in training]
+    meant = [(isinstance(item["lesion"], list), item.get("orientation_free", False)) for item in training]
     assert set(meant) == {(False, False), (False, True), (True, False), (True, True)}
     for item in training:
         assert ("attributes" in item) != isinstance(item["lesion"], list)
@@ -219,7 +224,7 @@ def test_validation_and_test_items_mean_one_lesion_each(folder: Path) -> None:
     datalist = json.loads((folder / "datalist.json").read_text())
     for item in [*datalist["validation"], *datalist["test"]]:
         assert isinstance(item["lesion"], int)
-        assert "rotatable" not in item
+        assert "orientation_free" not in item
         assert item["case"].endswith(f"-{item['lesion']}")
         assert len(item["prompts"]) == 3
 

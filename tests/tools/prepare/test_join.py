@@ -61,7 +61,12 @@ def test_every_field_of_an_item_is_carried(tmp_path: Path) -> None:
     (tmp_path / "two" / "extra").mkdir()
     (tmp_path / "two" / "extra" / "e.nii.gz").write_bytes((tmp_path / "two" / "image.nii.gz").read_bytes())
     files = {"image": "image.nii.gz", "label": "label.nii.gz", "patient": "p", "slice": 2}
-    known = {"prompts": ["all cysts", "the cysts"], "lesion": [2, 1], "rotatable": True, "absent": ["heart"]}
+    known = {
+        "prompts": ["all cysts", "the cysts"],
+        "lesion": [2, 1],
+        "orientation_free": True,
+        "absent": ["heart"],
+    }
     items = [
         {**files, **known, "case": "b", "attributes": {"shape": "round"}, "weight": 0.5},
         {**files, "prompts": ["the third"], "lesion": 3},
@@ -74,7 +79,7 @@ def test_every_field_of_an_item_is_carried(tmp_path: Path) -> None:
     content = json.loads(out.read_text())
     assert content["joined"] == [{}, {"licence": "CC BY 4.0"}]
     _, written, *_ = content["training"]
-    for field in ("attributes", "weight", "slice", "prompts", "rotatable", "absent"):
+    for field in ("attributes", "weight", "slice", "prompts", "orientation_free", "absent"):
         assert written[field] == items[0][field]
     whole, cysts, third, everything, square = load_datalist(out, "training")
     assert [case.case for case in (whole, cysts, third, everything, square)] == [
