@@ -6,6 +6,7 @@ depends on the number of prompts nor, apart from the volume itself, on the numbe
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,10 @@ class VolumeInferer(Inferer):
         prompt_batch: prompts decoded at once for each of these slices. When the GPU's memory does not
             suffice, slice_batch and then prompt_batch are halved, and stay so for later volumes.
         presence_threshold: a prompt with a lower presence score gets an empty mask; 0 = off.
-        presence_share: the presence score is the largest slice-wise mean of the highest probabilities, of
-            this share of the field's pixels inside the frame. They are relative to the network's threshold:
-            0.5 where the probability is the threshold. What is sought has to fill so much of a slice
-            to reach a score near 1: 0.01 suits organs, 0.001 small lesions.
+        presence_top_fraction: the presence score is the largest slice-wise mean of the highest
+            probabilities, of this share of the field's pixels inside the frame. They are relative to the
+            network's threshold: 0.5 where the probability is the threshold. What is sought has to fill so
+            much of a slice to reach a score near 1: 0.01 suits organs, 0.001 small lesions.
         smooth: majority of every voxel and its neighbours in the slices above and below.
         keep_largest: only the largest connected part of every prompt's mask.
         device: where to work; None = where the network is.
@@ -56,6 +57,7 @@ class VolumeInferer(Inferer):
         channels_last: memory format of weights and images.
         compiled: `torch.compile` the network's passes. It takes minutes at the first slices, and may at the
             first batch of another size.
+        presence_share: former name of `presence_top_fraction`, which it replaces with a warning.
     """
 
     def __init__(
@@ -64,14 +66,18 @@ class VolumeInferer(Inferer):
         slice_batch: int = 8,
         prompt_batch: int = 4,
         presence_threshold: float = 0.0,
-        presence_share: float = 0.01,
+        presence_top_fraction: float = 0.01,
         smooth: bool = False,
         keep_largest: bool = False,
         device: str | torch.device | None = None,
         amp: bool = False,
         channels_last: bool = False,
         compiled: bool = False,
+        presence_share: float | None = None,
     ) -> None:
+        if presence_share is not None:
+            warnings.warn("presence_share is now called presence_top_fraction.", FutureWarning, stacklevel=2)
+            presence_top_fraction = presence_share
         if slice_batch < 1 or prompt_batch < 1:
             raise InputError(
                 f"slice_batch and prompt_batch: found {slice_batch} and {prompt_batch}, expected 1 or more; "
@@ -82,15 +88,15 @@ class VolumeInferer(Inferer):
                 f"presence_threshold: found {presence_threshold}, expected 0 (off) to 1; it is compared "
                 "with a mean probability."
             )
-        if not 0.0 < presence_share <= 1.0:
+        if not 0.0 < presence_top_fraction <= 1.0:
             raise InputError(
-                f"presence_share: found {presence_share}, expected above 0 and at most 1; it is the share of "
-                "pixels that the presence score looks at, such as 0.01."
+                f"presence_top_fraction: found {presence_top_fraction}, expected above 0 and at most 1; it "
+                "is the share of pixels that the presence score looks at, such as 0.01."
             )
         self.slice_batch = slice_batch
         self.prompt_batch = prompt_batch
         self.presence_threshold = presence_threshold
-        self.presence_share = presence_share
+        self.presence_top_fraction = presence_top_fraction
         self.smooth = smooth
         self.keep_largest = keep_largest
         self.device = None if device is None else torch.device(device)
@@ -105,7 +111,7 @@ class VolumeInferer(Inferer):
             "framing": asdict(network.framing),
             "threshold": network.threshold,
             "presence_threshold": self.presence_threshold,
-            "presence_share": self.presence_share,
+            "presence_top_fraction": self.presence_top_fraction,
             "smooth": self.smooth,
             "keep_largest": self.keep_largest,
             "amp": self.amp,
@@ -156,7 +162,7 @@ class VolumeInferer(Inferer):
                 guidance=guidance.to(device),
                 labels=[prompt.label for prompt in prompts],
                 frame=network.framing.frame(inputs, network.image_size),
-                presence_share=self.presence_share,
+                presence_top_fraction=self.presence_top_fraction,
                 device=device,
                 clock=clock,
                 probabilities=probabilities,

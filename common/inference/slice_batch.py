@@ -28,7 +28,7 @@ class Job:
         passes: of the network, which works on `device`.
         guidance: a row a prompt, and `labels` (P,) their label numbers.
         frame: where a slice of this volume lies in the network's field.
-        presence_share: see `VolumeInferer`.
+        presence_top_fraction: see `VolumeInferer`.
         clock: times the parts.
         probabilities: (P, D, H, W) uint8 to be filled, see `scaled_probability`; or None.
     """
@@ -39,7 +39,7 @@ class Job:
     guidance: "Guidance"
     labels: list[int]
     frame: SliceFrame
-    presence_share: float
+    presence_top_fraction: float
     device: torch.device
     clock: Clock
     probabilities: np.ndarray | None
@@ -64,7 +64,9 @@ def segment_slices(
             logits = job.passes.decode(features, job.guidance.rows(group).repeat(len(chosen)))
         with job.clock("postprocess"):
             inner = frame.inner(logits).view(len(chosen), len(group), frame.inner_height, -1)
-            statistics.scores[np.ix_(group, chosen)] = top_mean(inner, job.presence_share).T.cpu().numpy()
+            statistics.scores[np.ix_(group, chosen)] = (
+                top_mean(inner, job.presence_top_fraction).T.cpu().numpy()
+            )
             statistics.claimed[np.ix_(group, chosen)] = _claim(
                 job, inner, chosen, group, claims, statistics
             ).T

@@ -36,7 +36,7 @@ def test_inference_builds_the_network_that_training_builds(bundle: Path) -> None
     assert used["network_def"].items() <= trained["network_def"].items()
 
 
-@pytest.mark.parametrize("key", ["_target_", "presence_threshold", "presence_share"])
+@pytest.mark.parametrize("key", ["_target_", "presence_threshold", "presence_top_fraction"])
 def test_evaluation_empties_the_masks_that_inference_empties(bundle: Path, key: str) -> None:
     trained, used = (content(bundle, name) for name in ("train.json", "inference.json"))
     assert trained["validate"]["inferer"][key] == used["inferer"][key]

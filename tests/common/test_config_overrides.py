@@ -188,7 +188,7 @@ def test_an_argument_that_a_sections_class_does_not_take_is_refused(tmp_path: Pa
     (tmp_path / "a.json").write_text(json.dumps(content))
     file = ["--config_file", str(tmp_path / "a.json")]
     passing = (
-        "inferer#presence_share",
+        "inferer#presence_top_fraction",
         "optimizer#betas",
         "train#trainer#amp",
         "inferer#_disabled_",

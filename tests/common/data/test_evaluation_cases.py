@@ -47,7 +47,7 @@ def all_of(cases: EvaluationCases) -> list[EvaluationCase]:
 
 def dice(case: EvaluationCase, network: Told) -> list[float]:
     """Of each prompt's own mask, by the inferer that users run."""
-    found = VolumeInferer(presence_share=0.001)(
+    found = VolumeInferer(presence_top_fraction=0.001)(
         case.image, network, case.prompts, slice_index=case.slice_index
     )
     return [float(str(row["dsc"])) for row in measure_prompts(case, found).volumes]
@@ -310,7 +310,7 @@ def test_one_slice_is_segmented_and_judged_in_the_files_own_voxels(
     network = Told(64, {"left": (0.7, 1.0)}, crop=crop, mirrored=mirrored)
     assert case.slice_index == SLICE
     assert case.targets[0].region.plane == SLICE
-    found = VolumeInferer(presence_share=0.001)(case.image, network, case.prompts, slice_index=SLICE)
+    found = VolumeInferer(presence_top_fraction=0.001)(case.image, network, case.prompts, slice_index=SLICE)
     np.testing.assert_array_equal(found.mask(0), masks(case)[0])
     assert found.mask(0).any()
 

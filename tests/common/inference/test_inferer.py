@@ -200,7 +200,9 @@ def test_the_share_of_pixels_decides_what_size_can_be_present(make_network, make
     slices = np.full((1, 128, 128), -160)
     slices[0, 10:14, 20:25] = 240
     scores = [
-        VolumeInferer(presence_share=share)(make_volume(slices), make_network(128), prompts("99 at 40"))
+        VolumeInferer(presence_top_fraction=share)(
+            make_volume(slices), make_network(128), prompts("99 at 40")
+        )
         for share in (0.01, 0.001)
     ]
     assert [one.results[0].presence_score for one in scores] == [
@@ -209,9 +211,14 @@ def test_the_share_of_pixels_decides_what_size_can_be_present(make_network, make
     ]
     for share in (0.0, 1.1):
         with pytest.raises(
-            InputError, match=f"presence_share: found {share}, expected above 0 and at most 1"
+            InputError, match=f"presence_top_fraction: found {share}, expected above 0 and at most 1"
         ):
-            VolumeInferer(presence_share=share)
+            VolumeInferer(presence_top_fraction=share)
+
+
+def test_the_former_name_of_the_fraction_is_read_with_a_warning():
+    with pytest.warns(FutureWarning, match="presence_share is now called presence_top_fraction"):
+        assert VolumeInferer(presence_share=0.5).presence_top_fraction == 0.5
 
 
 def test_below_the_threshold_a_mask_is_empty_and_its_voxels_go_to_the_next_prompt(
