@@ -82,7 +82,7 @@ def download(
         progress: told after every block.
 
     Raises:
-        InputError: not to be had, cut off, or other bytes than expected.
+        InputError: it cannot be fetched, is cut off, or other bytes than expected.
     """
     if path.is_file() and sha256 and _sha256(path).startswith(sha256):
         return

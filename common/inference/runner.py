@@ -253,7 +253,7 @@ def _reading(case: InputCase) -> Iterator[None]:
 
 
 def _warn_of_overlaps(case: InputCase, results: Sequence[PromptResult], *, masks: bool) -> None:
-    """Two prompts that mean one organ leave one of them next to nothing, but for `masks` of their own."""
+    """Warn where a prompt lost most of its voxels to others; `masks`: whether its own mask is written."""
     for result in results:
         left = result.labelled.voxels
         if result.overlap_voxels > left:

@@ -1,4 +1,4 @@
-"""From rows of cases to what is said of a data set, in which a miss always counts.
+"""From rows of cases to the summary of a data set, in which a miss always counts.
 
 Per-case means and pooled overlap answer different questions and never share a name: `metrics.dsc.mean`
 weighs every case alike, `pooled.dsc` every voxel alike (in 2D referring segmentation, the two means of IoU
@@ -81,7 +81,7 @@ def pooled_overlap(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[str, Any]:
-    """What is said of each label and of all of them.
+    """Summaries of each label and of all labels together.
 
     Args:
         rows: with the keys "case" and "label" beside those of `measure_labels`. Where they say whose they are
@@ -116,7 +116,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
 
 
 def _of_label(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
-    """What is said of one label."""
+    """The summary of one label."""
     columns = metric_columns(rows)
     status = Counter(str(row["status"]) for row in rows)
     present, absent = (

@@ -13,8 +13,8 @@ class Guidance:
     """What P prompts say, a row each.
 
     Attributes:
-        tokens: (P, T, C) float features of the prompts' word pieces; None where nothing is said.
-        mask: (P, T) bool, True where a word piece is real (not padding); None where nothing is said.
+        tokens: (P, T, C) float features of the prompts' word pieces; None for silent rows.
+        mask: (P, T) bool, True where a word piece is real (not padding); None for silent rows.
         silent: P where nothing is said, else 0.
     """
 

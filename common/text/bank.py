@@ -140,7 +140,7 @@ class BankedTextEncoder(nn.Module):
 
     Raises:
         InputError: the bank is broken, was made by another language model or with other settings, or has
-            another ending; or the language model is needed and not to be had.
+            another ending; or the language model is needed and cannot be found.
     """
 
     frozen = True

@@ -117,7 +117,7 @@ class Fact:
     Attributes:
         attribute: a key of `CHOICES`, or lobe, diameter (value in whole mm), size (largest, smallest), place
             (leftmost, rightmost, uppermost, lowest).
-        value: what is said of it.
+        value: of that attribute.
     """
 
     attribute: str

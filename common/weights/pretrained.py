@@ -258,7 +258,7 @@ def _download(model: str, revision: str) -> Path:
             else ""
         )
         raise InputError(
-            f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub "
+            f"{model}, revision {revision}: not in the local hub cache and not found on the hub "
             f"({_one_line(error)}); download it elsewhere{size} and give the folder, or put its files into "
             f"{snapshot_folder(model, revision)}{wheel}."
         ) from error

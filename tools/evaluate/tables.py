@@ -38,7 +38,7 @@ def main_metrics(names: Iterable[str]) -> list[str]:
 
 
 def main_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """For the terminal: mean ± standard deviation of the main metrics, and what is said of absent targets."""
+    """For the terminal: mean ± standard deviation of the main metrics, and rows for absent targets."""
     metrics = [_metrics(summary, which, main_metrics(_names(summary)), with_std) for which in WHICH]
     return [*metrics, *absent_tables(summary)]
 

@@ -1,4 +1,4 @@
-"""What is said of the networks of the study `qata`, and how sure it is."""
+"""Scores of the networks of the study `qata`, with intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

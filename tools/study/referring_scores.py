@@ -1,4 +1,4 @@
-"""Which lesions a mask took, and what is said of all of them.
+"""Which lesions a mask took, and their summaries.
 
 The lesion that a mask overlaps most is the one that was taken; where several are asked for, those of which it
 covers more than half. Lesions share pictures and patients, so all 95 % intervals are bootstraps over
@@ -23,7 +23,7 @@ def score(
     facts: Sequence[Sequence[Sequence[Fact]]],
     patients: Sequence[str],
 ) -> dict[str, Any]:
-    """What is said of each way to ask, each number as `common.metrics.describe` gives it over patients.
+    """Scores of each way to ask, each number as `common.metrics.describe` gives it over patients.
 
     Args:
         counts: for each picture and way (N, N, 3) pixels: mask asked for lesion i, lesion j, and both.
@@ -64,7 +64,7 @@ def score_groups(
     groups: Sequence[tuple[str, tuple[int, ...]]],
     patients: Sequence[str],
 ) -> dict[str, Any]:
-    """What is said of sentences that mean several lesions of a picture, as `score` says it.
+    """Scores of sentences that mean several lesions of a picture, as `score` gives them.
 
     Args:
         counts: for each way to ask and group (N, 3) pixels: mask, lesion j of its picture, and both.

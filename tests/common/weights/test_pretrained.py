@@ -209,7 +209,7 @@ def test_offline_names_model_size_licence_and_the_folder(cache, offline):
         find_pretrained(model)
     text = str(caught.value)
     assert text.startswith(
-        f"{model}, revision {revision}: not in the local hub cache and not to be had from the hub"
+        f"{model}, revision {revision}: not in the local hub cache and not found on the hub"
     )
     assert "OfflineModeIsEnabled" in text
     place = f"{cache}/models--dmis-lab--biobert-base-cased-v1.1/snapshots/{revision}"
