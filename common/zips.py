@@ -49,6 +49,8 @@ def faults(archive: zipfile.ZipFile) -> Iterator[str]:
         path = PureWindowsPath(name)  # which knows both slashes, and drives
         if path.anchor or ".." in path.parts:
             yield f"its member {name!r:.80} leads out of the folder"
+        if member.header_offset < 0:  # zipfile would seek there, and the system refuse it
+            yield f"its member {name!r:.80} begins before the file does"
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFDIR if member.is_dir() else stat.S_IFREG):
             yield f"its member {name!r:.80} is a link or a special file, expected plain ones"

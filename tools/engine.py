@@ -46,8 +46,7 @@ def prompt_kinds(bundle: Path) -> tuple[str, ...]:
         ) from error
     if not isinstance(kinds, list) or not kinds or not all(kind in PROMPT_KINDS for kind in kinds):
         raise InputError(
-            f"{path}: found {kinds!r} as prompt_kinds, expected a list of {', '.join(PROMPT_KINDS)}; correct "
-            "it."
+            f"{path}: found {kinds!r} as prompt_kinds, expected a list of {', '.join(PROMPT_KINDS)}."
         )
     return tuple(kinds)
 

@@ -97,3 +97,12 @@ def test_what_is_no_zip_or_a_damaged_one(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(InputError, match=r"x\.zip: cannot be unpacked \(.*invalid.*\); fetch it again\.$"):
         unpack_zip(path, tmp_path / "out", again="fetch it again")
+
+
+def test_a_member_that_would_begin_before_the_file_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", ("a.txt", b"a"))
+    content = bytearray(path.read_bytes())
+    offset = int.from_bytes(content[-6:-2], "little")  # of the central directory, in the record at the end
+    content[-6:-2] = (offset + 10).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "its member 'a.txt' begins before the file does; do not use this file" in refused(path)

@@ -138,11 +138,11 @@ def test_text_file_refuses(content: str, message: str, tmp_path: Path) -> None:
         ([{"prompt": "liver", "name": ""}], "item 1, name: found no text"),
         (
             [{"prompt": "liver", "color": [1, 2, 3]}],
-            "item 1: found the key 'color', expected prompt, name, label, colour;",
+            "item 1: found the key 'color', expected prompt, name, label, colour",
         ),
         (
             [{"prompt": "liver", "label": 0}],
-            "item 1: found the label 0, expected a whole number from 1 to 255;",
+            "item 1: found the label 0, expected a whole number from 1 to 255",
         ),
         ([{"prompt": "liver", "label": 256}], "found the label 256"),
         ([{"prompt": "liver", "label": True}], "found the label True"),
