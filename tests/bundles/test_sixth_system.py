@@ -6,6 +6,7 @@ every bundle is asked of it.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sixth") / "repository"
     tracked = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in filter(None, tracked):
-        if not name.startswith("bundles/") and (REPOSITORY / name).is_file():
+        if not re.match(r"bundles/\w+/", name) and (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, root / name)
     shutil.copy(SYSTEM / "toy.py", root / "common" / "networks")
