@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import (
     BertConfig,
@@ -26,7 +25,6 @@ from transformers import (
     GPT2Model,
     LlamaConfig,
     LlamaModel,
-    PreTrainedTokenizerFast,
     SamVisionConfig,
     SamVisionModel,
     ViTConfig,
@@ -34,6 +32,7 @@ from transformers import (
 )
 
 from tests.bundles.subjects import REPOSITORY, Subject
+from tests.tiny_models import write_bytes_tokenizer
 
 TWO_STEPS = {
     "network_def#image_size": 32,
@@ -77,17 +76,6 @@ class Trained(NamedTuple):
     prompts: list[str]
 
 
-def write_bytes(folder: Path) -> int:
-    """A tokenizer of bytes; returns how many tokens it has."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: index for index, letter in enumerate([*letters, "<|endoftext|>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
-    return len(vocabulary)
-
-
 def write_word_pieces(folder: Path, *, cased: bool) -> int:
     """BERT's vocabulary of letters; cased and without settings, as BioBERT has it."""
     letters = string.ascii_letters if cased else string.ascii_lowercase
@@ -104,7 +92,7 @@ def write_word_pieces(folder: Path, *, cased: bool) -> int:
 def write_language_model(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     is_bert = "BERT" in name
-    words = write_word_pieces(folder, cased=name == "BioBERT") if is_bert else write_bytes(folder)
+    words = write_word_pieces(folder, cased=name == "BioBERT") if is_bert else write_bytes_tokenizer(folder)
     LANGUAGE[name](words).save_pretrained(folder)
     return folder
 

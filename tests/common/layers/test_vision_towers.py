@@ -29,19 +29,9 @@ from common.networks.medvlm.network import MedVLM
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import load_trained, save_trained
 from common.weights.known import KNOWN_BASES
+from tests.tiny_models import SAM_TOWER
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-SAM = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "mlp_dim": 64,
-    "output_channels": 16,
-    "image_size": 64,
-    "global_attn_indexes": [1],
-    "window_size": 2,
-    "initializer_range": 0.2,  # by default 1e-10, where nothing would show
-}
 
 
 def vit(folder: Path) -> torch.nn.Module:
@@ -61,7 +51,7 @@ def clip(folder: Path) -> torch.nn.Module:
 
 
 def sam(folder: Path) -> torch.nn.Module:
-    model = SamModel(SamConfig(vision_config=SamVisionConfig(**SAM)))
+    model = SamModel(SamConfig(vision_config=SamVisionConfig(**SAM_TOWER)))
     model.save_pretrained(folder)
     return model.vision_encoder
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import (
     AutoModel,
@@ -23,7 +22,6 @@ from transformers import (
     GPT2Model,
     LlamaConfig,
     LlamaModel,
-    PreTrainedTokenizerFast,
     T5Config,
     T5Model,
     ViTConfig,
@@ -35,6 +33,7 @@ from common.layers.adapters import add_query_value_lora
 from common.text import encoders
 from common.text.encoders import TextEncoder
 from common.weights.pretrained import MINILM
+from tests.tiny_models import write_bytes_tokenizer
 
 WORDS = ["the", "left", "right", "kidney", "liver", "of", "patient", "spleen", "##s", "a", "large", "lesion"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -54,17 +53,6 @@ def write_bert(folder: Path, words=WORDS, *, settings: bool = True) -> Path:
             '{"tokenizer_class": "BertTokenizer", "do_lower_case": true}'
         )
     return folder
-
-
-def write_bytes_tokenizer(folder: Path) -> int:
-    """A byte-level BPE without merges, as GPT-2 has it: no pad token, nothing put around a text."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: index for index, letter in enumerate([*letters, "<|endoftext|>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
-    return len(vocabulary)
 
 
 def write_gpt2(folder: Path) -> Path:

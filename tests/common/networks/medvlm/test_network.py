@@ -17,6 +17,7 @@ from common.networks.medvlm.network import MedVLM
 from common.networks.medvlm.pyramid import PyramidEncoder
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import load_trained, save_trained
+from tests.tiny_models import SAM_TOWER
 
 WORDS = ["liver", "spleen", "left", "right", "kidney", "the", "is", "large"]
 BIOBERT = {"model_type": "bert", "vocab_size": 28_996}  # BERT-base sizes are the defaults
@@ -325,18 +326,7 @@ def test_random_encoders_are_kept_in_the_checkpoint() -> None:
 
 
 def test_sam_tower_keeps_its_neck_and_refuses_other_sizes() -> None:
-    config = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "mlp_dim": 64,
-        "output_channels": 16,
-        "image_size": 64,
-        "global_attn_indexes": [1],
-        "window_size": 2,
-        "initializer_range": 0.2,  # by default 1e-10, where nothing would show
-    }
-    model = random_tower("sam_vision_model", **config).eval()
+    model = random_tower("sam_vision_model", **SAM_TOWER).eval()
     tower = VisionTower(model, image_size=64)
     image = torch.rand(1, 1, 64, 64)
     expected = model(tower.normalise(image)).last_hidden_state
