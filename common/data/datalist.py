@@ -34,7 +34,8 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
         organs may have it too: training and evaluation then use that slice alone.
     orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
         picture. `rotatable`, its former name, is read too.
-Other fields, such as the `attributes` of phantoms, are left to whom they are for.
+    attributes: what the lesion of a phantom is like; `tools.study` asks for it.
+Other fields are left to whom they are for, but one that is spelt nearly like a field above is refused.
 """
 
 import hashlib
