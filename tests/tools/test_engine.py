@@ -29,7 +29,7 @@ def test_a_bundle_may_be_asked_for_both(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kinds",
-    [[], ["organs"], ["organ", "picture"], [["organ"]], [{"organ": True}], "organ", {"organ": True}, None],
+    [[], ["organs"], ["organ", "image"], [["organ"]], [{"organ": True}], "organ", {"organ": True}, None],
 )
 def test_other_kinds_are_refused(kinds: object, tmp_path: Path) -> None:
     bundle = bundle_with(tmp_path, json.dumps({"prompt_kinds": kinds}))

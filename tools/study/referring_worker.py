@@ -3,8 +3,8 @@
     python referring_worker.py JOB.json
 
 It imports the bundle's `scripts.common` alone, never the repository's `common` (design: both would meet).
-The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `lesions` (N, fields
-of `Case`s of one picture) and `texts` (null for none). The answer is, for each picture, an array
+The job holds `config`, `overrides`, `answers` (where to write) and `images`, each with `lesions` (N, fields
+of `Case`s of one image) and `texts` (null for none). The answer is, for each image, an array
 (texts, N, 3): pixels of the text's mask, of the lesion, and of both, in the file's own grid.
 """
 
@@ -28,12 +28,12 @@ def main(job_file: str) -> None:
     parser.update(job["overrides"])
     parser.get_parsed_content("initialize")
     network, inferer = (parser.get_parsed_content(name) for name in ("network", "inferer"))
-    answers = [count(network, inferer, asked) for asked in tqdm(job["pictures"], "asking", unit="picture")]
+    answers = [count(network, inferer, asked) for asked in tqdm(job["images"], "asking", unit="image")]
     Path(job["answers"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
 def count(network: Any, inferer: Any, asked: dict[str, Any]) -> list[Any]:
-    """The counts of one picture, segmented as users segment it."""
+    """The counts of one image, segmented as users segment it."""
     read = _common("data.labelled").LabelledReader()
     items = [_item(lesion) for lesion in asked["lesions"]]
     plane = items[0].slice_index or 0
