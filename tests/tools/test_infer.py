@@ -264,6 +264,9 @@ def test_an_option_that_the_bundle_does_not_know_is_refused(bundle, capsys):
     )
     assert infer.main([*arguments, "--compile"]) == 1
     assert capsys.readouterr().err.startswith(f"error: --compile: {config} has no key 'inferer', expected")
+    config.write_text(json.dumps({"prompts_file": "", "bundle_root": "", "input": "", "output_dir": ""}))
+    assert infer.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"error: --prompt: {config} has no key 'evaluator', expected")
     config.write_text("{")
     assert infer.main(arguments) == 1
     said = capsys.readouterr().err
