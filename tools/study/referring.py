@@ -6,9 +6,6 @@ made here, from the attributes in the datalist, and run by the bundle's own code
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +22,11 @@ from common.text.expressions import Fact, Lesion, Level, describe_all, single_ou
 from common.text.expressions import describe as describe_lesion
 from common.text.expressions import groups as groups_of
 from common.text.noise import add_typos
+from tools.engine import inference_config, run_in_bundle
 
 from .referring_scores import SENTENCE, print_tables, score, score_groups
 
-WORKER = Path(__file__).with_name("referring_worker.py")
+WORKER = "tools.study.referring_worker"
 TYPO_RATE = 0.3  # of the words of four letters or more; every misspelt sentence has one slip at least
 NOTHING_SAID = "the lesion"
 
@@ -237,18 +235,13 @@ def _answer(
     checkpoint: Path | None,
 ) -> list[dict[str, np.ndarray]]:
     """Pixels of each mask and each lesion of each image, see `referring_worker`."""
-    config = bundle / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one "
-            "such as bundles/lsms_lesion."
-        )
+    config = inference_config(bundle)
     overrides = {"bundle_root": str(bundle.resolve()), "device": device}
     overrides |= {"checkpoint": None if checkpoint is None else str(checkpoint.absolute())}
     with tempfile.TemporaryDirectory(prefix="referring-") as name:
-        job, answers = Path(name) / "job.json", Path(name) / "answers.json"
-        content = {
-            "config": str(config.resolve()),
+        answers = Path(name) / "answers.json"
+        job = {
+            "config": str(config),
             "overrides": {key: value for key, value in overrides.items() if value is not None},
             "answers": str(answers),
             "images": [
@@ -259,17 +252,9 @@ def _answer(
                 for image, question in zip(images, questions, strict=True)
             ],
         }
-        job.write_text(json.dumps(content), encoding="utf-8")
-        path = os.pathsep.join([str(bundle.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            [sys.executable, str(WORKER), str(job)],
-            cwd=bundle.resolve(),
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        if done.returncode:
-            raise InputError(
-                f"{bundle}: its run ended with code {done.returncode}; see what it printed above."
-            )
+        code = run_in_bundle(bundle, WORKER, job)
+        if code != 0:
+            raise InputError(f"{bundle}: its run ended with code {code}; see what it printed above.")
         found = json.loads(answers.read_text(encoding="utf-8"))
     return [dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)]
 
