@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
+from ..config_values import as_data
 from ..errors import input_error_of
 from ..inference.worker import DONE, FAILED
 from .graphs import export_graphs
@@ -22,7 +23,8 @@ def main(arguments: list[str]) -> int:
     """
     job = json.loads(Path(arguments[0]).read_text("utf-8"))
     try:
-        workflow = ConfigWorkflow(config_file=job["config"], workflow_type="infer", **job["overrides"])
+        overrides = as_data(job["overrides"])
+        workflow = ConfigWorkflow(config_file=job["config"], workflow_type="infer", **overrides)
         workflow.initialize()
         network = workflow.parser.get_parsed_content("network")
         record = export_graphs(network, Path(job["out"]), formats=job["formats"], prompts=job["prompts"])

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError, input_error_of, reason_of
+from ..config_values import as_data
+from ..devices import check_device
+from ..errors import input_error_of
 from .run_report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
@@ -68,25 +69,10 @@ def run_config(config: str, overrides: dict[str, Any]) -> None:
         InputError: a device that this machine lacks, or what the bundle's components raise.
     """
     check_device(overrides.get("device"))
-    workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
+    workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **as_data(overrides))
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def check_device(name: str | None) -> None:
-    """Refuse a device that torch cannot use here; None = the config's own choice.
-
-    Raises:
-        InputError: names it and torch's reason.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
-            "device of this machine; choose another or leave it out."
-        ) from error
 
 
 def end_with_launcher() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from common.errors import InputError, input_error_of
 from common.inference import CasesFailedError, VolumeInferer
-from common.inference.worker import check_device
+from common.devices import check_device
 from tests.common.inference.runs import written
 
 
