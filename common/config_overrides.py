@@ -23,6 +23,7 @@ from .command_line import (
 )
 from .config_values import as_data
 from .errors import InputError, reason_of
+from .printable import keep_logs_printable, printable
 
 NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
@@ -43,6 +44,7 @@ def prepare() -> None:
     """
     if started_by_monai():
         sys.excepthook = _say
+        keep_logs_printable()
         given = read_arguments(sys.argv[1:])
         check_keys(given)
         check_spelling(config_of(given))
@@ -167,7 +169,7 @@ def _say(kind: type[BaseException], error: BaseException, trace: TracebackType |
         bar.close()
     wrong = _reason(error)
     if wrong is not None:
-        print(f"error: {wrong}", file=sys.stderr)
+        print(f"error: {printable(wrong)}", file=sys.stderr)
     elif issubclass(kind, KeyboardInterrupt):
         print(
             "stopped by Ctrl-C: a training goes on from its last whole epoch when the same command is given "

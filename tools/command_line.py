@@ -1,13 +1,23 @@
 """What every command line of `tools` does with an error of its user. Nothing heavy: --help stays fast."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 from common.errors import InputError
+from common.printable import printable
 
 P = ParamSpec("P")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in printable text."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        super().error(printable(message))
 
 
 def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callable[P, int]]:
@@ -22,7 +32,7 @@ def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callabl
             try:
                 return command(*args, **kwargs)
             except InputError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(error)}", file=sys.stderr)
                 return exit_code
 
         return run

@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow
 from ..config_values import as_data
 from ..devices import check_device
 from ..errors import input_error_of
+from ..printable import keep_logs_printable, printable
 from .run_report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
@@ -34,6 +35,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.formatwarning = _sentence
+    keep_logs_printable()
     try:
         run_config(job["config"], job["overrides"])
     except KeyboardInterrupt:
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> int:
         cause = input_error_of(error)
         if cause is None:
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {printable(cause)}", file=sys.stderr)
         return SOME_CASES_FAILED if isinstance(cause, CasesFailedError) else FAILED
     return DONE
 
@@ -59,7 +61,7 @@ def _sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as a sentence: in which line of which file it arose is nothing to a user."""
-    return f"warning: {message}\n"
+    return f"warning: {printable(message)}\n"
 
 
 def run_config(config: str, overrides: dict[str, Any]) -> None:
