@@ -26,6 +26,7 @@ from .errors import InputError, reason_of
 from .printable import keep_logs_printable, printable
 
 NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
+ASKED = "asked"  # the section, of inference alone, that checks what a user asks
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
 _SEPARATOR = re.compile("#|::")
 
@@ -40,7 +41,7 @@ def prepare() -> None:
 
     Raises:
         InputError: an override is spelt as in JSON, of a key that the files do not have, or of another type
-            or range than its key's.
+            or range than its key's; or what is asked cannot be used.
     """
     if started_by_monai():
         sys.excepthook = _say
@@ -51,6 +52,17 @@ def prepare() -> None:
         parser = parser_of_run()
         parser.update(as_data(settings_of(sys.argv[1:])))
         parser.parse(reset=True)
+        check_asked_by(parser)
+
+
+def check_asked_by(parser: ConfigParser) -> None:
+    """Build the part of a config that looks at what is asked, before it builds and loads a network.
+
+    Raises:
+        InputError: inputs or prompts that cannot be used.
+    """
+    if ASKED in parser:
+        parser.get_parsed_content(ASKED)
 
 
 def check_keys(given: Mapping[str, Any]) -> None:

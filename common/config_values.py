@@ -62,7 +62,16 @@ def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _literal(value) for key, value in values.items()}
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether there are only JSON's values in it; into others MONAI does not look."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str | list | tuple | Mapping):
+    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value):
         return value
     return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found[0]):02x}", ascii(value))

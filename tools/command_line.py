@@ -7,6 +7,7 @@ from functools import wraps
 from typing import NoReturn, ParamSpec
 
 from common.errors import InputError
+from common.pipes import CLOSED, print_no_more
 from common.printable import printable
 
 P = ParamSpec("P")
@@ -23,6 +24,8 @@ class Parser(argparse.ArgumentParser):
 def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Decorate a command: it prints an InputError as one line on stderr and returns `exit_code` for it.
 
+    Where nobody reads its output (`| head -1`), it ends quietly.
+
     Every other error goes through, with its traceback.
     """
 
@@ -30,10 +33,15 @@ def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callabl
         @wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
             try:
-                return command(*args, **kwargs)
+                code = command(*args, **kwargs)
+                sys.stdout.flush()  # here, where it can be said that nobody reads it
+                return code
             except InputError as error:
                 print(f"error: {printable(error)}", file=sys.stderr)
                 return exit_code
+            except BrokenPipeError:
+                print_no_more()
+                return CLOSED
 
         return run
 

@@ -12,7 +12,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.doubts import doubts
 from ..text.prompts import MAX_LABEL, Prompt, ask_both, check_prompt, read_prompts_file
-from .cases import InputCase
+from .cases import InputCase, Inputs, find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,23 @@ def ask(
         )
         for case in cases
     ]
+
+
+def check_asked(
+    inputs: Inputs,
+    output_dir: str | os.PathLike[str],
+    prompts_file: str | os.PathLike[str] | None,
+    slice_index: Any = None,
+    section: str | None = None,
+) -> None:
+    """Refuse inputs and prompts that cannot be used, before weights and language models are loaded.
+
+    Raises:
+        InputError: see `find_cases` and `ask`. Whether the network takes pictures is not yet known here.
+    """
+    cases = find_cases(inputs, output_dir, pictures=True, section=section)
+    if prompts_file is not None or all(case.prompts for case in cases):
+        ask(cases, None, prompts_file, slice_index)
 
 
 def _slice_of(case: InputCase, of_run: int | None) -> int | None:

@@ -16,9 +16,11 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
+from ..config_overrides import check_asked_by
 from ..config_values import as_data
 from ..devices import check_device
 from ..errors import input_error_of
+from ..pipes import end_when_unread
 from ..printable import keep_logs_printable, printable
 from .run_report import CasesFailedError
 
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.formatwarning = _sentence
     keep_logs_printable()
+    end_when_unread()
     try:
         run_config(job["config"], job["overrides"])
     except KeyboardInterrupt:
@@ -72,6 +75,7 @@ def run_config(config: str, overrides: dict[str, Any]) -> None:
     """
     check_device(overrides.get("device"))
     workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **as_data(overrides))
+    check_asked_by(workflow.parser)
     workflow.initialize()
     workflow.run()
     workflow.finalize()

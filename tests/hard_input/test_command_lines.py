@@ -1,20 +1,26 @@
 """What is typed behind the keys of MONAI's command line arrives as typed, or is refused in one sentence."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 
+from common import memory
 from common.command_line import read_arguments, read_texts
 from common.config_rules import RULES, take
 from common.config_values import as_data
 from common.config_values import settings as settings_of
+from common.data.readers import read_image
 from common.errors import InputError
 from tests.hard_input.command_lines import REFUSED, TAKEN, odd_words
 
@@ -155,3 +161,90 @@ def test_a_run_with_a_value_out_of_range_ends_with_one_sentence(tmp_path: Path) 
     )
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "seen.json").exists()
+
+
+ENDS = """
+import sys
+from common.inference.ahead import load_ahead
+
+def load(path):
+    return open(path, "rb").read()
+
+for _, loading in load_ahead([sys.argv[1]], load):
+    print("waiting", flush=True)
+    loading.result()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_input_that_never_answers_does_not_outlive_a_signal(number: int, tmp_path: Path) -> None:
+    """A pipe into which nobody writes stands for a share that is gone."""
+    os.mkfifo(tmp_path / "ct.nii.gz")
+    (tmp_path / "read.py").write_text(ENDS)
+    command = [sys.executable, str(tmp_path / "read.py"), str(tmp_path / "ct.nii.gz")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"waiting\n"
+            process.send_signal(number)
+            assert process.wait(timeout=20) != 0
+        finally:
+            process.kill()
+
+
+def test_a_volume_that_memory_cannot_hold_is_refused_in_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((64, 64, 32), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
+    needed = 64 * 64 * 32 * 5
+    monkeypatch.setattr(memory, "free_bytes", lambda: needed)
+    memory.check_memory("ct.nii.gz", (64, 64, 32))
+    monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
+    with pytest.raises(
+        InputError, match=r"ct.nii.gz: found 64 x 64 x 32 voxels, which take 0.0 GiB, expected"
+    ):
+        read_image(tmp_path / "ct.nii.gz")
+    monkeypatch.undo()
+    free = memory.free_bytes()
+    assert free is None or 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 100
+
+
+def test_output_that_nobody_reads_ends_a_tool_quietly() -> None:
+    command = f"'{sys.executable}' -m tools.infer --list-prompts | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_lines_that_nobody_reads_end_a_worker_quietly(tmp_path: Path) -> None:
+    (tmp_path / "log.py").write_text(
+        "import logging, sys\n"
+        "from common.pipes import end_when_unread\n"
+        "end_when_unread()\n"
+        "logging.basicConfig(stream=sys.stdout, level=logging.INFO)\n"
+        "for _ in range(100_000): logging.info('line')\n"
+    )
+    command = f"'{sys.executable}' '{tmp_path}/log.py' | head -1; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "141"
+
+
+@pytest.mark.parametrize("bundle", sorted(REPOSITORY.glob("bundles/*/")), ids=lambda path: path.name)
+def test_inputs_and_prompts_are_looked_at_before_anything_is_loaded(bundle: Path, tmp_path: Path) -> None:
+    """There are no weights at all, and what is said is the input."""
+    config = bundle / "configs" / "inference.json"
+    places = {"checkpoint": str(tmp_path / "none.pt"), "output_dir": str(tmp_path / "out")}
+    given = {**places, "bundle_root": str(bundle), "input": str(tmp_path / "no #1.nii.gz")}
+    words = ["--config_file", str(config), *(word for key in given for word in (f"--{key}", given[key]))]
+    by_tool = "import sys, json; from scripts.common.inference.worker import run_config\n"
+    by_tool += "run_config(sys.argv[1], json.loads(sys.argv[2]))"
+    for command in (["-m", "monai.bundle", "run", *words], ["-c", by_tool, str(config), json.dumps(given)]):
+        done = subprocess.run([sys.executable, *command], cwd=bundle, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert f"{tmp_path}/no #1.nii.gz: no such file or folder" in done.stderr
+        assert "none.pt" not in done.stderr
