@@ -22,6 +22,8 @@ from types import FrameType
 from typing import Any
 
 from .errors import InputError, input_error_of
+from .pipes import end_when_unread
+from .printable import keep_logs_printable, printable
 
 Job = dict[str, Any]
 Lines = queue.Queue[bytes | None]  # None: no more will come
@@ -41,6 +43,8 @@ def run_job(work: Callable[[Job], None], *, code_of: Callable[[InputError], int]
     """
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    keep_logs_printable()
+    end_when_unread()
     try:
         line = _lines_of_stdin().get()
         if line is None:
@@ -53,7 +57,7 @@ def run_job(work: Callable[[Job], None], *, code_of: Callable[[InputError], int]
         cause = input_error_of(error)
         if cause is None:
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {printable(cause)}", file=sys.stderr)
         return code_of(cause)
     return DONE
 

@@ -27,6 +27,7 @@ INFERENCE = "scripts.common.inference.worker"
 EXPORT = "scripts.common.export.export_worker"
 
 PROMPT_KINDS = ("organ", "sentence")
+TIDY_UP_S = 20  # for a process that was told to end, before it is killed
 
 
 def inference_config(bundle: Path) -> Path:
@@ -88,7 +89,10 @@ def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:
             code = process.wait()
         except KeyboardInterrupt:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(TIDY_UP_S)
+            except subprocess.TimeoutExpired:  # such as in a read from a server that never answers
+                process.kill()
             return INTERRUPTED
     return code if code >= 0 else 128 - code
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.printable import printable
 from common.text.prompts import Prompt, check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
-from .command_line import says_input_errors
+from .command_line import Parser, says_input_errors
 from .engine import INFERENCE, INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
     add(
@@ -223,14 +224,16 @@ def choose_prompts(
     prompts = number_prompts([("prompts", entry) for entry in entries]) if entries else []
     if of_organs:
         for note in _notes(free, [prompt.text for prompt in prompts], vocabulary):
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)
     return prompts
 
 
 def _notes(free: list[str], asked: list[str], vocabulary: Vocabulary) -> Iterator[str]:
     """On texts that were typed freely, and on two prompts for one organ."""
     for text in free:
-        if vocabulary.find(text) is None:
+        if pair := vocabulary.pair(text):
+            yield f"{text!r} asks for {pair[0].name} and {pair[1].name}, each with a mask of its own."
+        elif vocabulary.find(text) is None:
             near = " or ".join(map(repr, vocabulary.suggestions(text)))
             hint = f"; did you mean {near}?" if near else "."
             yield f"{text!r} is not a name in the vocabulary and is used as it is{hint}"

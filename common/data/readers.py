@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..memory import check_memory
 from ..zips import unpack_zip
 from .dicom_series import holds_dicom
 from .dicom_volume import read_dicom
@@ -13,7 +14,7 @@ from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .images import read_image_2d
 from .itk_reader import ENDINGS as ITK_ENDINGS
 from .itk_reader import read_itk
-from .volumes import Volume, read_volume
+from .volumes import Volume, announced_shape, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".zip")
@@ -68,9 +69,12 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Vo
         series: SeriesInstanceUID or SeriesNumber, where a folder has several.
 
     Raises:
-        InputError: as the format's reader, an unknown format, or the same value in every voxel.
+        InputError: as the format's reader, an unknown format, a NIfTI file that memory cannot hold, or the
+            same value in every voxel.
     """
     path = Path(path)
+    if ending_of(path, NIFTI_ENDINGS):
+        check_memory(path, announced_shape(path))
     volume = read_any(path, series=series)
     if is_blank(volume):
         raise InputError(

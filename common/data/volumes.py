@@ -226,6 +226,16 @@ def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
     return stored, Grid(path, shape, affine, image.header)
 
 
+def announced_shape(path: Path) -> tuple[int, ...]:
+    """What a NIfTI file's header says of its voxels' number, without reading them.
+
+    Raises:
+        InputError: as `read_volume`, of a header that cannot be read.
+    """
+    with _unreadable_is_input_error(path):
+        return tuple(nib.Nifti1Image.from_filename(path).shape)
+
+
 def _check_length(path: Path, image: nib.Nifti1Image) -> None:
     """Refuse a header that announces more voxels than the file can hold, before memory is taken for them."""
     announced = math.prod(image.shape) * image.get_data_dtype().itemsize

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
+from ..config_values import as_data
 from ..jobs import Job, run_job
 from .graphs import export_graphs
 
@@ -18,7 +19,7 @@ def export(job: Job) -> None:
     `config` is an inference config, whose `initialize` loads the weights into `network`; the other fields say
     what to write where.
     """
-    workflow = ConfigWorkflow(config_file=job["config"], workflow_type="infer", **job["overrides"])
+    workflow = ConfigWorkflow(config_file=job["config"], workflow_type="infer", **as_data(job["overrides"]))
     workflow.initialize()
     network = workflow.parser.get_parsed_content("network")
     record = export_graphs(network, Path(job["out"]), formats=job["formats"], prompts=job["prompts"])

@@ -10,8 +10,9 @@ from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
-from .cases import InputCase
+from ..text.doubts import doubts
+from ..text.prompts import MAX_LABEL, Prompt, ask_both, check_prompt, read_prompts_file
+from .cases import InputCase, Inputs, find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,23 @@ def ask(
     ]
 
 
+def check_asked(
+    inputs: Inputs,
+    output_dir: str | os.PathLike[str],
+    prompts_file: str | os.PathLike[str] | None,
+    slice_index: Any = None,
+    section: str | None = None,
+) -> None:
+    """Refuse inputs and prompts that cannot be used, before weights and language models are loaded.
+
+    Raises:
+        InputError: see `find_cases` and `ask`. Whether the network takes 2D images is not yet known here.
+    """
+    cases = find_cases(inputs, output_dir, images_2d=True, section=section)
+    if prompts_file is not None or all(case.prompts for case in cases):
+        ask(cases, None, prompts_file, slice_index)
+
+
 def _slice_of(case: InputCase, of_run: int | None) -> int | None:
     """Its own slice, or that of the run, which is meant for volumes."""
     return of_run if case.slice_index is None and not _is_image_2d(case) else case.slice_index
@@ -88,10 +106,7 @@ def choose_prompts(
         raise InputError(
             f"prompts: found the text {prompts!r}, expected a list of texts; write [{prompts!r}]."
         )
-    if prompts_file is not None:
-        chosen = read_prompts_file(prompts_file)
-    else:
-        chosen = [_as_prompt(prompt, row) for row, prompt in enumerate(prompts or (), start=1)]
+    chosen = _as_prompts(prompts or ()) if prompts_file is None else read_prompts_file(prompts_file)
     check_label_numbers(chosen)
     return chosen
 
@@ -151,8 +166,22 @@ def check_slice(volume: Volume, index: int | None) -> None:
         )
 
 
-def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:
-    if isinstance(prompt, Prompt):
-        return prompt
-    text = check_prompt(prompt, field=f"prompt {row}")
-    return Prompt(text, text, row)
+def warn_of_doubts(cases: Sequence[InputCase]) -> None:
+    """Say once of each prompt what in it is not understood."""
+    for text in dict.fromkeys(prompt.text for case in cases for prompt in case.prompts):
+        for doubt in doubts(text):
+            logger.warning("prompt: %s", doubt)
+
+
+def _as_prompts(given: Sequence[str | Prompt]) -> list[Prompt]:
+    """Prompts numbered by their row."""
+    rows: list[str | Prompt] = []
+    for row, prompt in enumerate(given, start=1):
+        if isinstance(prompt, Prompt):
+            rows.append(prompt)
+        else:
+            rows += ask_both(check_prompt(prompt, field=f"prompt {row}"))
+    return [
+        row if isinstance(row, Prompt) else Prompt(row, row, number)
+        for number, row in enumerate(rows, start=1)
+    ]

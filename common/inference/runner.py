@@ -24,7 +24,7 @@ from .ahead import load_ahead
 from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .inferer import VolumeInferer
-from .prompts import ask, warn_if_not_hounsfield
+from .prompts import ask, warn_if_not_hounsfield, warn_of_doubts
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
@@ -131,6 +131,7 @@ class CaseRunner:
         images_2d = self.network.framing.images
         found = find_cases(self.inputs, self.output_dir, images_2d=images_2d, section=self.section)
         cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
+        warn_of_doubts(cases)
         check_writable(self.output_dir)
         if self.report is not None:
             check_writable(Path(self.report).parent)

@@ -9,11 +9,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError, reason_of
+from ..config_overrides import check_asked_by
+from ..config_values import as_data
+from ..devices import check_device
+from ..errors import InputError
 from ..jobs import FAILED, Job, run_job
+from ..printable import printable
 from ..text.prompts import Prompt
 from .run_report import CasesFailedError
 
@@ -47,7 +50,7 @@ def _sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as a sentence: in which line of which file it arose is nothing to a user."""
-    return f"warning: {message}\n"
+    return f"warning: {printable(message)}\n"
 
 
 def run_config(config: str, overrides: dict[str, Any], prompts: Sequence[Prompt] = ()) -> None:
@@ -62,27 +65,14 @@ def run_config(config: str, overrides: dict[str, Any], prompts: Sequence[Prompt]
         InputError: a device that this machine lacks, or what the bundle's components raise.
     """
     check_device(overrides.get("device"))
+    overrides = as_data(overrides)
     if prompts:  # as objects, into which MONAI does not look: their texts may begin with $
-        overrides = {**overrides, "evaluator#prompts": list(prompts)}
+        overrides["evaluator#prompts"] = list(prompts)
     workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
+    check_asked_by(workflow.parser)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def check_device(name: str | None) -> None:
-    """Refuse a device that torch cannot use here; None = the config's own choice.
-
-    Raises:
-        InputError: names it and torch's reason.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
-            "device of this machine; choose another or leave it out."
-        ) from error
 
 
 if __name__ == "__main__":

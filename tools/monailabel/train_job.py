@@ -42,7 +42,10 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     since = time.monotonic()
     config = str(Path(job["root"]) / "configs" / "train.json")
     workflow = ConfigWorkflow(
-        config_file=config, workflow_type="train", logging_file=False, **job["overrides"]
+        config_file=config,
+        workflow_type="train",
+        logging_file=False,
+        **importlib.import_module("scripts.common.config_values").as_data(job["overrides"]),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
     workflow.initialize()
