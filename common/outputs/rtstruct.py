@@ -41,9 +41,7 @@ def write_rtstruct(path: str | os.PathLike[str], volume: DicomVolume, result: Se
             structures.save_as(temporary, enforce_file_format=True)
 
 
-def _add_regions(
-    structures: Dataset, volume: DicomVolume, source: DicomSource, result: Segmentation
-) -> None:
+def _add_regions(structures: Dataset, volume: DicomVolume, source: DicomSource, result: Segmentation) -> None:
     masks = volume.to_stored(result.labels).transpose(2, 1, 0)  # (slices, rows, columns)
     rgb = np.rint(255 * colours(result.results)[:, :3]).astype(int)
     for number, one in enumerate(result.results, start=1):
