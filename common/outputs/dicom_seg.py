@@ -1,7 +1,9 @@
 """A label map as a DICOM Segmentation object (PS3.3 A.51), one binary segment a prompt."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import highdicom
@@ -52,7 +54,7 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         order = np.argsort([int(header.InstanceNumber) for header in volume.headers])
         images, frames = [_multi_frame([images[index] for index in order])], frames[order]
     rgb = np.rint(255 * colours(found)[:, :3]).astype(int)
-    with disable_value_validation():  # pydicom's warnings would show values of the series
+    with disable_value_validation(), _highdicom_is_silent():
         segmentation = Segmentation(
             source_images=images,
             pixel_array=np.ascontiguousarray(frames),
@@ -76,7 +78,19 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         segmentation.update(source.patient)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary, enforce_file_format=True)
-            _check_read_back(temporary, segments=len(found), voxels=np.count_nonzero(frames))
+            _check_read_back(temporary, segments=len(found), voxels=int(np.count_nonzero(frames)))
+
+
+@contextmanager
+def _highdicom_is_silent() -> Iterator[None]:
+    """What highdicom logs of a series has UIDs and names in it."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _nameless(image: Dataset) -> Dataset:
@@ -94,8 +108,7 @@ def _multi_frame(images: Sequence[Dataset]) -> Dataset:
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         del whole[keyword]
     measures.PixelSpacing = [DS(value, auto_format=True) for value in images[0].PixelSpacing]
-    if images[0].SliceThickness is not None:
-        measures.SliceThickness = DS(images[0].SliceThickness, auto_format=True)
+    measures.SliceThickness = DS(images[0].SliceThickness, auto_format=True)
     orientation.ImageOrientationPatient = [
         DS(value, auto_format=True) for value in images[0].ImageOrientationPatient
     ]

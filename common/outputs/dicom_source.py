@@ -46,8 +46,8 @@ OF_IMAGE = (  # frame of reference, compression and equipment: what a segmentati
 ENUMERATED = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 OF_SERIES = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # Type 1, and one in a series
 OF_SLICE = ("SOPClassUID", "SOPInstanceUID")  # Type 1
-TEXT = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
-LINES = frozenset("LT ST UT".split())  # which may have line ends
+TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+LINES = ("LT", "ST", "UT")  # which may have line ends
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # zeros that lead a part are against the standard, and harmless
 UID_CHARACTERS = 64
 
@@ -165,7 +165,7 @@ def _check_distinct(volume: DicomVolume, uids: Sequence[str]) -> None:
 def _patient(header: Dataset) -> tuple[Dataset, list[str]]:
     """Elements of patient, trial and study, and the keywords of malformed ones."""
     study = {Tag(keyword) for keyword in STUDY}
-    tags = [tag for tag in header.keys() if tag.group in PATIENT_GROUPS or tag in study]
+    tags = [tag for tag in list(header.keys()) if tag.group in PATIENT_GROUPS or tag in study]
     patient, malformed = _take(header, tags)
     required = list(TYPE_2)
     if all(keyword in patient for keyword in TRIAL_TYPE_1):
@@ -221,7 +221,7 @@ def _whole(header: Dataset, tag: BaseTag) -> DataElement:
 def _whole_item(item: Dataset) -> Dataset:
     """An item of a sequence, whole in all of its elements. Text is UTF-8 in the end, so it says none."""
     whole = Dataset()
-    for tag in item.keys():
+    for tag in list(item.keys()):
         if dictionary_has_tag(tag) and tag != Tag("SpecificCharacterSet"):
             whole[tag] = _whole(item, tag)
     return whole
@@ -248,16 +248,14 @@ def _numbers(values: Any) -> list[float]:
     return [float(value) for value in values]
 
 
-def _thickness_mm(volume: DicomVolume) -> float | None:
-    """As the series says it, else the distance of its slices' planes; None of a single slice."""
+def _thickness_mm(volume: DicomVolume) -> float:
+    """As the series says it, else the distance between the planes of the volume's slices."""
     try:
         stated = float(volume.headers[0].get("SliceThickness") or 0)
     except Exception:  # "4.5 mm"
         stated = 0.0
     if np.isfinite(stated) and stated > 0:
         return stated
-    if len(volume.headers) < 2:
-        return None
     column, row, step = volume.grid.affine[:3, :3].T
     normal = np.cross(column, row)
     return float(abs(step @ normal) / np.linalg.norm(normal))

@@ -67,7 +67,7 @@ def write_case(
 
 
 def _sentence(kind: str, finished: Finished, error: Exception) -> str:
-    """Why a kind could not be written. Other libraries' words on DICOM objects may show a patient's values."""
+    """Why a kind could not be written. What other libraries say of DICOM may show a patient's values."""
     if isinstance(error, InputError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
