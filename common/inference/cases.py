@@ -141,7 +141,7 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
         if holds_dicom(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
     if left_out:
-        logger.warning("%s: %d outputs of earlier runs there are no inputs, and left out.", root, left_out)
+        logger.warning("%s: left out %d files that reports beside them name as outputs.", root, left_out)
     return cases
 
 

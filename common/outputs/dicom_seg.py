@@ -42,27 +42,17 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
     Raises:
         InputError: see `source_of`; or the file reads back as something else.
     """
-    vocabulary = Vocabulary.load()
-    found = result.results
-    segment_of = np.zeros(256, np.uint8)
-    for number, one in enumerate(found, start=1):
-        segment_of[one.prompt.label] = number
-    frames = volume.to_stored(segment_of[result.labels]).transpose(2, 1, 0)  # (slices, rows, columns)
     source = source_of(volume)
-    images: Sequence[Dataset] = [_nameless(image) for image in source.images]
+    images, frames = [_nameless(image) for image in source.images], _frames(volume, result)
     if volume.multi_frame is not None:  # frames then stand in the order of the file
         order = np.argsort([int(header.InstanceNumber) for header in volume.headers])
         images, frames = [_multi_frame([images[index] for index in order])], frames[order]
-    rgb = np.rint(255 * colours(found)[:, :3]).astype(int)
-    with disable_value_validation(), _highdicom_is_silent():
+    with disable_value_validation(), _highdicom_is_silent():  # their remarks show values of the series
         segmentation = Segmentation(
             source_images=images,
             pixel_array=np.ascontiguousarray(frames),
             segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _describe(number, one, rgb[one.prompt.label], vocabulary)
-                for number, one in enumerate(found, start=1)
-            ],
+            segment_descriptions=_describe_all(result.results),
             series_instance_uid=generate_uid(),
             series_number=SERIES_NUMBER,
             sop_instance_uid=generate_uid(),
@@ -78,7 +68,24 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
         segmentation.update(source.patient)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary, enforce_file_format=True)
-            _check_read_back(temporary, segments=len(found), voxels=int(np.count_nonzero(frames)))
+            _check_read_back(temporary, segments=len(result.results), voxels=int(np.count_nonzero(frames)))
+
+
+def _frames(volume: DicomVolume, result: Result) -> np.ndarray:
+    """(slices, rows, columns) uint8: 0, or the number of a segment."""
+    segment_of = np.zeros(256, np.uint8)
+    for number, one in enumerate(result.results, start=1):
+        segment_of[one.prompt.label] = number
+    return volume.to_stored(segment_of[result.labels]).transpose(2, 1, 0)
+
+
+def _describe_all(results: Sequence[PromptResult]) -> list[SegmentDescription]:
+    vocabulary = Vocabulary.load()
+    rgb = np.rint(255 * colours(results)[:, :3]).astype(int)
+    return [
+        _describe(number, one, rgb[one.prompt.label], vocabulary)
+        for number, one in enumerate(results, start=1)
+    ]
 
 
 @contextmanager
@@ -130,10 +137,9 @@ def _check_read_back(path: Path, *, segments: int, voxels: int) -> None:
     """Refuse a file that a reader finds to be other than what was meant."""
     try:
         written = highdicom.seg.segread(path)
-        found = (
-            written.number_of_segments,
-            int(np.bitwise_count(np.frombuffer(written.PixelData, np.uint8)).sum()),
-        )
+        held = -(-written.NumberOfFrames * written.Rows * written.Columns // 8)  # bytes; another may fill up
+        bits = np.bitwise_count(np.frombuffer(written.PixelData, np.uint8, held))
+        found = (written.number_of_segments, int(bits.sum()))
     except Exception as error:
         raise InputError(
             f"{path.name}: cannot be read back ({reason_of(error)}), expected a DICOM segmentation; ask for "

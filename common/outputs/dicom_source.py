@@ -229,7 +229,7 @@ def _whole_item(item: Dataset) -> Dataset:
 
 def _text(kind: str, value: Any) -> str:
     """A value as text, if it is what the kind allows."""
-    if not isinstance(value, str | int | float | PersonName):
+    if not isinstance(value, str | PersonName | (int | float if kind in ("DS", "IS") else str)):
         raise TypeError("no text")
     text = str(value).rstrip(" \0")
     allowed = "\n\r\t\f" if kind in LINES else ""
