@@ -7,7 +7,7 @@ can refer to them. No value of a header is ever part of a message.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,21 +105,26 @@ def source_of(volume: DicomVolume) -> DicomSource:
         first = volume.headers[0]
         patient, malformed = _patient(first)
         about, of_image = _take(first, [Tag(keyword) for keyword in (*OF_IMAGE, "LossyImageCompression")])
-        orientation = _numbers(first.ImageOrientationPatient)
-        thickness = _thickness_mm(volume)
-        images = []
-        for index, header in enumerate(volume.headers):
-            image = Dataset()
-            image.update(about)
-            for keyword, uid in (*shared.items(), *((keyword, uids[index]) for keyword, uids in own.items())):
-                setattr(image, keyword, uid)
-            image.Rows, image.Columns = int(first.Rows), int(first.Columns)
-            image.ImagePositionPatient = _numbers(header.ImagePositionPatient)
-            image.ImageOrientationPatient = orientation
-            image.PixelSpacing = _numbers(first.PixelSpacing)
-            image.SliceThickness = thickness
-            images.append(image)
+        about.Rows, about.Columns = int(first.Rows), int(first.Columns)
+        about.ImageOrientationPatient = _numbers(first.ImageOrientationPatient)
+        about.PixelSpacing, about.SliceThickness = _numbers(first.PixelSpacing), _thickness_mm(volume)
+        for keyword, uid in shared.items():
+            setattr(about, keyword, uid)
+        images = [
+            _image(about, header, {keyword: uids[index] for keyword, uids in own.items()})
+            for index, header in enumerate(volume.headers)
+        ]
     return DicomSource(patient, tuple(images), tuple(sorted({*malformed, *of_image})))
+
+
+def _image(about: Dataset, header: Dataset, uids: Mapping[str, str]) -> Dataset:
+    """A slice: what all of them share, its own UIDs and its place."""
+    image = Dataset()
+    image.update(about)
+    for keyword, uid in uids.items():
+        setattr(image, keyword, uid)
+    image.ImagePositionPatient = _numbers(header.ImagePositionPatient)
+    return image
 
 
 def _uids(volume: DicomVolume, keyword: str) -> list[str]:
