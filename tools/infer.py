@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="kinds of files (default: the bundle's, mostly labels preview)",
     )
     add("--format", choices=FORMATS, help="of masks (default: nii.gz)")
-    add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
+    add(
+        "--skip-existing",
+        action="store_true",
+        help="leave out cases that are done with this very request, or whose outputs were changed since",
+    )
     add("--report", type=Path, help="write a JSON with the outcome of every case")
     add("--quiet", action="store_true", help="no progress bars")
     return parser

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..inference.cases import InputCase
 from ..inference.segmentation import Segmentation
 from ..text.prompts import Prompt
+from .dicom_source import check_source
 from .preview import write_preview
 
 FROM_DICOM = ("dicom_seg", "rtstruct")  # kinds that need a DICOM series as input
@@ -49,7 +50,7 @@ def check_outputs(kinds: Sequence[str], file_format: str) -> None:
     """Refuse unknown kinds and formats.
 
     Raises:
-        InputError: names the known ones.
+        InputError: names the known ones; or a library is missing that a kind needs.
     """
     if isinstance(kinds, str):
         raise InputError(f"outputs: found the text {kinds!r}, expected a list of texts; write [{kinds!r}].")
@@ -60,13 +61,15 @@ def check_outputs(kinds: Sequence[str], file_format: str) -> None:
         raise InputError(f"outputs: found none, expected any of {', '.join(_WRITERS)}; name at least one.")
     if file_format not in FORMATS:
         raise InputError(f"file_format: found {file_format!r}, expected {', '.join(FORMATS)}; choose one.")
+    if "dicom_seg" in kinds:
+        _dicom_seg_writer()
 
 
 def check_possible(kinds: Sequence[str], volume: Volume) -> None:
     """Refuse DICOM objects for a volume that came from no DICOM series: they refer to its images.
 
     Raises:
-        InputError: names the input.
+        InputError: names the input; or the series lacks what they refer to.
     """
     wanted = [kind for kind in kinds if kind in FROM_DICOM]
     if wanted and not isinstance(volume, DicomVolume):
@@ -74,6 +77,8 @@ def check_possible(kinds: Sequence[str], volume: Volume) -> None:
             f"{volume.grid.path}: found no DICOM series, expected it for {' and '.join(wanted)}, as these "
             "refer to its images; leave these outputs out or give the series."
         )
+    if wanted and isinstance(volume, DicomVolume):
+        check_source(volume, wanted)
 
 
 def _labels(finished: Finished, folder: Path) -> list[str]:
@@ -104,6 +109,14 @@ def _preview(finished: Finished, folder: Path) -> list[str]:
 
 
 def _dicom_seg(finished: Finished, folder: Path) -> list[str]:
+    assert isinstance(finished.volume, DicomVolume)
+    path = folder / finished.case.output(".dcm").name
+    _dicom_seg_writer()(path, finished.volume, finished.segmentation)
+    return [path.name]
+
+
+def _dicom_seg_writer() -> Callable[[Path, DicomVolume, Segmentation], None]:
+    """The writer, whose library takes a second to load and may be missing."""
     try:
         from .dicom_seg import write_dicom_seg
     except ImportError as error:
@@ -111,10 +124,7 @@ def _dicom_seg(finished: Finished, folder: Path) -> list[str]:
             f"dicom_seg: found no {error.name}, expected it for DICOM segmentations; "
             "install it: pip install highdicom==0.28.2."
         ) from error
-    assert isinstance(finished.volume, DicomVolume)
-    path = folder / finished.case.output(".dcm").name
-    write_dicom_seg(path, finished.volume, finished.segmentation)
-    return [path.name]
+    return write_dicom_seg
 
 
 def _rtstruct(finished: Finished, folder: Path) -> list[str]:
