@@ -9,6 +9,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
+END_S = 2.0  # a thread that has nothing to read ends at once
 
 
 def load_ahead(
@@ -21,7 +22,8 @@ def load_ahead(
     """
     pending: deque[tuple[Item, Future[Loaded]]] = deque()
     asked: SimpleQueue[tuple[Item, Future[Loaded]] | None] = SimpleQueue()
-    Thread(target=_load_all, args=(asked, load), daemon=True).start()
+    thread = Thread(target=_load_all, args=(asked, load), daemon=True)
+    thread.start()
     try:
         for item in items:
             pending.append((item, Future()))
@@ -32,6 +34,7 @@ def load_ahead(
             yield pending.popleft()
     finally:
         asked.put(None)
+        thread.join(END_S)  # Python's end would kill it within C++ code, which aborts the process
 
 
 def _load_all(
