@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..zips import unpack_zip
-from .dicom_series import holds_dicom
+from .dicom_files import is_dicom
+from .dicom_folder import holds_slices
 from .dicom_volume import read_dicom
 from .images import ENDINGS as PICTURE_ENDINGS
 from .images import read_picture
@@ -44,6 +45,7 @@ def image_ending(path: Path, *, pictures: bool) -> str:
     """
     ending = ending_of(path, endings(pictures=pictures))
     if ending is None:
+        _check_no_slice(path)
         raise InputError(
             f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
         )
@@ -97,9 +99,19 @@ def read_any(path: Path, *, series: str | None = None) -> Volume:
         return _read_zip(path, series)
     if path.is_dir():
         return read_dicom(path, series=series)
+    _check_no_slice(path)
     raise InputError(
         f"{path}: found the ending '{path.suffix}', expected {expected(pictures=True)}; convert it to NIfTI."
     )
+
+
+def _check_no_slice(path: Path) -> None:
+    """Refuse a single DICOM file: its folder is the image, of a multi-frame one too."""
+    if is_dicom(path):
+        raise InputError(
+            f"{path}: found one DICOM file, expected the folder of its series; name its folder, and the "
+            "series with --series where several lie in it."
+        )
 
 
 def _read_zip(path: Path, series: str | None) -> Volume:
@@ -107,10 +119,10 @@ def _read_zip(path: Path, series: str | None) -> Volume:
     with tempfile.TemporaryDirectory(prefix="dicom-") as name:
         room = "free space there or set TMPDIR to another disk"
         unpack_zip(path, Path(name), again="copy it again or unpack it", room=room)
-        folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_dicom(folder)]
+        folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_slices(folder)]
         if len(folders) != 1:
             raise InputError(
-                f"{path}: found DICOM files in {len(folders)} folders of this archive, expected one; "
+                f"{path}: found DICOM slices in {len(folders)} folders of this archive, expected one; "
                 "unpack it and name one folder."
             )
         try:

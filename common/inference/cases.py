@@ -1,16 +1,20 @@
 """From what a user names as input to a list of cases, each with its place in the output folder."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.dicom_series import holds_dicom
+from ..data.dicom_folder import holds_slices, in_words, kinds_in, no_slices
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
 from ..text.prompts import Prompt
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
+
+_log = logging.getLogger(__name__)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -84,6 +88,8 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[InputCase]:
             )
         cases = _cases_in(path, output, pictures)
         if not cases:
+            if kinds_in(path):
+                raise InputError(no_slices(path))
             raise InputError(
                 f"{path}: found no image here, expected {expected(pictures=pictures)}; name another folder."
             )
@@ -98,15 +104,17 @@ def _cases_of(path: Path, output: Path, pictures: bool) -> list[InputCase]:
 
 
 def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
-    """Image files, and folders of DICOM files, in a folder and its subfolders.
+    """Image files, and folders of DICOM slices, in a folder and its subfolders.
 
-    Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
+    Left out are folders whose DICOM files are no slices (CDs and archives add DICOMDIR, SEG, RTSTRUCT, and
+    scouts), hidden ones (unfinished output is) and an output folder that lies inside the input folder.
     Links to folders are followed, but for one that leads back to where it is.
 
     Raises:
         InputError: one of the folders cannot be read.
     """
     cases = []
+    other_dicom: dict[Path, Counter[str]] = {}
     above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
     for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
@@ -124,8 +132,18 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
             ending = ending_of(Path(name), endings(pictures=pictures))
             if ending and not name.startswith("."):
                 cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
-        if holds_dicom(folder):
+        if holds_slices(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
+        elif kinds := kinds_in(folder):
+            other_dicom[folder] = kinds
+    if cases and other_dicom:
+        _log.warning(
+            "%s: left out %d folders without CT, MR or PET slices (first %s): %s.",
+            root,
+            len(other_dicom),
+            next(iter(other_dicom)),
+            in_words(sum(other_dicom.values(), Counter())),
+        )
     return cases
 
 

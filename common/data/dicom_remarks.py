@@ -1,0 +1,44 @@
+"""What pydicom remarks about a header, kept off the screen: its sentences quote values, names among them."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_heard = threading.local()  # .count while this thread listens
+
+
+class _Unspoken(logging.Filter):
+    """Counts what pydicom says in a thread that listens, and lets nothing through."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING and hasattr(_heard, "count"):
+            _heard.count += 1
+        return False
+
+
+_UNSPOKEN = _Unspoken()
+
+
+def hush_pydicom() -> None:
+    """Keep pydicom's own lines from standard error and logs, from now on and in all threads.
+
+    Values are converted when they are first used, long after a file was read, so that no block of code holds
+    all remarks. Everything that is needed of a header is checked by name, and said without its value.
+    """
+    logging.getLogger("pydicom").addFilter(_UNSPOKEN)  # an object that is there is not added again
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # nor is an equal filter
+
+
+@contextmanager
+def counted_remarks() -> Iterator[list[int]]:
+    """Hush pydicom; the yielded list gets the number of remarks in this block, in this thread."""
+    hush_pydicom()
+    _heard.count = 0
+    found: list[int] = []
+    try:
+        yield found
+    finally:
+        found.append(_heard.count)
+        del _heard.count
