@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
-from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, RLELossless, generate_uid
 
 from ..errors import InputError
 from .dicom_files import UNREADABLE
@@ -71,9 +71,8 @@ def _cells(path: Path, header: pydicom.Dataset) -> np.ndarray:
     try:
         file = pydicom.dcmread(path, force=True)
         file.file_meta = header.file_meta
-        decoded = (
-            _decompressed(file) if syntax.is_compressed else pixel_array(file, correct_unused_bits=False)
-        )
+        by_gdcm = syntax.is_encapsulated and syntax != RLELossless  # GDCM cannot read all RLE, pydicom can
+        decoded = _decompressed(file) if by_gdcm else pixel_array(file, correct_unused_bits=False)
     except (*UNREADABLE, RuntimeError):  # whose words may quote the header
         raise InputError(
             f"{path}: the pixels cannot be decoded ({syntax.name}), so the file is broken or its compression "

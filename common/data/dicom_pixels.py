@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 
 from ..errors import InputError
-from .dicom_files import DicomFile, modality_of
+from .dicom_files import SLICE_CLASSES, DicomFile, class_name, modality_of
 from .dicom_frames import is_multi_frame
 from .dicom_geometry import Slice
 from .dicom_values import has, integer, numbers, text
@@ -124,6 +124,13 @@ def check_stored(file: DicomFile) -> None:
             f"{path}: found a transfer syntax that DICOM does not define, expected one that it does; export "
             "the series uncompressed."
         )
+    if file.sop_class in SLICE_CLASSES and has(file.header, "NumberOfFrames"):
+        frames = integer(path, file.header, "NumberOfFrames")
+        if frames != 1:
+            raise InputError(
+                f"{path}: found {frames} frames in a file of one slice ({class_name(file.sop_class)}), "
+                "expected one; export the series again."
+            )
     if syntax.is_deflated:
         return
     if file.start[:4] in _FLOAT_PIXELS or has(file.header, "FloatPixelData"):

@@ -9,16 +9,15 @@ from contextlib import contextmanager
 _heard = threading.local()  # .count while this thread listens
 
 
-class _Unspoken(logging.Filter):
-    """Counts what pydicom says in a thread that listens, and lets nothing through."""
+class _Silent(logging.Handler):
+    """Counts what pydicom says in a thread that listens, and says nothing."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and hasattr(_heard, "count"):
             _heard.count += 1
-        return False
 
 
-_UNSPOKEN = _Unspoken()
+_SILENT = _Silent()
 
 
 def hush_pydicom() -> None:
@@ -27,7 +26,9 @@ def hush_pydicom() -> None:
     Values are converted when they are first used, long after a file was read, so that no block of code holds
     all remarks. Everything that is needed of a header is checked by name, and said without its value.
     """
-    logging.getLogger("pydicom").addFilter(_UNSPOKEN)  # an object that is there is not added again
+    logger = logging.getLogger("pydicom")
+    logger.addHandler(_SILENT)  # a handler that is there is not added again
+    logger.propagate = False  # for the loggers below it too
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # nor is an equal filter
 
 

@@ -189,8 +189,8 @@ def _warn_of_remarks(folder: Path, files: Sequence[DicomFile]) -> None:
     odd = [file.path.name for file in files if file.remarks]
     if odd:
         _log.warning(
-            "%s: pydicom found something odd in the headers of %s; its remarks may quote them and are left "
-            "out, and what is needed of the headers is checked.",
+            "%s: headers hold something that DICOM does not allow (%s), which is not shown, as it may name a "
+            "patient; what is needed here of the headers is checked.",
             folder,
             _listed(odd),
         )
