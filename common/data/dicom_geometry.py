@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 
 from ..errors import InputError
-from .dicom_values import integer, numbers, positive_or_none
+from .dicom_values import integer, numbers, positive_or_none, text
 
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 UNIT = 2e-3  # of the length and right angle of directions: cosines of three decimals
@@ -42,8 +42,11 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """As `where`, without the folder."""
-        return self.path.name if self.frame is None else f"frame {self.frame}"
+        """As `where`, without the folder, with the number by which viewers know a slice."""
+        if self.frame is not None:
+            return f"frame {self.frame}"
+        number = text(self.header, "InstanceNumber")
+        return f"{self.path.name} (instance {number})" if number.isdecimal() else self.path.name
 
 
 def sorted_stack(folder: Path, slices: Sequence[Slice]) -> list[Slice]:

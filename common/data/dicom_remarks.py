@@ -1,4 +1,4 @@
-"""What pydicom remarks about a header, kept off the screen: its sentences quote values, names among them."""
+"""What pydicom and highdicom say of a header, kept off the screen: they quote values, names among them."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ _heard = threading.local()  # .count while this thread listens
 
 
 class _Silent(logging.Handler):
-    """Counts what pydicom says in a thread that listens, and says nothing."""
+    """Counts what is said in a thread that listens, and says nothing."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and hasattr(_heard, "count"):
@@ -21,15 +21,16 @@ _SILENT = _Silent()
 
 
 def hush_pydicom() -> None:
-    """Keep pydicom's own lines from standard error and logs, from now on and in all threads.
+    """Keep lines of pydicom and highdicom from standard error and logs, from now on and in all threads.
 
     Values are converted when they are first used, long after a file was read, so that no block of code holds
     all remarks. Everything that is needed of a header is checked by name, and said without its value.
     """
-    logger = logging.getLogger("pydicom")
-    logger.addHandler(_SILENT)  # a handler that is there is not added again
-    logger.propagate = False  # for the loggers below it too
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # nor is an equal filter
+    for name in ("pydicom", "highdicom"):
+        logger = logging.getLogger(name)
+        logger.addHandler(_SILENT)  # a handler that is there is not added again
+        logger.propagate = False  # for the loggers below it too
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")  # nor is an equal filter
 
 
 @contextmanager

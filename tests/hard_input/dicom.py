@@ -355,7 +355,9 @@ def intercept_missing_once(folder: Path) -> Right:
 def rescaling_missing_once(folder: Path) -> Right:
     write(folder, RescaleIntercept=-1024)
     change(folder, set_in(3, RescaleSlope=None, RescaleIntercept=None))
-    return Right(refused=r"0002-\d+\.dcm has no RescaleSlope and RescaleIntercept and .* has them")
+    return Right(
+        refused=r"0002-\d+\.dcm \(instance 4\) has no RescaleSlope and RescaleIntercept and .* has them"
+    )
 
 
 def rescaling_missing(folder: Path) -> Right:
@@ -446,7 +448,7 @@ def one_slice_of_thickness_text(folder: Path) -> Right:
 def slice_beside_the_stack(folder: Path) -> Right:
     write(folder)
     change(folder, set_in(2, ImagePositionPatient=[20, 20, -26]))
-    return Right(refused=r"0003-\d+\.dcm lies [\d.]+ mm beside the line of the other slices")
+    return Right(refused=r"0003-\d+\.dcm \(instance 3\) lies [\d.]+ mm beside the line of the other slices")
 
 
 # Folders
