@@ -78,7 +78,14 @@ def _cells(path: Path, header: pydicom.Dataset) -> np.ndarray:
             f"{path}: the pixels cannot be decoded ({syntax.name}), so the file is broken or its compression "
             "is not supported; export the series uncompressed."
         ) from None
-    return decoded.reshape(-1, *decoded.shape[-2:])
+    cells = decoded.reshape(-1, *decoded.shape[-2:])
+    expected = (int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns))
+    if cells.shape != expected:
+        raise InputError(
+            f"{path}: found {cells.shape} frames, rows and columns in its pixels, expected {expected} as its "
+            "header says; export the series again."
+        )
+    return cells
 
 
 def _decompressed(file: pydicom.Dataset) -> np.ndarray:

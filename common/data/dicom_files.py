@@ -91,7 +91,8 @@ def _begins_as_elements(start: bytes) -> bool:
         return False
     big = start[:2] == b"\x00\x08"
     element = int.from_bytes(start[2:4], "big" if big else "little")
-    short = int.from_bytes(start[4:8], "little") <= PREAMBLE and not big
+    length = int.from_bytes(start[4:8], "little")
+    short = not big and 0 < length <= PREAMBLE and length % 2 == 0
     return element <= 0x18 and (short or _KIND_OF_VALUE.match(start[4:6]) is not None)
 
 

@@ -51,7 +51,7 @@ def is_multi_frame(header: pydicom.Dataset) -> bool:
 
 
 def is_scout(path: Path, header: pydicom.Dataset) -> bool:
-    """Whether an image is a scout view (localizer): its third word, or that of a frame, says so."""
+    """Whether an image is a scout view (localizer): a word of its ImageType, or of a frame's type."""
     if "LOCALIZER" in words(header, "ImageType"):
         return True
     if not has(header, "PerFrameFunctionalGroupsSequence"):

@@ -187,6 +187,11 @@ def _rescaling(one: Slice) -> tuple[float, float]:
 def _padding(one: Slice, allocated: int, signed: bool) -> tuple[int, int] | None:
     """Smallest and largest stored value that is padding; writers mix up the signs of these elements."""
     if not has(one.header, "PixelPaddingValue"):
+        if has(one.header, "PixelPaddingRangeLimit"):
+            raise InputError(
+                f"{one.where}: found PixelPaddingRangeLimit without PixelPaddingValue, expected both; export "
+                "the series again."
+            )
         return None
     ends = [integer(one.where, one.header, "PixelPaddingValue")]
     if has(one.header, "PixelPaddingRangeLimit"):

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.pixels import apply_modality_lut
 
+from common.data.dicom_files import is_dicom
 from common.data.dicom_volume import read_dicom
 from common.data.readers import read_any, read_image
 from common.errors import InputError
 from common.inference.cases import find_cases
 from tests.common.conftest import write_dicom_series
 
-from . import dicom
-from .dicom import FOLDERS, SECRET, Right
+from . import dicom, dicom_folders, dicom_pixels
+from .dicom import SECRET, Right
+
+FOLDERS = {**dicom_pixels.FOLDERS, **dicom_folders.FOLDERS}
 
 
 @pytest.fixture
@@ -89,9 +92,15 @@ def test_what_is_no_slice_is_no_case(tmp_path, caplog):
 
 
 def test_a_folder_of_other_objects_alone_is_named_by_class(tmp_path):
-    dicom.secondary_capture(tmp_path / "scan")
+    dicom_folders.secondary_capture(tmp_path / "scan")
     with pytest.raises(InputError, match=r"no CT, MR or PET slice but Secondary Capture Image Storage \(5\)"):
         find_cases(tmp_path / "scan", tmp_path / "out")
+
+
+def test_numbers_of_another_format_are_no_dicom(tmp_path):
+    """Voxels beside a MetaImage header may begin as DICOM headers without preamble do: 8, 0, 0."""
+    (tmp_path / "ct.raw").write_bytes(np.array([8] + [0] * 300, "<i2").tobytes())
+    assert not is_dicom(tmp_path / "ct.raw")
 
 
 def test_a_zip_of_a_cd_is_read(tmp_path):
