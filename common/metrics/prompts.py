@@ -1,10 +1,9 @@
 """What is measured of a case that was segmented: a row for each of its prompts."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from .cases import CaseRows, measure_prompt
+from .cases import CaseRows, in_pixels, measure_prompt
 from .distances import Boundary
 from .segmentation import TOLERANCES_MM, Row
 from .sentences import sentence_facts
@@ -27,7 +26,7 @@ def measure_prompts(
 
     What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`
     and `label_map_lost_voxels`, those of the own mask that the label map gives to other prompts; rows of
-    sentences have `sentence_facts` too. Pictures have no millimetres: their lengths and areas, tolerances
+    sentences have `sentence_facts` too. 2D images have no millimetres: their lengths and areas, tolerances
     included, are in pixels, and the names say so (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
 
     Args:
@@ -55,15 +54,10 @@ def measure_prompts(
             instances=instances,
         )
         if not asked.image.in_mm:
-            measured = CaseRows(*([_in_pixels(row) for row in some] for some in measured))
+            measured = in_pixels(measured)
         rows.volumes.extend(_with(facts, row) for row in measured.volumes)
         rows.slices.extend(_with(facts, _numbered(target, row)) for row in measured.slices)
     return rows
-
-
-def _in_pixels(row: Row) -> Row:
-    """The row of a picture, measured with a spacing of 1, with the unit that it has."""
-    return {re.sub(r"mm(2?)$", r"px\1", name): value for name, value in row.items()}
 
 
 def _numbered(target: "Target", row: Row) -> Row:
