@@ -15,6 +15,7 @@ def load_ahead(
     """Yield each item with the future of `load(item)`; one more is loaded in a thread meanwhile.
 
     No more than two loaded items exist at a time. `future.result()` raises what `load` raised.
+    MONAI's `ThreadBuffer` would hold a third volume, and lose the error of a case.
     """
     pending: deque[tuple[Item, Future[Loaded]]] = deque()
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -18,7 +18,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from ..errors import InputError, input_error_of, reason_of
-from .run_report import CasesFailedError
+from .report import CasesFailedError
 
 # The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
 DONE, FAILED, SOME_CASES_FAILED, INTERRUPTED = 0, 1, 3, 130
