@@ -10,7 +10,7 @@ import pydicom
 from ..errors import InputError
 from .dicom_frames import rescaled_frames
 from .dicom_series import Series, find_series
-from .itk_reader import RAS_FROM_LPS, volume_from_array
+from .itk_files import RAS_FROM_LPS, volume_from_array
 from .volumes import Volume
 
 

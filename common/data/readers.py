@@ -11,8 +11,8 @@ from .dicom_series import holds_dicom
 from .dicom_volume import read_dicom
 from .images import ENDINGS as PICTURE_ENDINGS
 from .images import read_picture
-from .itk_reader import ENDINGS as ITK_ENDINGS
-from .itk_reader import read_itk
+from .itk_files import ENDINGS as ITK_ENDINGS
+from .itk_files import read_itk
 from .volumes import Volume, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.dicom_volume import DicomVolume
 from ..data.images import Picture, write_labels_png
-from ..data.itk_writer import write_labels_itk
+from ..data.itk_files import write_labels_itk
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
 from ..inference.cases import InputCase

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.itk_reader import ENDINGS, read_itk
+from common.data.itk_files import ENDINGS, read_itk
 from common.data.volumes import read_labels
 from common.errors import InputError
 
