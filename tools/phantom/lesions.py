@@ -1,8 +1,8 @@
 """Focal liver lesions: what they look like, the structures that a scene takes them as, and where they lie.
 
 Couinaud's segments are told apart as in CT. Seen from the vena cava the right, the middle and the left
-hepatic vein fan out. Each parts two sectors, and the plane of the portal branches parts each sector in an upper
-and a lower segment.
+hepatic vein fan out. Each parts two sectors, and the plane of the portal branches parts each sector in an
+upper and a lower segment.
 """
 
 import math
