@@ -427,5 +427,5 @@ def test_the_command_line_knows_what_the_engine_knows() -> None:
     assert infer.FORMATS == writers.FORMATS
     assert infer.LISTS == lists.ENDINGS
     assert infer.SECTIONS == SECTIONS
-    kinds.check_outputs(infer.OUTPUTS, "nii.gz")
+    writers.check_outputs(infer.OUTPUTS, "nii.gz")
     assert tuple(writers._WRITERS) == infer.OUTPUTS
