@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
 from common.data.framing import Framing
-from common.inference.own_masks import OwnMasks
-from common.inference.segmentation import Segmentation, summarise
+from common.inference.segmentation import OwnMasks, Segmentation, summarise
 from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.prompts import Prompt
