@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from .affines import check_affine
+from .itk_headers import check_itk_header
 from .volumes import Grid, Volume
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -29,17 +31,15 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a file that ends in {', '.join(ENDINGS)}.")
+    check_itk_header(path)
     try:
         header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         header.SetFileName(str(path))
         header.ReadImageInformation()
-        axes, channels = header.GetNumberOfDimensions(), header.GetNumberOfComponents()
-        if axes != 3 or channels != 1:
-            raise InputError(
-                f"{path}: the image has {axes} axes and {channels} channels, expected three axes and one "
-                "channel; give one volume of slices."
-            )
-        image = itk.imread(str(path), pixel_type=itk.F)
+        _check_shape(path, header)
+        reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New(FileName=str(path))
+        reader.Update()
+        image = reader.GetOutput()
     except (RuntimeError, AttributeError) as error:  # AttributeError: no reader felt responsible
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:].upper()} ({_reason(error)}), so the file is broken, "
@@ -50,6 +50,21 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     affine[:3, 3] = np.asarray(image.GetOrigin())
     stored = itk.array_from_image(image).transpose()  # ITK's arrays are (Z, Y, X)
     return volume_from_array(path, stored, RAS_FROM_LPS @ affine)
+
+
+def _check_shape(path: Path, header: Any) -> None:
+    """Refuse what is no volume of one channel; axes of length 1 behind the third are none.
+
+    Raises:
+        InputError: another number of axes or channels.
+    """
+    channels = header.GetNumberOfComponents()
+    shape = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or channels != 1:
+        raise InputError(
+            f"{path}: the image has {len(shape)} axes and {channels} channels, expected "
+            "three axes and one channel; give one volume of slices."
+        )
 
 
 def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:
