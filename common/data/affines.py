@@ -10,6 +10,9 @@ from ..errors import InputError
 
 SKEW_DEGREES = 0.1  # smaller angles between the slices' normal and the stack are rounding
 UNIT_TOLERANCE = 1e-3  # of a direction's length: headers round to four digits
+GRID_VOXELS = 0.01  # by which voxels of a label map may lie beside those of the image
+GRID_MM = 1e-3  # per affine entry: headers with three decimals differ by less
+ROUNDING_VOXELS = 1e-3  # float32 headers of one scan differ by less
 FORMS_MM = 1.0  # less between the places of a corner by sform and by qform is rounding
 
 _log = logging.getLogger(__name__)
@@ -107,6 +110,46 @@ def warn_if_forms_differ(
             path,
             apart,
         )
+
+
+def check_same_place(
+    path: str | os.PathLike[str],
+    affine: np.ndarray,
+    other: str | os.PathLike[str],
+    expected: np.ndarray,
+    shape: Sequence[int],
+) -> None:
+    """Refuse an affine (4, 4) that puts voxels elsewhere than `expected`; say when it does by very little.
+
+    The measure is the largest distance between the two places of a corner, in voxels of `expected`. What
+    programs round when they write a header moves voxels by less than a hundredth.
+
+    Args:
+        path: of the label map with `affine`, and `other` of the image with `expected`, for messages.
+        shape: of both, in the order of the affines' columns.
+
+    Raises:
+        InputError: voxels are a hundredth of a voxel apart or more, unless no entry differs by 1e-3 mm.
+    """
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*np.subtract(shape, 1), 1]
+    moved_mm = (corners @ (affine - expected).T)[:, :3]
+    moved = np.linalg.norm(np.linalg.solve(expected[:3, :3], moved_mm.T), axis=0)
+    voxels, mm = float(moved.max()), float(np.linalg.norm(moved_mm, axis=1).max())
+    if voxels < GRID_VOXELS or np.abs(affine - expected).max() <= GRID_MM:
+        if voxels > ROUNDING_VOXELS:
+            _log.warning(
+                "%s: voxels lie up to %.2g voxels (%.2g mm) from those of %s; they are taken for the same.",
+                path,
+                voxels,
+                mm,
+                other,
+            )
+        return
+    raise InputError(
+        f"{path}: the labels' affine differs from that of the image {other}: voxels lie up to {voxels:.3g} "
+        f"voxels ({mm:.3g} mm) apart, expected less than {GRID_VOXELS:g}; resample {path} to the image with "
+        "nearest neighbours."
+    )
 
 
 def skew_degrees(axes: np.ndarray) -> float:

@@ -48,7 +48,8 @@ def check_stored_header(path: Path) -> None:
             b, c, d = (float(header[f"quatern_{axis}"]) for axis in "bcd")
             raise InputError(
                 f"{path}: its qform is no rotation (quaternion b {b:g}, c {c:g}, d {d:g}, expected squares "
-                "that add up to 1 or less), so voxels have no place in space; convert the series again from DICOM."
+                "that add up to 1 or less), so voxels have no place in space; convert the series again from "
+                "DICOM."
             )
 
 

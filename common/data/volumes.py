@@ -16,11 +16,11 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
+from .affines import check_same_place
 from .integrity import DEFLATE_RATIO, check_bytes, opened_whole
 from .nifti_headers import check_stored_header, nibabel_speaks_of, world_affine
 
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
-GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
 _UNREADABLE = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
@@ -185,7 +185,8 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
 def check_same_grid(labels: Volume, image: Volume) -> None:
     """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
 
-    Files that store the same grid in different axis orders pass. Affine entries may differ by 1e-3 mm.
+    Files that store the same grid in different axis orders pass, and those that headers round a little
+    differently, with a warning: see `check_same_place`.
 
     Raises:
         InputError: the shapes or the affines differ.
@@ -197,12 +198,7 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
             f"columns) and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same "
             f"grid; {advice}"
         )
-    difference = np.abs(labels.affine - image.affine).max()
-    if difference > GRID_TOLERANCE_MM:
-        raise InputError(
-            f"{labels.grid.path}: the labels' affine differs from that of the image {image.grid.path} by up "
-            f"to {difference:.3g} mm, expected at most {GRID_TOLERANCE_MM:g} mm; {advice}"
-        )
+    check_same_place(labels.grid.path, labels.affine, image.grid.path, image.affine, image.slices.shape)
 
 
 def write_labels(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volume) -> None:
@@ -276,8 +272,9 @@ def _stored(path: Path, image: nib.Nifti1Image, dtype: Any) -> np.ndarray:
 def _check_length(path: Path, image: nib.Nifti1Image) -> None:
     """Refuse a header that announces more voxels than the file can hold, before memory is taken for them."""
     announced, size = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
+    voxels: Any = image.dataobj  # the header's own offset is 0 once nibabel has read it
     if not path.name.lower().endswith(".gz"):
-        check_bytes(path, size - int(image.header["vox_offset"]), announced)
+        check_bytes(path, size - voxels.offset, announced)
     elif announced > size * DEFLATE_RATIO:
         raise InputError(
             f"{path}: cannot be read as NIfTI (its header announces {announced:,} bytes of voxels, more "

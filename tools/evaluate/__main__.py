@@ -1,6 +1,7 @@
 """Command line: `python -m tools.evaluate --pred DIR --ref DIR --out DIR`."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -89,6 +90,11 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
 
     if options.workers < 1:
         raise InputError(f"--workers: found {options.workers}, expected a number from 1.")
+    penalty_mm = options.penalty_mm
+    if penalty_mm is not None and not 0 <= penalty_mm < math.inf:
+        raise InputError(
+            f"--penalty-mm: found {penalty_mm:g}, expected a distance in mm from 0; give another."
+        )
     labels = load_label_values(options.labels) if options.labels else None
     plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)

@@ -265,8 +265,8 @@ def test_cut_off(tmp_path):
     path = save(tmp_path / "cut.nii", np.arange(210, dtype=np.int16).reshape(SHAPE), np.eye(4))
     path.write_bytes(path.read_bytes()[:400])
     assert error_of(read_volume, path) == (
-        f"{path}: found 48 bytes of voxels, expected the 420 that its header announces, so the file is cut off "
-        "or broken; copy it again or export it again."
+        f"{path}: found 48 bytes of voxels, expected the 420 that its header announces, so the file is cut "
+        "off or broken; copy it again or export it again."
     )
 
 
