@@ -16,7 +16,6 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
-from .affines import check_same_place
 from .integrity import DEFLATE_RATIO, check_bytes, opened_whole
 from .nifti_headers import check_stored_header, nibabel_speaks_of, world_affine
 
@@ -161,44 +160,13 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return _volume(stored, grid)
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
-    """Read a label map from a NIfTI file; its slices are int32, 0 for background.
+def read_voxels(path: str | os.PathLike[str]) -> Volume:
+    """Read the numbers of a NIfTI file, scaled as its header says, in whatever type that gives.
 
     Raises:
-        InputError: as `read_volume`, or a value is negative or no integer.
+        InputError: missing or broken file, not three-dimensional, or no usable affine.
     """
-    stored, grid = _read(Path(path), None)
-    wrong = (stored < 0) | (stored > np.iinfo(np.int32).max)
-    labels = stored
-    if stored.dtype.kind == "f":
-        # Scale factors in a header may leave rounding errors such as 0.9999999; NaN is never close.
-        labels = np.rint(stored)
-        wrong |= ~np.isclose(stored, labels, rtol=0, atol=1e-4)
-    if wrong.any():
-        raise InputError(
-            f"{path}: a label map holds {stored[wrong].flat[0]:g}, expected whole numbers from 0 up; "
-            "give a label map, not an image or a probability map."
-        )
-    return _volume(labels.astype(np.int32), grid)
-
-
-def check_same_grid(labels: Volume, image: Volume) -> None:
-    """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
-
-    Files that store the same grid in different axis orders pass, and those that headers round a little
-    differently, with a warning: see `check_same_place`.
-
-    Raises:
-        InputError: the shapes or the affines differ.
-    """
-    advice = f"resample {labels.grid.path} to the image with nearest neighbours."
-    if labels.slices.shape != image.slices.shape:
-        raise InputError(
-            f"{labels.grid.path}: the labels have {_times(labels.slices.shape)} voxels (slices x rows x "
-            f"columns) and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same "
-            f"grid; {advice}"
-        )
-    check_same_place(labels.grid.path, labels.affine, image.grid.path, image.affine, image.slices.shape)
+    return _volume(*_read(Path(path), None))
 
 
 def write_labels(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volume) -> None:
