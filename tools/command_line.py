@@ -6,6 +6,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from common.errors import InputError
+from common.files import show_any_path
 
 P = ParamSpec("P")
 
@@ -19,6 +20,7 @@ def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callabl
     def decorate(command: Callable[P, int]) -> Callable[P, int]:
         @wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            show_any_path()
             try:
                 return command(*args, **kwargs)
             except InputError as error:

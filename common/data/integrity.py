@@ -103,8 +103,8 @@ def check_png(path: Path) -> None:
                 checksum, size = zlib.crc32(block, checksum), size - len(block)
             if size or file.read(4) != checksum.to_bytes(4, "big"):
                 raise InputError(
-                    f"{path}: the checksum of its part {kind.decode('latin-1')!r} is another one or missing, "
-                    "so the picture is broken or cut off; copy it again or save it again."
+                    f"{path}: cannot be read as a picture (the checksum of its part {kind.decode('latin-1')!r} "
+                    "is another one or missing), so the file is broken or cut off; save it again."
                 )
 
 

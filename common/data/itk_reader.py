@@ -10,6 +10,7 @@ import numpy as np
 from nibabel import orientations
 
 from ..errors import InputError
+from ..files import utf8_path
 from .affines import check_affine
 from .itk_headers import check_itk_header
 from .volumes import Grid, Volume
@@ -48,15 +49,16 @@ def _read(path: Path, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path}: no such file; give a file that ends in {', '.join(ENDINGS)}.")
     check_itk_header(path)
     try:
-        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-        header.SetFileName(str(path))
-        header.ReadImageInformation()
-        _check_shape(path, header)
-        component = header.GetComponentTypeAsString(header.GetComponentType())
-        pixel_type = getattr(itk, EXACT_TYPES.get(component, "D") if exact else "F")
-        reader = itk.ImageFileReader[itk.Image[pixel_type, 3]].New(FileName=str(path))
-        reader.Update()
-        image = reader.GetOutput()
+        with utf8_path(path) as plain:
+            header = itk.ImageIOFactory.CreateImageIO(str(plain), itk.CommonEnums.IOFileMode_ReadMode)
+            header.SetFileName(str(plain))
+            header.ReadImageInformation()
+            _check_shape(path, header)
+            component = header.GetComponentTypeAsString(header.GetComponentType())
+            pixel_type = getattr(itk, EXACT_TYPES.get(component, "D") if exact else "F")
+            reader = itk.ImageFileReader[itk.Image[pixel_type, 3]].New(FileName=str(plain))
+            reader.Update()
+            image = reader.GetOutput()
     except (RuntimeError, AttributeError) as error:  # AttributeError: no reader felt responsible
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:].upper()} ({_reason(error)}), so the file is broken, "

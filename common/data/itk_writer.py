@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import atomic_path
+from ..files import atomic_path, utf8_path
 from .itk_reader import RAS_FROM_LPS
 from .volumes import Volume
 
@@ -29,8 +29,16 @@ def write_labels_itk(path: str | os.PathLike[str], slices: np.ndarray, *, like: 
     image.SetOrigin(affine[:3, 3])
     image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
     with atomic_path(path) as temporary:
-        if not _written(image, labels, str(temporary)):
-            raise OSError(f"ITK did not write all of {temporary.name}")
+        place = temporary.with_name(
+            f"labels{temporary.suffix}"
+        )  # ITK takes no name with bytes that are no UTF-8
+        try:
+            with utf8_path(place) as plain:
+                if not _written(image, labels, str(plain)):
+                    raise OSError(f"ITK did not write all of {temporary.name}")
+            os.replace(place, temporary)
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def _written(image: Any, labels: np.ndarray, path: str) -> bool:

@@ -1,16 +1,30 @@
 """From what a user names as input to a list of cases, each with its place in the output folder."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.dicom_series import holds_dicom
+from ..data.images import ENDINGS as PICTURE_ENDINGS
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
+from ..files import short_name
 from ..text.prompts import Prompt
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
+
+# Images that people keep in folders and no reader here takes, pictures where a network takes volumes included
+OTHER_IMAGES = (
+    *(".img", ".hdr", ".mgz", ".mgh", ".nii.bz2", ".nii.zst", ".mnc", ".par", ".rec", ".v", ".vtk", ".vti"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".webp", ".svs", ".npy", ".npz", ".h5", ".mat", ".gipl"),
+    *PICTURE_ENDINGS,
+)
+STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
+
+logger = logging.getLogger(__name__)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -67,6 +81,9 @@ def find_cases(
             cases += _cases_listed(path, output, pictures, section)
         else:
             cases += _cases_of(path, output, pictures)
+    cases = [
+        replace(case, stem=case.stem.with_name(short_name(case.stem.name, STEM_BYTES))) for case in cases
+    ]
     _check_distinct(cases)
     return cases
 
@@ -106,7 +123,7 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
     Raises:
         InputError: one of the folders cannot be read.
     """
-    cases = []
+    cases, others = [], Counter[str]()
     above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
     for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
@@ -122,10 +139,22 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
         place = output / folder.relative_to(root)
         for name in sorted(files):
             ending = ending_of(Path(name), endings(pictures=pictures))
-            if ending and not name.startswith("."):
+            if name.startswith("."):
+                continue
+            if ending:
                 cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
+            elif other := ending_of(Path(name), OTHER_IMAGES):
+                others[other.lower()] += 1
         if holds_dicom(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
+    if others:
+        logger.warning(
+            "%s: %d images of other formats are left out (%s), expected %s; convert them if they are wanted.",
+            root,
+            others.total(),
+            ", ".join(f"{count} {ending}" for ending, count in sorted(others.items())),
+            expected(pictures=pictures),
+        )
     return cases
 
 

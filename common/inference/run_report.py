@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import NOT_UTF8, atomic_path
 from .cases import InputCase
 from .report import versions
 
@@ -76,7 +76,7 @@ class RunReport:
             "outcomes": [asdict(outcome) for outcome in self.outcomes],
         }
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", "utf-8")
+            temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", "utf-8", NOT_UTF8)
 
     def raise_if_failed(self) -> None:
         """Raise when a case failed.

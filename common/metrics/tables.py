@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..files import atomic_path
+from ..files import NOT_UTF8, atomic_path
 from .segmentation import Row
 
 
@@ -20,7 +20,10 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
         InputError: the folder cannot be written to.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=NOT_UTF8) as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -34,7 +37,7 @@ def write_summary(path: str | os.PathLike[str], summary: dict[str, Any]) -> None
     """
     with atomic_path(path) as temporary:
         text = json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", "utf-8", NOT_UTF8)
 
 
 def _finite(value: Any) -> Any:

@@ -12,6 +12,7 @@ from ..data.images import Picture, write_labels_png
 from ..data.itk_writer import write_labels_itk
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
+from ..files import cut_to_bytes
 from ..inference.cases import InputCase
 from ..inference.segmentation import Segmentation
 from ..text.prompts import Prompt
@@ -19,7 +20,7 @@ from .preview import write_preview
 
 FROM_DICOM = ("dicom_seg", "rtstruct")  # kinds that need a DICOM series as input
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
-NAME_CHARACTERS = 40  # of a prompt's name in a file name
+NAME_BYTES = 40  # of a prompt's name in a file name
 
 
 @dataclass(frozen=True)
@@ -150,4 +151,4 @@ def _write(finished: Finished, folder: Path, suffix: str, slices: np.ndarray) ->
 def _slug(prompt: Prompt) -> str:
     """Label number, which is unique, and what a file name can hold of the prompt's name."""
     words = re.sub(r"\W+", "_", prompt.name).strip("_")
-    return f"{prompt.label}_{words[:NAME_CHARACTERS]}"
+    return f"{prompt.label}_{cut_to_bytes(words, NAME_BYTES)}"

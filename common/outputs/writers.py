@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import NOT_UTF8
 from ..inference.clock import Clock
 from .kinds import Finished, write_outputs
 from .staging import publish
@@ -41,7 +42,7 @@ def write_case(
     full = {**report, "outputs": names, "output_bytes": sizes, "seconds": seconds}
     summary = finished.case.output(".json").name
     _say_what_stays(finished.case.output(".json"), files)
-    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8")
+    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8", NOT_UTF8)
     publish(folder, [*files, summary], to=finished.case.stem.parent)
     return full
 

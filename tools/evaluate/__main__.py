@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     from tqdm import tqdm  # here and below, so that --help answers at once
 
     from common.data import load_label_values
-    from common.files import atomic_path
+    from common.files import NOT_UTF8, atomic_path
     from common.metrics import summarise, write_rows, write_summary
 
     from .measuring import Plan, collect, measure_pairs
@@ -116,7 +116,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     write_summary(options.out / "summary.json", summary)
     html = write_html(summary, rows.volumes, _overlays(results, rows.volumes, plan), problems)
     with atomic_path(options.out / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, "utf-8", NOT_UTF8)
     print("\n\n".join([*(as_text(table) for table in main_tables(summary)), LEGEND]))
     return problems
 
