@@ -81,13 +81,7 @@ def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
     """
     axes = affine[:3, :3]
     check_finite(path, axes, affine[:3, 3])
-    # The determinant of unit columns is the volume that they span: 1 if orthogonal, 0 if they lie in a plane.
-    volume = abs(np.linalg.det(axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-30)))
-    if volume <= 1e-6:
-        raise InputError(
-            f"{path}: the affine is singular ({axes.tolist()}), so voxels have no place in space; "
-            "convert the series again from DICOM."
-        )
+    check_not_flat(path, axes)
     degrees = skew_degrees(axes)
     if degrees > SKEW_DEGREES:
         _log.warning(
@@ -95,6 +89,21 @@ def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
             "are, and masks keep the tilt in their affine, which some viewers ignore.",
             path,
             degrees,
+        )
+
+
+def check_not_flat(path: str | os.PathLike[str], axes: np.ndarray) -> None:
+    """Refuse axes, the columns of (3, 3), that lie in one plane.
+
+    Raises:
+        InputError: they do.
+    """
+    # The determinant of unit columns is the volume that they span: 1 if orthogonal, 0 if they lie in a plane.
+    volume = abs(np.linalg.det(axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-30)))
+    if volume <= 1e-6:
+        raise InputError(
+            f"{path}: the affine is singular ({axes.tolist()}), so voxels have no place in space; "
+            "convert the series again from DICOM."
         )
 
 

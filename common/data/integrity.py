@@ -78,11 +78,16 @@ def check_bytes(path: Path, found: int, announced: int) -> None:
         InputError: it has fewer.
     """
     if found < announced:
-        raise InputError(
-            f"{path}: found {max(found, 0):,} bytes of voxels, expected the {announced:,} that its header "
-            "announces, so the file is cut off or broken; copy it again or export it again."
-        )
+        raise wrong_length(path, found, announced)
     warn_of_rest(path, found - announced)
+
+
+def wrong_length(path: Path, found: int, announced: int) -> InputError:
+    """The refusal of a file with other bytes of voxels than its header announces."""
+    return InputError(
+        f"{path}: found {max(found, 0):,} bytes of voxels, expected the {announced:,} that its header "
+        "announces, so the file is cut off or broken; copy it again or export it again."
+    )
 
 
 def check_png(path: Path) -> None:
@@ -102,9 +107,10 @@ def check_png(path: Path) -> None:
             while size and (block := file.read(min(size, BLOCK))):
                 checksum, size = zlib.crc32(block, checksum), size - len(block)
             if size or file.read(4) != checksum.to_bytes(4, "big"):
+                part = kind.decode("latin-1")
                 raise InputError(
-                    f"{path}: cannot be read as a picture (the checksum of its part {kind.decode('latin-1')!r} "
-                    "is another one or missing), so the file is broken or cut off; save it again."
+                    f"{path}: cannot be read as a picture (the checksum of its part {part!r} is wrong or "
+                    "missing), so the file is broken or cut off; save it again."
                 )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .affines import check_directions, check_finite, check_sizes, no_orientation, no_spacing
-from .integrity import check_bytes, inflated_bytes
+from .affines import check_directions, check_finite, check_not_flat, check_sizes, no_orientation, no_spacing
+from .integrity import check_bytes, inflated_bytes, wrong_length
 
 HEADER_BYTES = 1 << 20  # more is no header
 MANY_LINES = MANY_FILES = 10_000
@@ -104,11 +104,12 @@ def _check_file(path: Path, file: Path, voxels: Voxels, announced: int) -> None:
             f"{path}: its header says that the voxels begin at byte {voxels.offset}, expected byte {begins}, "
             "where the header ends, or later; export the image again."
         )
-    if voxels.compressed:
-        found = inflated_bytes(file, voxels.offset, announced + voxels.skipped)
-    else:
-        found = size - voxels.offset
-    check_bytes(file, found - voxels.skipped, announced)
+    if not voxels.compressed:
+        check_bytes(file, size - voxels.offset, announced)
+        return
+    found = inflated_bytes(file, voxels.offset, announced + voxels.skipped) - voxels.skipped
+    if found != announced:  # of a longer stream ITK gives memory that nobody filled
+        raise wrong_length(file, found, announced)
 
 
 def _metaimage(path: Path, lines: Sequence[str], end: int) -> Voxels:
@@ -193,7 +194,7 @@ def _check_nrrd_geometry(path: Path, fields: Mapping[str, str]) -> None:
         raise no_orientation(path, "its header has no space directions")
     if space not in _NRRD_SPACES:
         found = f"the space {space!r}" if space else "no space"
-        raise no_orientation(path, f"its header has {found}, expected {_NRRD_SPACES[0]} or its like,")
+        raise no_orientation(path, f"its header has {found}, expected {_NRRD_SPACES[0]} or its like")
     units = {unit.lower() for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))} - {""}
     if not units <= set(_MILLIMETRES):
         raise InputError(
@@ -216,6 +217,7 @@ def _check_geometry(
     check_finite(path, directions * sizes_mm, origin)
     check_sizes(path, sizes_mm)
     check_directions(path, directions.T)
+    check_not_flat(path, directions)
     if len(origin) != 3:
         _log.warning("%s: its header has no origin; the first voxel is put at 0, 0, 0.", path)
 
