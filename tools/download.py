@@ -131,28 +131,29 @@ def _fill(address: str, part: Path, size: int | None, progress: Progress | None)
 
 def _append(address: str, part: Path, start: int, size: int | None, progress: Progress | None) -> None:
     """Ask for what is missing; a server that sends the whole file is taken from the beginning."""
-    with _open(address, start) as answer, open(part, "ab") as file:
-        block = answer.read(BLOCK)
-        if not _continues(answer, start):
+    with _open(address, start) as answer:
+        block, continues = answer.read(BLOCK), _continues(answer, start)
+        if not continues:
             _refuse_html(address, block)  # before a good part makes way for it
         if start and address.startswith("file:"):
             answer.seek(start)
-            block = answer.read(BLOCK)
-        elif not _continues(answer, start):
-            file.truncate(0)
-            start = 0
+            block, continues = answer.read(BLOCK), True
+        start = start if continues else 0
         stated = answer.headers.get("Content-Length")
         total = size if size is not None else (start + int(stated) if stated else None)
-        while block:
-            start += len(block)
-            if size is not None and start > size:
-                file.close()
-                part.unlink()
-                raise InputError(f"{address}: longer than the {size:,} bytes announced; nothing was kept.")
-            file.write(block)
-            if progress is not None:
-                progress(start, total)
-            block = answer.read(BLOCK)
+        with open(part, "ab" if start else "wb") as file:
+            while block:
+                start += len(block)
+                if size is not None and start > size:
+                    file.close()
+                    part.unlink()
+                    raise InputError(
+                        f"{address}: longer than the {size:,} bytes announced; nothing was kept."
+                    )
+                file.write(block)
+                if progress is not None:
+                    progress(start, total)
+                block = answer.read(BLOCK)
         if total is not None and start < total:
             raise http.client.IncompleteRead(b"", total - start)
 

@@ -222,5 +222,6 @@ def test_images_of_other_formats_are_counted_in_one_line(
         assert [case.source.name for case in find_cases(tmp_path, tmp_path / "out")] == ["a.nii.gz"]
     assert caplog.messages == [
         f"{tmp_path}: 5 images of other formats are left out (1 .hdr, 2 .img, 1 .mgz, 1 .tif), expected "
-        "NIfTI (.nii, .nii.gz), NRRD, MHA, or a DICOM series as a folder or .zip; convert them if they are wanted."
+        "NIfTI (.nii, .nii.gz), NRRD, MHA, or a DICOM series as a folder or .zip; convert them if they are "
+        "wanted."
     ]

@@ -115,6 +115,16 @@ def test_a_git_lfs_pointer(tmp_path):
         load_checkpoint(network(), tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("page", ["<!DOCTYPE html>\n<p>404", "\ufeff <!-- a proxy -->\n<HTML lang='en'>"])
+def test_a_web_page_that_was_saved_as_checkpoint(tmp_path, name, page):
+    (tmp_path / name).write_text(page, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=rf"{name}: found a web page \(HTML\), expected a checkpoint: a login"
+    ):
+        load_checkpoint(network(), tmp_path / name)
+
+
 def test_a_nested_dict(tmp_path):
     torch.save({"network": network().state_dict(), "epoch": 3}, tmp_path / "model.pt")
     with pytest.raises(
