@@ -126,8 +126,8 @@ def test_a_page_that_asks_to_sign_in_is_called_so_and_spoils_nothing(tmp_path, w
     assert main(command) == 2
     (part,) = (tmp_path / "out").iterdir()
     server.page = b"<html>" + bytes(100)
+    name, digits = part.name.removesuffix(".part").removeprefix(".").rsplit(".", 1)
     with pytest.raises(InputError, match=r"answered with a web page \(HTML\).* arrived before is kept\.$"):
-        name, digits = part.name.removesuffix(".part").removeprefix(".").rsplit(".", 1)
         downloading.download(command[0], tmp_path / "out" / name, sha256=digits)
     assert part.stat().st_size == 700_000
     server.page, server.cut_after = None, []
