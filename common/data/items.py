@@ -3,9 +3,7 @@
 The format is that of `datalist`.
 """
 
-import difflib
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -15,21 +13,16 @@ from typing import Any
 from ..errors import InputError
 from ..text.prompts import check_prompt
 from ..text.vocabulary import Vocabulary, mentions_side
-from .images import ENDINGS as PICTURE_ENDINGS
+from .images import ENDINGS as IMAGE_2D_ENDINGS
+from .item_fields import check_slips, with_present_names
 from .readers import NIFTI_ENDINGS, ending_of
 
-FIELDS = (
-    *("image", "label", "patient", "case", "targets", "absent"),
-    *("prompts", "lesion", "slice", "orientation_free"),
-)
-FORMER = {"rotatable": "orientation_free"}  # names that older datalists have
 NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
-LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One item of the datalist: an image with organs, or a picture or slice that sentences speak of.
+    """One item of the datalist: an image with organs, or a 2D image or slice that sentences speak of.
 
     Attributes:
         case: id, unique within its section; outputs are named after it.
@@ -42,9 +35,9 @@ class Case:
         absent: names of structures that are surely not in the image.
         prompts: sentences, which all mean the same lesions; empty where organs are asked for.
         lesions: what the sentences mean, values of the label map, rising; None: all that is not 0; empty:
-            nothing in this picture.
+            nothing in this image.
         slice_index: the axial slice of a NIfTI file, 0 the most inferior one; None for all of it.
-        orientation_free: whether all sentences stay true where the picture is turned or mirrored.
+        orientation_free: whether all sentences stay true where the image is turned or mirrored.
     """
 
     case: str
@@ -60,7 +53,7 @@ class Case:
     orientation_free: bool = False
 
     def shares_a_lesion(self, other: "Case") -> bool:
-        """Whether a lesion is meant by both, which are items of one picture."""
+        """Whether a lesion is meant by both, which are items of one image."""
         if self.label != other.label or () in (self.lesions, other.lesions):
             return False
         if self.lesions is None or other.lesions is None:
@@ -82,8 +75,8 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     if isinstance(item, str):
         item = {"image": item}
     if isinstance(item, dict):
-        item = _with_present_names(path, item)
-        _check_slips(path, place, item)
+        item = with_present_names(path, item)
+        check_slips(f"{path}: {place}", item)
     image = item.get("image") if isinstance(item, dict) else None
     if not isinstance(image, str) or not image:
         raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
@@ -110,34 +103,15 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     )
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file is a picture (PNG, JPEG) and no volume."""
-    return ending_of(path, PICTURE_ENDINGS) is not None
+def is_image_2d(path: Path) -> bool:
+    """Whether a file is a 2D image (PNG, JPEG) and no volume."""
+    return ending_of(path, IMAGE_2D_ENDINGS) is not None
 
 
 def suffix(slice_index: int | None, lesions: Sequence[int] | None) -> str:
     """What tells an item from others of its image in an id: "-41-1-3" for slice 41, lesions 1 and 3."""
     meant = [NONE] if lesions is not None and not lesions else lesions or ()
     return "".join(f"-{part}" for part in (slice_index, *meant) if part is not None)
-
-
-def _with_present_names(path: Path, item: Mapping[str, Any]) -> dict[str, Any]:
-    """The item with fields of former names under their present ones; a warning says so."""
-    if former := [name for name in item if name in FORMER]:
-        names = ", ".join(f"{name} is now {FORMER[name]}" for name in former)
-        warnings.warn(f"{path}: {names}; the former name is read too.", stacklevel=2)
-    return {FORMER.get(name, name): value for name, value in item.items()}
-
-
-def _check_slips(path: Path, place: str, item: Mapping[str, Any]) -> None:
-    """A misspelt "lesion" would mean all lesions, and a misspelt "patient" a patient of its own."""
-    absent = [name for name in FIELDS if name not in item]
-    for found in (name for name in item if name not in FIELDS):
-        if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
-            raise InputError(
-                f'{path}: {place} has the field "{found}" and no "{near[0]}", expected one of '
-                f"{', '.join(FIELDS)}; did you mean {near[0]}? Correct it, or name it otherwise."
-            )
 
 
 def _targets(
@@ -212,15 +186,15 @@ def _counts(value: Any, *, lowest: int) -> bool:
 
 
 def _check_slice(path: Path, place: str, image: Path, slice_index: int | None, *, sentences: bool) -> None:
-    picture = is_picture(image)
-    if sentences and not picture and ending_of(image, NIFTI_ENDINGS) is None:
+    flat = is_image_2d(image)
+    if sentences and not flat and ending_of(image, NIFTI_ENDINGS) is None:
         raise InputError(
-            f"{path}: {place} names the image {image}, expected a picture ({', '.join(PICTURE_ENDINGS)}) or "
-            f"a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
+            f"{path}: {place} names the image {image}, expected a 2D image ({', '.join(IMAGE_2D_ENDINGS)}) "
+            f"or a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
         )
-    if picture and slice_index is not None:
-        raise InputError(f'{path}: {place} is a picture with "slice", expected none.')
-    if sentences and not picture and slice_index is None:
+    if flat and slice_index is not None:
+        raise InputError(f'{path}: {place} is a 2D image with "slice", expected none.')
+    if sentences and not flat and slice_index is None:
         raise InputError(f'{path}: {place} is a volume without "slice", expected "slice": NUMBER.')
 
 

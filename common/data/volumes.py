@@ -90,12 +90,12 @@ class Volume:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Intensities from black to white of what has been windowed before it was stored (pictures)."""
+        """Intensities from black to white of what has been windowed before it was stored (PNG, JPEG)."""
         return None
 
     @property
     def in_mm(self) -> bool:
-        """Whether `spacing_mm` is known: pictures have pixels alone."""
+        """Whether `spacing_mm` is known: 2D images have pixels alone."""
         return True
 
     @property

@@ -16,7 +16,7 @@ from ..text.prompts import Prompt
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
 
-# Images that people keep in folders and no reader here takes, pictures where a network takes volumes included
+# Images that people keep in folders and no reader here takes; 2D ones too, where a network takes volumes
 OTHER_IMAGES = (
     *(".img", ".hdr", ".mgz", ".mgh", ".nii.bz2", ".nii.zst", ".mnc", ".par", ".rec", ".v", ".vtk", ".vti"),
     *(".tif", ".tiff", ".bmp", ".gif", ".webp", ".svs", ".npy", ".npz", ".h5", ".mat", ".gipl"),
@@ -54,12 +54,12 @@ def find_cases(
     inputs: Inputs,
     output_dir: str | os.PathLike[str],
     *,
-    pictures: bool = False,
+    images_2d: bool = False,
     section: str | None = None,
 ) -> list[InputCase]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
-    A list may also be a file, see `lists`; `section` is that of a datalist. Without `pictures`, PNG and JPEG
+    A list may also be a file, see `lists`; `section` is that of a datalist. Without `images_2d`, PNG and JPEG
     files in folders are left out.
 
     Raises:
@@ -78,9 +78,9 @@ def find_cases(
     cases: list[InputCase] = []
     for path in map(Path, several):
         if _is_list(path):
-            cases += _cases_listed(path, output, pictures, section)
+            cases += _cases_listed(path, output, images_2d, section)
         else:
-            cases += _cases_of(path, output, pictures)
+            cases += _cases_of(path, output, images_2d)
     cases = [
         replace(case, stem=case.stem.with_name(short_name(case.stem.name, STEM_BYTES))) for case in cases
     ]
@@ -92,29 +92,29 @@ def _is_list(path: Path) -> bool:
     return path.name.lower().endswith(LIST_ENDINGS) and path.is_file()
 
 
-def _cases_of(path: Path, output: Path, pictures: bool) -> list[InputCase]:
+def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
     if path.is_dir():
         if _same(path, output):
             raise InputError(
                 f"{path}: input and output are one folder, so that masks would be taken for images; "
                 "choose another output folder."
             )
-        cases = _cases_in(path, output, pictures)
+        cases = _cases_in(path, output, images_2d)
         if not cases:
             raise InputError(
-                f"{path}: found no image here, expected {expected(pictures=pictures)}; name another folder."
+                f"{path}: found no image here, expected {expected(images_2d=images_2d)}; name another folder."
             )
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
-    ending = image_ending(path, pictures=pictures)
+    ending = image_ending(path, images_2d=images_2d)
     stem = path.name.removesuffix(ending)
     if not stem:
         raise InputError(f"{path}: found no name before '{ending}', expected one; rename it.")
     return [InputCase(path, output / stem)]
 
 
-def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
+def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
     """Image files, and folders of DICOM files, in a folder and its subfolders.
 
     Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
@@ -138,7 +138,7 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
         above |= {folder / one: trail | {(folder / one).resolve()} for one in folders}
         place = output / folder.relative_to(root)
         for name in sorted(files):
-            ending = ending_of(Path(name), endings(pictures=pictures))
+            ending = ending_of(Path(name), endings(images_2d=images_2d))
             if name.startswith("."):
                 continue
             if ending:
@@ -153,18 +153,18 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
             root,
             others.total(),
             ", ".join(f"{count} {ending}" for ending, count in sorted(others.items())),
-            expected(pictures=pictures),
+            expected(images_2d=images_2d),
         )
     return cases
 
 
-def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None) -> list[InputCase]:
+def _cases_listed(path: Path, output: Path, images_2d: bool, section: str | None) -> list[InputCase]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
     for entry in read_list(path, section):
         source, place = path.parent / entry.image, Path(entry.image).parent
         inside = not place.is_absolute() and ".." not in place.parts
-        cases += _as_listed(_cases_of(source, output / place if inside else output, pictures), entry)
+        cases += _as_listed(_cases_of(source, output / place if inside else output, images_2d), entry)
     return cases
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..data.images import ENDINGS as PICTURE_ENDINGS
+from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
@@ -31,7 +31,7 @@ def ask(
         raise InputError(
             f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up."
         )
-    if slice_index is not None and all(_is_picture(case) for case in cases):
+    if slice_index is not None and all(_is_image_2d(case) for case in cases):
         raise InputError(
             f"slice: found {slice_index}, but none of the inputs is a volume, expected one; leave slice out."
         )
@@ -53,11 +53,11 @@ def ask(
 
 def _slice_of(case: InputCase, of_run: int | None) -> int | None:
     """Its own slice, or that of the run, which is meant for volumes."""
-    return of_run if case.slice_index is None and not _is_picture(case) else case.slice_index
+    return of_run if case.slice_index is None and not _is_image_2d(case) else case.slice_index
 
 
-def _is_picture(case: InputCase) -> bool:
-    return ending_of(case.source, PICTURE_ENDINGS) is not None
+def _is_image_2d(case: InputCase) -> bool:
+    return ending_of(case.source, IMAGE_2D_ENDINGS) is not None
 
 
 def choose_prompts(
@@ -143,7 +143,7 @@ def check_slice(volume: Volume, index: int | None) -> None:
         return
     path, depth = volume.grid.path, len(volume.slices)
     if not volume.in_mm:
-        raise InputError(f"{path}: found slice {index} asked of a picture, expected none; leave slice out.")
+        raise InputError(f"{path}: found slice {index} asked of a 2D image, expected none; leave slice out.")
     if not 0 <= index < depth:
         raise InputError(
             f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "

@@ -17,7 +17,7 @@ from .cases import InputCase
 from .segmentation import Extent, PromptResult, Segmentation
 
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
-PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
+AXES_2D = "one slice, rows top to bottom, columns left to right"
 
 
 def shared_request(
@@ -73,7 +73,7 @@ def case_report(
         "input_sha256": sha256,
         "shape": list(segmentation.labels.shape),
         "spacing_mm": list(volume.spacing_mm) if volume.in_mm else None,
-        "axes": AXES if volume.in_mm else PICTURE_AXES,
+        "axes": AXES if volume.in_mm else AXES_2D,
         **request,
         "prompts": [_prompt(result, in_mm=volume.in_mm, judged=judged) for result in segmentation.results],
         "fingerprint": value_sha256([sha256, request]),

@@ -130,8 +130,8 @@ class CaseRunner:
         """
         show_any_path()
         check_outputs(self.outputs, self.file_format)
-        pictures = self.network.framing.images
-        found = find_cases(self.inputs, self.output_dir, pictures=pictures, section=self.section)
+        images_2d = self.network.framing.images
+        found = find_cases(self.inputs, self.output_dir, images_2d=images_2d, section=self.section)
         cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
         check_writable(self.output_dir)
         if self.report is not None:

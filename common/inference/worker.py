@@ -1,57 +1,46 @@
-"""Run a bundle's inference in a process of its own: `python -m scripts.common.inference.worker JOB.json`.
+"""Run a bundle's inference in a process of its own, `python -m scripts.common.inference.worker`.
 
-The process is the bundle's: its folder is on the path, and this file is its own copy in
-`scripts.common`. What a user chose arrives in the job file as data. It is started by `tools.infer`.
+The process is the bundle's: its folder is on the path, and this file is its own copy in `scripts.common`.
+`tools.infer` starts it, and what a user chose arrives in the job as data (see `..jobs`).
 """
 
-import json
-import os
-import signal
 import sys
-import threading
 import warnings
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError, input_error_of, reason_of
+from ..errors import InputError, reason_of
+from ..jobs import FAILED, Job, run_job
+from ..text.prompts import Prompt
 from .run_report import CasesFailedError
 
-# The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
-DONE, FAILED, SOME_CASES_FAILED, INTERRUPTED = 0, 1, 3, 130
+SOME_CASES_FAILED = 3  # an exit code, beside those of `..jobs`
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job in the file named by the only argument; returns the exit code.
+def main() -> int:
+    """Do the job on stdin; returns the exit code.
 
-    The file holds {"config": path of an inference config, "overrides": {id: value}}.
+    The job is {"config": path of an inference config, "overrides": {id: value}, "prompts": fields of
+    `Prompt`s, or left out where the config knows what to ask}.
     """
-    job = json.loads(Path(arguments[0]).read_text("utf-8"))
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
     warnings.formatwarning = _sentence
-    try:
-        run_config(job["config"], job["overrides"])
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:
-        cause = input_error_of(error)
-        if cause is None:
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return SOME_CASES_FAILED if isinstance(cause, CasesFailedError) else FAILED
-    return DONE
+    return run_job(_segment, code_of=_code_of)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Unwind once: a second signal must not disturb the tidying up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _segment(job: Job) -> None:
+    run_config(job["config"], job["overrides"], [_prompt(fields) for fields in job.get("prompts", ())])
+
+
+def _code_of(error: InputError) -> int:
+    return SOME_CASES_FAILED if isinstance(error, CasesFailedError) else FAILED
+
+
+def _prompt(fields: dict[str, Any]) -> Prompt:
+    colour = fields["colour"]
+    return Prompt(**{**fields, "colour": colour and tuple(colour)})
 
 
 def _sentence(
@@ -61,13 +50,20 @@ def _sentence(
     return f"warning: {message}\n"
 
 
-def run_config(config: str, overrides: dict[str, Any]) -> None:
+def run_config(config: str, overrides: dict[str, Any], prompts: Sequence[Prompt] = ()) -> None:
     """Initialise, run and finalise a bundle's inference config with some ids replaced.
+
+    Args:
+        config: path of the file.
+        overrides: values by id. MONAI evaluates a text that begins with $ or @.
+        prompts: what to ask; none = what the config says.
 
     Raises:
         InputError: a device that this machine lacks, or what the bundle's components raise.
     """
     check_device(overrides.get("device"))
+    if prompts:  # as objects, into which MONAI does not look: their texts may begin with $
+        overrides = {**overrides, "evaluator#prompts": list(prompts)}
     workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
     workflow.initialize()
     workflow.run()
@@ -89,17 +85,5 @@ def check_device(name: str | None) -> None:
         ) from error
 
 
-def end_with_launcher() -> None:
-    """End this process, as SIGTERM does, when the one that started it is gone (its end of stdin closes)."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    end_with_launcher()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dicom_volume import DicomVolume
-from ..data.images import Picture, write_labels_png
+from ..data.images import Image2D, write_labels_png
 from ..data.itk_writer import write_labels_itk
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
@@ -30,7 +30,7 @@ class Finished:
     Attributes:
         probabilities: (prompts, D, H, W) uint8, where they are wanted.
         window: of intensities, for the preview.
-        file_format: of masks, one of `FORMATS`; those of a picture are PNG.
+        file_format: of masks, one of `FORMATS`; those of a 2D image are PNG.
     """
 
     case: InputCase
@@ -98,7 +98,7 @@ def _probabilities(finished: Finished, folder: Path) -> list[str]:
 
 
 def _preview(finished: Finished, folder: Path) -> list[str]:
-    ending = "_preview.png" if isinstance(finished.volume, Picture) else ".png"  # its label map is a PNG too
+    ending = "_preview.png" if isinstance(finished.volume, Image2D) else ".png"  # its label map is a PNG too
     path = folder / finished.case.output(ending).name
     write_preview(path, finished.volume, finished.segmentation, window=finished.window)
     return [path.name]
@@ -139,7 +139,7 @@ _WRITERS: Mapping[str, Callable[[Finished, Path], list[str]]] = {
 
 def _write(finished: Finished, folder: Path, suffix: str, slices: np.ndarray) -> str:
     stem, volume, slices = f"{finished.case.stem.name}_{suffix}", finished.volume, slices.astype(np.uint8)
-    if isinstance(volume, Picture):
+    if isinstance(volume, Image2D):
         write_labels_png(folder / f"{stem}.png", slices, like=volume)
         return f"{stem}.png"
     name = f"{stem}.{finished.file_format}"

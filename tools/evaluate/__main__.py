@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.evaluate",
-        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike. "
+        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike; "
+        "what inference writes of ct, ct_seg, belongs to ct. "
         "Prints the main numbers: of all cases, where a miss counts; of the cases that have the target; and "
         "how often an absent target got an empty prediction. Writes metrics.csv (a row for each case and "
         "label), slices.csv (a row for each axial slice with the label), summary.json and report.html. PNG "
@@ -122,7 +123,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
 
 
 def _overlays(results: list["CaseResult"], rows: list["Row"], plan: "Plan") -> list["Overlay"]:
-    """Pictures of the worst cases of every label."""
+    """Figures of the worst cases of every label."""
     from .overlays import draw, worst_rows
 
     pairs = {result.pair.case: result.pair for result in results}

@@ -101,12 +101,12 @@ def test_a_run_killed_between_two_files_is_completed_by_the_next(
     run(source, prompts=["9 at 0.5"])
     replace = os.replace
 
-    def killed_at_the_picture(old, new):
+    def killed_at_the_preview(old, new):
         if new == out / "case_seg.png":
             raise KeyboardInterrupt
         replace(old, new)
 
-    monkeypatch.setattr(os, "replace", killed_at_the_picture)
+    monkeypatch.setattr(os, "replace", killed_at_the_preview)
     with pytest.raises(KeyboardInterrupt):
         run(source)
     monkeypatch.undo()
