@@ -109,7 +109,7 @@ def check_png(path: Path) -> None:
             if size or file.read(4) != checksum.to_bytes(4, "big"):
                 part = kind.decode("latin-1")
                 raise InputError(
-                    f"{path}: cannot be read as a picture (the checksum of its part {part!r} is wrong or "
+                    f"{path}: cannot be read as an image (the checksum of its part {part!r} is wrong or "
                     "missing), so the file is broken or cut off; save it again."
                 )
 

@@ -127,7 +127,7 @@ def test_a_png_with_a_flipped_bit(tmp_path: Path) -> None:
     content[-20] ^= 1  # of zlib's checksum, at which decoders have all pixels already
     path.write_bytes(content)
     with pytest.raises(
-        InputError, match=r"x\.png: cannot be read as a picture \(the checksum of its part 'IDAT'"
+        InputError, match=r"x\.png: cannot be read as an image \(the checksum of its part 'IDAT'"
     ):
         read_image(path)
 

@@ -21,7 +21,8 @@ from common.weights.checkpoints import (
     save_trained,
     write_model_json,
 )
-from common.weights.pretrained import KNOWN_BASES, MINILM, FrozenBase
+from common.weights.known import KNOWN_BASES, MINILM
+from common.weights.pretrained import FrozenBase
 from tests.common.training.parts import Tiny
 
 SIZE = 128
