@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
+from .integrity import check_png
 from .itk_files import volume_of
 from .volumes import Volume
 
@@ -129,6 +130,7 @@ def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> t
     """Stored pixels (rows, columns) or (rows, columns, 3), and the EXIF orientation."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a PNG or JPEG.")
+    check_png(path)
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             frames = int(getattr(image, "n_frames", 1))

@@ -10,8 +10,9 @@ import numpy as np
 from nibabel import orientations
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import atomic_path, utf8_path
 from .affines import check_affine
+from .itk_headers import check_itk_header
 from .volumes import Grid, Volume
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -46,19 +47,18 @@ def _read(path: Path, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a file that ends in {', '.join(ENDINGS)}.")
+    check_itk_header(path)
     try:
-        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-        header.SetFileName(str(path))
-        header.ReadImageInformation()
-        axes, channels = header.GetNumberOfDimensions(), header.GetNumberOfComponents()
-        if axes != 3 or channels != 1:
-            raise InputError(
-                f"{path}: the image has {axes} axes and {channels} channels, expected three axes and one "
-                "channel; give one volume of slices."
-            )
-        component = header.GetComponentTypeAsString(header.GetComponentType())
-        pixel_type = EXACT_TYPES.get(component, "D") if exact else "F"
-        image = itk.imread(str(path), pixel_type=getattr(itk, pixel_type))
+        with utf8_path(path) as plain:
+            header = itk.ImageIOFactory.CreateImageIO(str(plain), itk.CommonEnums.IOFileMode_ReadMode)
+            header.SetFileName(str(plain))
+            header.ReadImageInformation()
+            _check_shape(path, header)
+            component = header.GetComponentTypeAsString(header.GetComponentType())
+            pixel_type = getattr(itk, EXACT_TYPES.get(component, "D") if exact else "F")
+            reader = itk.ImageFileReader[itk.Image[pixel_type, 3]].New(FileName=str(plain))
+            reader.Update()
+            image = reader.GetOutput()
     except (RuntimeError, AttributeError) as error:  # AttributeError: no reader felt responsible
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:].upper()} ({_reason(error)}), so the file is broken, "
@@ -69,6 +69,21 @@ def _read(path: Path, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
     affine[:3, 3] = np.asarray(image.GetOrigin())
     stored = itk.array_from_image(image).transpose()  # ITK's arrays are (Z, Y, X)
     return stored, RAS_FROM_LPS @ affine
+
+
+def _check_shape(path: Path, header: Any) -> None:
+    """Refuse what is no volume of one channel; axes of length 1 behind the third are none.
+
+    Raises:
+        InputError: another number of axes or channels.
+    """
+    channels = header.GetNumberOfComponents()
+    shape = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or channels != 1:
+        raise InputError(
+            f"{path}: the image has {len(shape)} axes and {channels} channels, expected "
+            "three axes and one channel; give one volume of slices."
+        )
 
 
 def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:
@@ -132,8 +147,15 @@ def write_labels_itk(path: str | os.PathLike[str], slices: np.ndarray, *, like: 
     image.SetOrigin(affine[:3, 3])
     image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
     with atomic_path(path) as temporary:
-        if not _written(image, labels, str(temporary)):
-            raise OSError(f"ITK did not write all of {temporary.name}")
+        # ITK takes no name with bytes that are no UTF-8
+        place = temporary.with_name(f"labels{temporary.suffix}")
+        try:
+            with utf8_path(place) as plain:
+                if not _written(image, labels, str(plain)):
+                    raise OSError(f"ITK did not write all of {temporary.name}")
+            os.replace(place, temporary)
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def _header(shape: tuple[int, ...], affine: np.ndarray) -> nib.Nifti1Header:

@@ -15,7 +15,7 @@ import torch
 from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import NOT_UTF8, atomic_path
 from ..fingerprint import source_sha256, value_sha256
 from ..printable import printable
 from ..text.doubts import doubts
@@ -208,7 +208,7 @@ class RunReport:
             "outcomes": [asdict(outcome) for outcome in self.outcomes],
         }
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", "utf-8")
+            temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", "utf-8", NOT_UTF8)
 
     def raise_if_failed(self) -> None:
         """Raise when a case failed.

@@ -14,6 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..data.readers import read_image
 from ..data.volumes import Volume
 from ..errors import InputError, SwitchError
+from ..files import show_any_path
 from ..fingerprint import source_sha256, value_sha256, weights_sha256
 from ..outputs.staging import check_writable, clear, scratch_array, staged, writing_to
 from ..outputs.writers import FROM_DICOM, Finished, check_outputs, check_possible, write_case
@@ -129,6 +130,7 @@ class CaseRunner:
             SwitchError: a switch that works for no case, at the first one.
             CasesFailedError: cases failed; the others are done.
         """
+        show_any_path()
         check_outputs(self.outputs, self.file_format)
         images_2d = self.network.framing.images
         found = find_cases(self.inputs, self.output_dir, images_2d=images_2d, section=self.section)

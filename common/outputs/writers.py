@@ -17,6 +17,7 @@ from ..data.images import Image2D, write_labels_png
 from ..data.itk_files import write_labels_itk
 from ..data.volumes import Volume, write_labels
 from ..errors import InputError
+from ..files import NOT_UTF8, cut_to_bytes
 from ..fingerprint import source_sha256
 from ..inference.cases import InputCase
 from ..inference.clock import Clock
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 FROM_DICOM = ("dicom_seg", "rtstruct")  # kinds that need a DICOM series as input
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
-NAME_CHARACTERS = 40  # of a prompt's name in a file name
+NAME_BYTES = 40  # of a prompt's name in a file name
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def write_case(
     }
     summary = finished.case.output(".json").name
     _say_what_stays(finished.case.output(".json"), files)
-    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8")
+    (folder / summary).write_text(json.dumps(full, indent=4, ensure_ascii=False) + "\n", "utf-8", NOT_UTF8)
     _publish(folder, [*files, summary], to=finished.case.stem.parent)
     return full
 
@@ -226,7 +227,7 @@ def _write(finished: Finished, folder: Path, suffix: str, slices: np.ndarray) ->
 def _slug(prompt: Prompt) -> str:
     """Label number, which is unique, and what a file name can hold of the prompt's name."""
     words = re.sub(r"\W+", "_", prompt.name).strip("_")
-    return f"{prompt.label}_{words[:NAME_CHARACTERS]}"
+    return f"{prompt.label}_{cut_to_bytes(words, NAME_BYTES)}"
 
 
 def _say_what_stays(report: Path, files: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import write_synced
+from ..html import START_BYTES, is_html
 from .pretrained import FrozenBase, first_few, published_sha256
 
 if TYPE_CHECKING:
@@ -94,7 +95,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "its weights, then give that file."
         )
     with open(path, "rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
+        start = file.read(START_BYTES)
+        if is_html(start):
+            raise InputError(
+                f"{path}: found a web page (HTML), expected a checkpoint: a login or an error was saved in "
+                "its place; download the file itself again."
+            )
+        if start.startswith(b"version https://git-lfs"):
             raise InputError(f"{path}: a Git LFS pointer stands there, not the weights; run git lfs pull.")
     try:
         if path.suffix == ".safetensors":

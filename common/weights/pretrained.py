@@ -16,6 +16,7 @@ import huggingface_hub
 import torch
 
 from ..errors import InputError
+from ..html import START_BYTES, is_html
 from .known import KNOWN_BASES, KNOWN_FILES, WHEELS, KnownFile
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,9 @@ def differs(path: Path, known: KnownFile) -> str | None:
     found = digest_of(path, kind) if expected else ""
     if expected is None or found.startswith(expected):
         return None
+    with open(path, "rb") as file:
+        if is_html(file.read(START_BYTES)):
+            return "is a web page (HTML), not the weights"
     return f"has {kind} {found[:12]}..., expected {expected[:12]}..."
 
 

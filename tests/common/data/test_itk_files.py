@@ -62,7 +62,7 @@ def test_errors_say_what_to_do(image, tmp_path):
         read_itk(tmp_path / "broken.mha")
     sitk.WriteImage(image, str(tmp_path / "cut.nrrd"))
     (tmp_path / "cut.nrrd").write_bytes((tmp_path / "cut.nrrd").read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"cut\.nrrd: cannot be read as NRRD \(.*\), so the file is"):
+    with pytest.raises(InputError, match=r"cut\.nrrd: found 210 bytes of voxels, expected the 240 that its"):
         read_itk(tmp_path / "cut.nrrd")
     sitk.WriteImage(sitk.Image([4, 4], sitk.sitkInt16), str(tmp_path / "flat.mha"))
     with pytest.raises(InputError, match=r"flat\.mha: the image has 2 axes and 1 channels, expected"):
