@@ -21,6 +21,7 @@ from ignite.engine import Engine, Events
 from ..errors import InputError
 from ..files import remove_partial_files, write_synced
 from ..fingerprint import source_sha256
+from ..weights.finite import non_finite
 from .settings import compared
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class TrainingStates:
     config is the engine's `config`, see `Trainer`; a warning says so where it has none.
 
     Raises:
-        InputError: a state of a run with other settings (when the engine starts), or a full disk.
+        InputError: a state of a run with other settings (when the engine starts), values that are NaN or
+            infinite, or a full disk.
     """
 
     def __init__(
@@ -107,7 +109,11 @@ class TrainingStates:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write the state, then remove those that are too old."""
+        """Write the state, then remove those that are too old.
+
+        Raises:
+            InputError: the disk is full, or a value of the state is NaN or infinite.
+        """
         if idist.get_rank() != 0:
             return
         state = {
@@ -116,6 +122,12 @@ class TrainingStates:
             "settings": self._settings,
             "objects": {name: target.state_dict() for name, target in self._targets(engine).items()},
         }
+        if wrong := non_finite(state["objects"]):
+            raise InputError(
+                f"{self.folder}: the state of epoch {engine.state.epoch} is not kept, as {len(wrong)} of its "
+                f"tensors ({wrong[0]} first) hold NaN or infinite values, expected finite numbers; lower "
+                "learning_rate."
+            )
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -151,7 +163,7 @@ def _epoch(path: Path) -> int:
 
 
 def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest state whose content is what was written; the log names those that are not.
+    """The newest state whose content is what was written, all of it finite; the log names those passed over.
 
     Raises:
         InputError: there are states, but none is sound.
@@ -159,16 +171,20 @@ def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     broken = []
     for path in states(folder):
         content = path.read_bytes()
-        if path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
-            return path, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
+            fault = f"cut short or changed ({len(content)} bytes)"
+        else:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            wrong = non_finite(state["objects"])
+            if not wrong:
+                return path, state
+            fault = f"{len(wrong)} tensors ({wrong[0]} first) hold NaN or infinite values"
         broken.append(path.name)
-        _log.warning(
-            "%s: cut short or changed (%d bytes), so an older state is looked for", path, len(content)
-        )
+        _log.warning("%s: %s, so an older state is looked for", path, fault)
     if broken:
         raise InputError(
-            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove "
-            f"them to train from the beginning, or restore one from a backup."
+            f"{folder}: none of the {len(broken)} training states is whole and of finite numbers "
+            f"({', '.join(broken)}); remove them to train from the beginning, or restore one from a backup."
         )
     return None
 

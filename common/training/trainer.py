@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .divergence import EndAtDivergence
 from .evaluator import Evaluator
 from .images import ValidationImages
 from .precision import PrecisionInferer
@@ -69,7 +70,8 @@ class Trainer(SupervisedTrainer):
             `workflow.trainer.config = workflow.parser.get()`. None = not known.
 
     Raises:
-        InputError: `train_handlers` do not validate, or an epoch has no whole batch.
+        InputError: `train_handlers` do not validate, or an epoch has no whole batch; and while it runs, see
+            `EndAtDivergence` and `TrainingStates`.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Trainer(SupervisedTrainer):
             LoadCheckpoint(network=model, path=init_checkpoint, to_train=True),
             *([ActivationCheckpointing(model)] if activation_checkpointing else []),
             SeedIterations(seed),
+            EndAtDivergence(network=model, optimizer=optimizer),
             EpochMetrics(optimizer=optimizer, loss=loss_function),
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]

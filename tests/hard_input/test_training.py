@@ -1,0 +1,95 @@
+"""Trainings that go wrong end with a sentence, and leave nothing that looks sound."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import InputError
+from common.training.states import newest_sound_state, states
+from common.weights.checkpoints import load_trained, save_trained
+from tests.common.training.parts import BATCH, DRAWS, Tiny, Training
+from tests.hard_input.training import (
+    NO_NUMBERS,
+    DivergesAt,
+    SpoilsAt,
+    spoil_newest_state,
+    write_spoilt_checkpoint,
+)
+
+STEPS = DRAWS // BATCH
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_loss_that_is_no_number_ends_the_run_at_that_step(tmp_path: Path, value: str) -> None:
+    training = Training(tmp_path, loss=DivergesAt(STEPS + 2, NO_NUMBERS[value]))
+    expected = (
+        rf"learning_rate: the loss is {value} at step {STEPS + 2} \(epoch 2\), where the rate is 0\.05, "
+        r"expected finite numbers: .* start again with a lower learning_rate"
+    )
+    with pytest.raises(InputError, match=expected):
+        training.run()
+    assert all(weights.isfinite().all() for weights in training.network.state_dict().values())
+    assert [path.name[:11] for path in states(tmp_path / "models" / "states")] == ["epoch_00001"]
+
+
+def test_a_rate_of_a_million_millions_ends_without_a_state(tmp_path: Path) -> None:
+    training = Training(tmp_path, epochs=60)
+    for group in training.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] = 1e30
+    with pytest.raises(InputError, match=r"learning_rate: .* the rate is 1e\+30, expected finite numbers"):
+        training.run()
+    assert not list((tmp_path / "models").rglob("*.pt"))
+
+
+def test_a_last_step_that_spoils_the_weights_leaves_neither_state_nor_checkpoint(tmp_path: Path) -> None:
+    """The loss is finite; only the weights show it. The validation after the epoch never runs."""
+    training = Training(tmp_path, epochs=1, loss=SpoilsAt(STEPS, 1.0))
+    expected = rf"learning_rate: \d+ tensors \(network\.\S+ first\) are NaN or infinite at step {STEPS}"
+    with pytest.raises(InputError, match=expected):
+        training.run()
+    assert not list((tmp_path / "models").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_spoilt_state_gives_way_to_the_one_before(
+    tmp_path: Path, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Training(tmp_path, epochs=2).run()
+    folder = tmp_path / "models" / "states"
+    spoilt = spoil_newest_state(folder, NO_NUMBERS[value])
+    found = newest_sound_state(folder)
+    assert found is not None
+    assert found[1]["epoch"] == 1
+    assert f"{spoilt}: 1 tensors (network.pixel.weight first) hold NaN or infinite values" in caplog.text
+    states(folder)[1].unlink()
+    with pytest.raises(InputError, match="none of the 1 training states is whole and of finite numbers"):
+        newest_sound_state(folder)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_spoilt_checkpoint_is_loaded_by_nobody(tmp_path: Path, value: str) -> None:
+    """Neither by inference and evaluation, nor to begin a training with it."""
+    path = write_spoilt_checkpoint(tmp_path / "spoilt.pt", NO_NUMBERS[value])
+    expected = (
+        r"spoilt\.pt: 1 of 7 tensors hold NaN or infinite values \(head\.weight\), expected finite numbers; "
+        "a training that diverged wrote it"
+    )
+    network = Tiny()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(InputError, match=expected):
+        load_trained(network, path)
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+    with pytest.raises(InputError, match=expected):
+        Training(tmp_path, init_checkpoint=path).run()
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_spoilt_weights_are_not_written_over_good_ones(tmp_path: Path, half: bool) -> None:
+    network = Tiny()
+    save_trained(network, tmp_path / "model.pt", half=half)
+    good = (tmp_path / "model.pt").read_bytes()
+    torch.nn.init.constant_(network.head.weight, float("nan"))
+    with pytest.raises(InputError, match=r"model\.pt: 1 of 7 tensors .* lower its learning_rate"):
+        save_trained(network, tmp_path / "model.pt", half=half)
+    assert (tmp_path / "model.pt").read_bytes() == good
