@@ -86,6 +86,7 @@ def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
         )
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
+    framing.warn_if_contradicted(image)
     planes = range(len(labels)) if case.slice_index is None else [plane_of(case, len(labels))]
     frame = framing.frame(image, size)
     images = framing.field(image, planes, frame).half()

@@ -82,6 +82,7 @@ class ReferringPictures(Dataset[dict[str, Any]]):
             picture.meant(item)  # refuses what cannot be meant
             frame = framing.frame(picture.image, self._size)
             if _picture_key(item) not in self._images:
+                framing.warn_if_contradicted(picture.image)
                 self._images[_picture_key(item)] = framing.field(picture.image, [plane], frame)[0].half()
             for key, alone in lesions_of(item):
                 if key not in self._masks:

@@ -24,7 +24,7 @@ from .ahead import load_ahead
 from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .inferer import VolumeInferer
-from .prompts import ask, warn_if_not_hounsfield
+from .prompts import ask
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
@@ -206,7 +206,7 @@ class CaseRunner:
             return
         volume, framing = loaded.volume, self.network.framing
         check_possible(self.outputs, volume)
-        warn_if_not_hounsfield(volume, framing.window)
+        framing.warn_if_contradicted(volume)
         with staged(case) as folder:
             shape = (len(case.prompts), *volume.slices.shape)
             with writing_to(case.stem.parent):

@@ -1,16 +1,23 @@
 """Trainings that go wrong end with a sentence, and leave nothing that looks sound."""
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 import torch
 
+from common.data.datalist import load_referring
+from common.data.framing import contradiction
+from common.data.sentence_draws import ReferringPictures
 from common.errors import InputError
 from common.training.states import newest_sound_state, states
 from common.weights.checkpoints import load_trained, save_trained
-from tests.common.training.parts import BATCH, DRAWS, Tiny, Training
+from tests.common.training.parts import BATCH, DRAWS, Tiny, Training, write_volumes
+from tests.hard_input.datalists import AFFINE
 from tests.hard_input.training import (
     NO_NUMBERS,
+    NOT_HOUNSFIELD,
     DivergesAt,
     SpoilsAt,
     spoil_newest_state,
@@ -93,3 +100,41 @@ def test_spoilt_weights_are_not_written_over_good_ones(tmp_path: Path, half: boo
     with pytest.raises(InputError, match=r"model\.pt: 1 of 7 tensors .* lower its learning_rate"):
         save_trained(network, tmp_path / "model.pt", half=half)
     assert (tmp_path / "model.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize("kind", NOT_HOUNSFIELD)
+def test_training_and_evaluation_say_what_is_not_in_hounsfield_units(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each volume once, however often it is validated."""
+    write_volumes(tmp_path)
+    voxels, found = NOT_HOUNSFIELD[kind]
+    for name in "ab":
+        nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / f"{name}_image.nii.gz")
+    training = Training(tmp_path, epochs=4)
+    (said,) = [record.getMessage() for record in caplog.records if "Hounsfield" in record.getMessage()]
+    assert said.startswith(f"{tmp_path / 'a_image.nii.gz'}: found {found}")
+    assert "expected CT in Hounsfield units (air -1000, fat -100) for the window from -160 to 240" in said
+    training.run()
+    (_, said) = [record.getMessage() for record in caplog.records if "Hounsfield" in record.getMessage()]
+    assert said.startswith(f"{tmp_path / 'b_image.nii.gz'}: found {found}")
+
+
+def test_sentences_about_slices_are_looked_at_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_volumes(tmp_path)
+    voxels, _ = NOT_HOUNSFIELD["mr"]
+    nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / "a_image.nii.gz")
+    files = {"image": "a_image.nii.gz", "label": "a_label.nii.gz", "slice": 1, "prompts": ["the bright one"]}
+    (tmp_path / "slices.json").write_text(json.dumps({"training": [files]}))
+    ReferringPictures(load_referring(tmp_path / "slices.json", "training"), network=Tiny())
+    assert caplog.text.count("a_image.nii.gz: found no value below 300, expected CT in Hounsfield") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "window"),
+    [(-1024, 3071, (-160, 240)), (-120, 90, (-160, 240)), (-3, 800, (-160, 240)), (0, 900, (0, 800))],
+)
+def test_ct_cropped_ct_and_windows_for_mr_are_in_order(
+    low: float, high: float, window: tuple[float, float]
+) -> None:
+    assert contradiction(low, high, window) is None

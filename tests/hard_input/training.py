@@ -5,12 +5,21 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common.training.states import states
 from common.weights.checkpoints import save_trained
 from tests.common.training.parts import Tiny
+
+# (H, W, D) images that are not in Hounsfield units, each with what a user is told was found.
+_TISSUE = np.random.default_rng(0).normal(size=(20, 16, 4))
+NOT_HOUNSFIELD = {
+    "ct_without_intercept": ((1000 + 100 * _TISSUE).clip(0).astype(np.int16), "no value below"),
+    "mr": ((300 + 100 * np.abs(_TISSUE)).astype(np.int16), "no value below 300"),
+    "mean_0_deviation_1": (_TISSUE.astype(np.float32), "values from -"),
+}
 
 # Values that a weight may not have.
 NO_NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": -float("inf")}
