@@ -38,6 +38,7 @@ Other fields, such as the `attributes` of phantoms, are left to whom they are fo
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -45,11 +46,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .faults import Faults
 from .items import Case as Case  # what this module gives
 from .items import parse_item
 from .labels import label_values
 
 SECTIONS = ("training", "validation", "test")
+
+_log = logging.getLogger(__name__)
 
 
 def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
@@ -69,8 +73,11 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
             f"use one of {', '.join(SECTIONS)}, or add it."
         )
     check_patients(sections, path)
+    faults = Faults(f"{section} cases of {path}")
     for case in sections[section]:
-        _check_files(path, section, case)
+        with faults.collected():
+            _check_files(path, section, case)
+    faults.check()
     return sections[section]
 
 
@@ -81,6 +88,7 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
         InputError: as there, or an item has no sentence, or no label map though its sentences mean something.
     """
     cases = load_datalist(path, section)
+    _warn_of_shared_sentences(path, section, cases)
     for index, case in enumerate(cases):
         place = f"{path}: {section}[{index}]"
         if not case.prompts:
@@ -93,6 +101,27 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
                 f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
             )
     return cases
+
+
+def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases: Sequence[Case]) -> None:
+    """Say which sentences stand for different lesions of one image: no network can tell these apart."""
+    meant: dict[tuple[object, ...], list[Case]] = {}
+    for case in cases:
+        for prompt in case.prompts:
+            said = " ".join(prompt.casefold().split()).rstrip(".")
+            meant.setdefault((case.image, case.slice_index, said), []).append(case)
+    shared = [items for items in meant.values() if len({case.lesions for case in items}) > 1]
+    if shared:
+        first, other = shared[0][0], next(c for c in shared[0] if c.lesions != shared[0][0].lesions)
+        _log.warning(
+            '%s: %d sentences of "%s" stand for different lesions of one image, as in the cases "%s" and '
+            '"%s"; make them differ, or give the lesions one item with "lesion": [1, 2].',
+            path,
+            len(shared),
+            section,
+            first.case,
+            other.case,
+        )
 
 
 def load_label_values(

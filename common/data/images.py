@@ -105,6 +105,16 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 
+def exif_orientation(path: str | os.PathLike[str]) -> int:
+    """How EXIF says that a picture is turned, 1 to 8; 1, not at all, also of what is no picture."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # reading its pixels says what is wrong
+    return found if found in _FIRST_ROW_AND_COLUMN else 1
+
+
 def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Picture) -> None:
     """Write a label map (1, H, W) uint8 as a grey PNG in the stored pixels of `like`."""
     image = Image.fromarray(np.ascontiguousarray(like.to_stored(slices.astype(np.uint8))[..., 0].T))

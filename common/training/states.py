@@ -42,7 +42,10 @@ class TrainingStates:
             DistributedDataParallel), optimizer, learning-rate scheduler, best score. The trainer's gradient
             scaler, epoch and iteration are kept besides.
         datalist: whose content two runs must share, since draws are numbers of its items.
-        init_checkpoint: from which the training began, or None; its content must be shared as well.
+        init_checkpoint: from which the training began, or None; its content must be shared as well, wherever
+            the file lies.
+        checkpoint: which the training writes. Where it began from that file, its content is another one by
+            now and is not compared.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
 
     A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`. The
@@ -60,6 +63,7 @@ class TrainingStates:
         objects: Mapping[str, Any],
         datalist: str | os.PathLike[str],
         init_checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         keep: int = 2,
     ) -> None:
         if keep < 1:
@@ -67,6 +71,7 @@ class TrainingStates:
         self.folder = Path(folder)
         self.objects = dict(objects)
         self.files = {"datalist": datalist, "init_checkpoint": init_checkpoint}
+        self.checkpoint = checkpoint
         self.keep = keep
         self._settings: dict[str, str] = {}
 
@@ -76,10 +81,7 @@ class TrainingStates:
 
     def resume(self, engine: Engine) -> None:
         """Bring the engine and all objects to the newest sound state, where there is one."""
-        contents = {
-            f"{name}_sha256": "none" if path is None else source_sha256(path)
-            for name, path in self.files.items()
-        }
+        contents = {f"{name}_sha256": self._content_of(path) for name, path in self.files.items()}
         config = getattr(engine, "config", None)
         self._settings = {**compared(config or {}), **contents, "processes": str(idist.get_world_size())}
         found = newest_sound_state(self.folder)
@@ -107,6 +109,13 @@ class TrainingStates:
             if left > 0
             else "none is left; give its checkpoint as init_checkpoint to train longer",
         )
+
+    def _content_of(self, path: str | os.PathLike[str] | None) -> str:
+        if path is None:
+            return "none"
+        if self.checkpoint is not None and Path(path).resolve() == Path(self.checkpoint).resolve():
+            return "of the checkpoint that this training writes"
+        return source_sha256(path)
 
     def save(self, engine: Engine) -> None:
         """Write the state, then remove those that are too old.

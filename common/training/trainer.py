@@ -30,7 +30,7 @@ from .recompute import ActivationCheckpointing
 from .record import RunRecord
 from .seeding import SeedIterations
 from .states import TrainingStates
-from .validation import ValidateLastEpoch
+from .validation import ValidateEarly, ValidateLastEpoch
 from .watch import EpochMetrics, ProgressLine
 
 
@@ -111,6 +111,7 @@ class Trainer(SupervisedTrainer):
             keep=keep_states,
             datalist=datalist,
             init_checkpoint=init_checkpoint,
+            checkpoint=checkpoint,
             objects={"network": model, "optimizer": optimizer, "lr_scheduler": lr_scheduler, "best": best},
         )
         before = [
@@ -122,6 +123,7 @@ class Trainer(SupervisedTrainer):
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
         after = [
+            ValidateEarly(validator=evaluator, interval=validation.interval),
             ValidateLastEpoch(validator=evaluator, interval=validation.interval),
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),

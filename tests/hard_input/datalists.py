@@ -7,6 +7,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from PIL import ExifTags, Image
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
@@ -37,4 +38,22 @@ def write_set(folder: Path, names: Mapping[str, Any], labels: np.ndarray, **item
     entry = {"image": "image.nii.gz", "label": "label.nii.gz", "patient": "p", **item}
     path = folder / "datalist.json"
     path.write_text(json.dumps({"labels": dict(names), "training": [entry]}))
+    return path
+
+
+def write_turned_image(folder: Path, *, orientation: int, of_mask: int) -> Path:
+    """A datalist of an image 12 x 12 that EXIF turns, with a mask in the same stored pixels.
+
+    The mask lies as the image does only where both are turned alike.
+    """
+    mask = np.zeros((12, 12), np.uint8)
+    mask[1:5, 1:8] = 1
+    for name, pixels, turned in (("image", 100 + 100 * mask, orientation), ("label", mask, of_mask)):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = turned
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{name}.png", exif=exif)
+    item = {"image": "image.png", "label": "label.png", "prompts": ["the bright one"]}
+    path = folder / "datalist.json"
+    path.write_text(json.dumps({"training": [item], "validation": []}))
     return path

@@ -6,12 +6,16 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.handlers import ValidationHandler
 
 from common.data.datalist import load_referring
 from common.data.framing import contradiction
 from common.data.sentence_draws import ReferringPictures
 from common.errors import InputError
 from common.training.states import newest_sound_state, states
+from common.training.validation import ValidateEarly, ValidateLastEpoch
 from common.weights.checkpoints import load_trained, save_trained
 from tests.common.training.parts import BATCH, DRAWS, Tiny, Training, write_volumes
 from tests.hard_input.datalists import AFFINE
@@ -111,7 +115,7 @@ def test_training_and_evaluation_say_what_is_not_in_hounsfield_units(
     voxels, found = NOT_HOUNSFIELD[kind]
     for name in "ab":
         nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / f"{name}_image.nii.gz")
-    training = Training(tmp_path, epochs=4)
+    training = Training(tmp_path, epochs=3)
     (said,) = [record.getMessage() for record in caplog.records if "Hounsfield" in record.getMessage()]
     assert said.startswith(f"{tmp_path / 'a_image.nii.gz'}: found {found}")
     assert "expected CT in Hounsfield units (air -1000, fat -100) for the window from -160 to 240" in said
@@ -138,3 +142,52 @@ def test_ct_cropped_ct_and_windows_for_mr_are_in_order(
     low: float, high: float, window: tuple[float, float]
 ) -> None:
     assert contradiction(low, high, window) is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [(1, [4, 8, 12]), (2, [6, 8, 12]), (3, [6, 12]), (9, [6, 12])]
+)
+def test_the_first_validation_comes_early(interval: int, expected: list[int]) -> None:
+    """Here after six steps of the twelve of three epochs, unless a regular one comes before."""
+    run: list[int] = []
+    validator = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=[{"image": torch.zeros(1)}], network=torch.nn.Identity()
+    )
+    trainer = Engine(lambda _engine, _batch: None)
+    for handler in (
+        ValidateEarly(validator=validator, interval=interval, steps=6),
+        ValidationHandler(validator=validator, interval=interval),
+        ValidateLastEpoch(validator=validator, interval=interval),
+    ):
+        handler.attach(trainer)
+    validator.add_event_handler(Events.STARTED, lambda _engine: run.append(trainer.state.iteration))
+    trainer.run(range(4), max_epochs=3)
+    assert run == expected
+
+
+def test_every_training_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first epoch where that is long; the learning goes on as if it had not been."""
+    for name in ("plain", "early"):
+        (tmp_path / name).mkdir()
+    plain = Training(tmp_path / "plain", epochs=1).run()
+    monkeypatch.setattr("common.training.validation.FIRST_STEPS", 3)
+    early = Training(tmp_path / "early", epochs=1).run()
+    assert (plain.order, early.order) == (
+        ["rate 0.05", "states 0", "validated 1"],
+        ["validated 1", "rate 0.05", "states 0", "validated 1"],
+    )
+    for name, value in plain.network.state_dict().items():
+        assert torch.equal(early.network.state_dict()[name], value), name
+
+
+def test_a_run_that_began_from_the_checkpoint_it_replaces_goes_on(tmp_path: Path) -> None:
+    """As the bundles' pages train; and a moved init_checkpoint of the same content is the same."""
+    (tmp_path / "models").mkdir()
+    own = tmp_path / "models" / "model.pt"
+    save_trained(Tiny(), own, half=False)
+    before = own.read_bytes()
+    Training(tmp_path, epochs=2, init_checkpoint=own).run()
+    assert own.read_bytes() != before
+    again = Training(tmp_path, epochs=3, init_checkpoint=own).run()
+    assert again.trainer.state.iteration == 3 * STEPS
+    assert [note for note in again.order if note.startswith("rate")] == ["rate 0.0125"]
