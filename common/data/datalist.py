@@ -13,7 +13,8 @@
 
 Paths are absolute or relative to the JSON file. Every field but `image` is optional, and an item may be the
 image path alone.
-    label: a label map: integers of a NIfTI file, or grey values of a PNG.
+    label: a label map in the image's grid: integers of a NIfTI, NRRD or MetaImage file, or grey values of a
+        PNG.
     case: the item's id; default: the image's file name, and behind it the slice and the lesions, where the
         item has them. Two items about the same lesions need a `case` each.
     patient: whom the image shows; default: the case without slice and lesions. Nobody is in two sections.
@@ -33,7 +34,8 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
         organs may have it too: training and evaluation then use that slice alone.
     orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
         picture. `rotatable`, its former name, is read too.
-Other fields, such as the `attributes` of phantoms, are left to whom they are for.
+    attributes: what the lesion of a phantom is like; `tools.study` asks for it.
+Other fields are left to whom they are for, but one that is spelt nearly like a field above is refused.
 """
 
 import hashlib

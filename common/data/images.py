@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
-from .itk_reader import volume_from_array
+from .itk_reader import volume_of
 from .volumes import Volume
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # how Pillow calls grey pixels of more than 8 bits
+LABEL_MODES = ("1", "L", "P", *GREY_16)  # pixels of one number, palette numbers included
 
 # EXIF: where the first row and the first column of the stored pixels belong in the upright picture.
 _FIRST_ROW_AND_COLUMN = {
@@ -80,7 +81,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         InputError: missing or broken file, or several frames.
     """
     path = Path(path)
-    pixels, orientation = _read(path)
+    pixels, orientation = _read(path, _grey_or_colours)
     colours = None
     if pixels.ndim == 3:
         colours = pixels
@@ -94,10 +95,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
             pixels.max(),
             white,
         )
-    affine = np.eye(4)
-    row, column = _FIRST_ROW_AND_COLUMN[orientation]
-    affine[:3, 0], affine[:3, 1] = _AWAY_FROM[column], _AWAY_FROM[row]
-    volume = volume_from_array(path, pixels.T[..., None].astype(np.float32), affine)
+    volume = _upright(path, pixels.astype(np.float32), orientation)
     if colours is not None:
         stored = colours.transpose(1, 0, 2)[:, :, None]
         # a copy, since Pillow's pixels cannot be written to, of which torch would warn
@@ -115,6 +113,18 @@ def exif_orientation(path: str | os.PathLike[str]) -> int:
     return found if found in _FIRST_ROW_AND_COLUMN else 1
 
 
+def read_pixel_numbers(path: str | os.PathLike[str]) -> Picture:
+    """Read the grey values or palette numbers of a PNG, which stay as they are.
+
+    Raises:
+        InputError: missing or broken file, several frames or channels, or a JPEG, which changes numbers.
+    """
+    path = Path(path)
+    pixels, orientation = _read(path, _numbers)
+    volume = _upright(path, pixels, orientation)
+    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, None, float(pixels.max()), orientation)
+
+
 def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Picture) -> None:
     """Write a label map (1, H, W) uint8 as a grey PNG in the stored pixels of `like`."""
     image = Image.fromarray(np.ascontiguousarray(like.to_stored(slices.astype(np.uint8))[..., 0].T))
@@ -125,7 +135,7 @@ def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: 
         image.save(temporary, format="PNG", exif=exif)
 
 
-def _read(path: Path) -> tuple[np.ndarray, int]:
+def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> tuple[np.ndarray, int]:
     """Stored pixels (rows, columns) or (rows, columns, 3), and the EXIF orientation."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a PNG or JPEG.")
@@ -133,15 +143,34 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             frames = int(getattr(image, "n_frames", 1))
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            pixels = _grey_or_colours(path, image)
+            pixels = pixels_of(path, image)
+    except InputError:  # which is a ValueError too
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path}: cannot be read as a picture ({error}), so the file is broken, cut off or of another "
-            "kind; save it again as PNG or JPEG."
+            "kind; save it again."
         ) from error
     if frames > 1:
         raise InputError(f"{path}: found {frames} frames, expected one picture; save one of them alone.")
     return pixels, orientation if orientation in _FIRST_ROW_AND_COLUMN else 1
+
+
+def _upright(path: Path, pixels: np.ndarray, orientation: int) -> Volume:
+    """Pixels (rows, columns) as the slice that they show."""
+    affine = np.eye(4)
+    row, column = _FIRST_ROW_AND_COLUMN[orientation]
+    affine[:3, 0], affine[:3, 1] = _AWAY_FROM[column], _AWAY_FROM[row]
+    return volume_of(path, pixels.T[..., None], affine)
+
+
+def _numbers(path: Path, image: Image.Image) -> np.ndarray:
+    if image.format != "PNG" or image.mode not in LABEL_MODES:
+        raise InputError(
+            f"{path}: a {image.format} of the kind {image.mode} is given as label map, expected a PNG of one "
+            "grey channel, whose values are the labels; save it as such."
+        )
+    return np.asarray(image)
 
 
 def _grey_or_colours(path: Path, image: Image.Image) -> np.ndarray:

@@ -3,9 +3,7 @@
 The format is that of `datalist`.
 """
 
-import difflib
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -16,15 +14,10 @@ from ..errors import InputError
 from ..text.prompts import check_prompt
 from ..text.vocabulary import Vocabulary, mentions_side
 from .images import ENDINGS as PICTURE_ENDINGS
+from .item_fields import check_slips, with_present_names
 from .readers import NIFTI_ENDINGS, ending_of
 
-FIELDS = (
-    *("image", "label", "patient", "case", "targets", "absent"),
-    *("prompts", "lesion", "slice", "orientation_free"),
-)
-FORMER = {"rotatable": "orientation_free"}  # names that older datalists have
 NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
-LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)
 
 
 @dataclass(frozen=True)
@@ -82,8 +75,8 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     if isinstance(item, str):
         item = {"image": item}
     if isinstance(item, dict):
-        item = _with_present_names(path, item)
-        _check_slips(path, place, item)
+        item = with_present_names(path, item)
+        check_slips(f"{path}: {place}", item)
     image = item.get("image") if isinstance(item, dict) else None
     if not isinstance(image, str) or not image:
         raise InputError(f'{path}: {place} has no image, expected "image": "PATH"; add it.')
@@ -119,25 +112,6 @@ def suffix(slice_index: int | None, lesions: Sequence[int] | None) -> str:
     """What tells an item from others of its image in an id: "-41-1-3" for slice 41, lesions 1 and 3."""
     meant = [NONE] if lesions is not None and not lesions else lesions or ()
     return "".join(f"-{part}" for part in (slice_index, *meant) if part is not None)
-
-
-def _with_present_names(path: Path, item: Mapping[str, Any]) -> dict[str, Any]:
-    """The item with fields of former names under their present ones; a warning says so."""
-    if former := [name for name in item if name in FORMER]:
-        names = ", ".join(f"{name} is now {FORMER[name]}" for name in former)
-        warnings.warn(f"{path}: {names}; the former name is read too.", stacklevel=2)
-    return {FORMER.get(name, name): value for name, value in item.items()}
-
-
-def _check_slips(path: Path, place: str, item: Mapping[str, Any]) -> None:
-    """A misspelt "lesion" would mean all lesions, and a misspelt "patient" a patient of its own."""
-    absent = [name for name in FIELDS if name not in item]
-    for found in (name for name in item if name not in FIELDS):
-        if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
-            raise InputError(
-                f'{path}: {place} has the field "{found}" and no "{near[0]}", expected one of '
-                f"{', '.join(FIELDS)}; did you mean {near[0]}? Correct it, or name it otherwise."
-            )
 
 
 def _targets(

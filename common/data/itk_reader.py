@@ -14,6 +14,8 @@ from .volumes import Grid, Volume
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK and DICOM point to left and posterior
+# ITK's names of types, and what reads them as they are. Its wheels lack others: double holds them to 2^53.
+EXACT_TYPES = {"unsigned_char": "UC", "short": "SS", "unsigned_short": "US"}
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +26,22 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     Raises:
         InputError: missing or broken file, not three-dimensional, more than one channel, or no finite voxel.
     """
+    return volume_from_array(path, *_read(Path(path)))
+
+
+def read_itk_voxels(path: str | os.PathLike[str]) -> Volume:
+    """Read the numbers of a scalar volume from NRRD or MetaImage: 8 or 16 bits as they are, others float64.
+
+    Raises:
+        InputError: missing or broken file, not three-dimensional, or more than one channel.
+    """
+    return volume_of(path, *_read(Path(path), exact=True))
+
+
+def _read(path: Path, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (X, Y, Z) as float32, or as what holds each number exactly, and their affine to RAS+ mm."""
     import itk  # takes seconds to load, which NIfTI needs not
 
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a file that ends in {', '.join(ENDINGS)}.")
     try:
@@ -39,7 +54,9 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
                 f"{path}: the image has {axes} axes and {channels} channels, expected three axes and one "
                 "channel; give one volume of slices."
             )
-        image = itk.imread(str(path), pixel_type=itk.F)
+        component = header.GetComponentTypeAsString(header.GetComponentType())
+        pixel_type = EXACT_TYPES.get(component, "D") if exact else "F"
+        image = itk.imread(str(path), pixel_type=getattr(itk, pixel_type))
     except (RuntimeError, AttributeError) as error:  # AttributeError: no reader felt responsible
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:].upper()} ({_reason(error)}), so the file is broken, "
@@ -49,7 +66,7 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
     affine[:3, 3] = np.asarray(image.GetOrigin())
     stored = itk.array_from_image(image).transpose()  # ITK's arrays are (Z, Y, X)
-    return volume_from_array(path, stored, RAS_FROM_LPS @ affine)
+    return stored, RAS_FROM_LPS @ affine
 
 
 def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:
@@ -64,9 +81,6 @@ def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: 
     Raises:
         InputError: the affine is singular, or no voxel is finite.
     """
-    path = Path(path)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    check_affine(path, affine)
     finite = np.isfinite(stored)
     if not finite.any():
         raise InputError(
@@ -77,6 +91,18 @@ def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: 
         _log.warning(
             "%s: %d voxels are NaN or infinite; they were set to the minimum.", path, (~finite).sum()
         )
+    return volume_of(path, stored, affine)
+
+
+def volume_of(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:
+    """As `volume_from_array`, of numbers of any type, which stay as they are.
+
+    Raises:
+        InputError: the affine is singular.
+    """
+    path = Path(path)
+    check_affine(path, affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     grid = Grid(path, _three(stored.shape), affine, _header(stored.shape, affine))
     slices = np.ascontiguousarray(orientations.apply_orientation(stored, grid.to_slices))
     # Which stored axis became which of (D, H, W): row i of the transform says where stored axis i went.

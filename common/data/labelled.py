@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
 from ..text.vocabulary import Vocabulary
-from .images import GREY_16, exif_orientation
+from .images import exif_orientation
 from .items import Case, is_picture
+from .label_maps import read_label_map
 from .readers import is_blank, read_any
-from .volumes import Volume, check_same_grid, read_labels
+from .volumes import Volume
 
 _log = logging.getLogger(__name__)
-
-LABEL_MODES = ("1", "L", "P", *GREY_16)  # as Pillow calls pixels of one number, palette numbers included
 
 
 @dataclass(frozen=True)
@@ -155,46 +153,7 @@ def _read(image: Path, label: Path | None) -> LabelledImage:
         )
     if label is None:
         return LabelledImage(volume, np.zeros(volume.slices.shape, np.uint8))
-    if is_picture(image):
-        return LabelledImage(volume, _of_picture(volume, image, label))
-    labels = read_labels(label)
-    check_same_grid(labels, volume)
-    return LabelledImage(volume, labels.slices)
-
-
-def _of_picture(volume: Volume, image: Path, label: Path) -> np.ndarray:
-    labels = read_label_picture(label)
-    found, expected = labels.shape, volume.slices.shape[1:]
-    if found != expected:
-        raise InputError(
-            f"{label}: the label map has {found[0]} x {found[1]} pixels and the image {image} has "
-            f"{expected[0]} x {expected[1]} (rows x columns), expected the same; give the label map of this "
-            "image."
-        )
-    return labels[None]
-
-
-def read_label_picture(path: Path) -> np.ndarray:
-    """A label map (H, W) int32, upright, from the grey values or palette numbers of a PNG.
-
-    Raises:
-        InputError: unreadable, of several channels, or of a format that does not keep values.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            kind, mode = image.format, image.mode
-            values = np.asarray(ImageOps.exif_transpose(image))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a label map ({error}), so the file is missing, broken or of another "
-            "kind; give a whole PNG."
-        ) from error
-    if kind != "PNG" or mode not in LABEL_MODES:
-        raise InputError(
-            f"{path}: a {kind} of the kind {mode} is given as label map, expected a PNG of one grey channel, "
-            "whose values are the labels; save it as such."
-        )
-    return values.astype(np.int32)
+    return LabelledImage(volume, read_label_map(label, like=volume).slices)
 
 
 def _chosen(labels: np.ndarray, values: tuple[int, ...] | None) -> np.ndarray:

@@ -19,7 +19,6 @@ from ..files import atomic_path
 from .affines import check_affine, warn_if_forms_differ
 
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
-GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
 
 GZIP_RATIO = 1100  # no stream of deflate holds more than 1032 times its length
 _MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # NIfTI's codes of m and um; all others (2 is mm, 0 unknown) count as mm
@@ -163,48 +162,13 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return _volume(stored, grid)
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
-    """Read a label map from a NIfTI file; its slices are int32, 0 for background.
+def read_voxels(path: str | os.PathLike[str]) -> Volume:
+    """Read the numbers of a NIfTI file, scaled as its header says, in whatever type that gives.
 
     Raises:
-        InputError: as `read_volume`, or a value is negative or no integer.
+        InputError: missing or broken file, not three-dimensional, or no usable affine.
     """
-    stored, grid = _read(Path(path), None)
-    wrong = (stored < 0) | (stored > np.iinfo(np.int32).max)
-    labels = stored
-    if stored.dtype.kind == "f":
-        # Scale factors in a header may leave rounding errors such as 0.9999999; NaN is never close.
-        labels = np.rint(stored)
-        wrong |= ~np.isclose(stored, labels, rtol=0, atol=1e-4)
-    if wrong.any():
-        raise InputError(
-            f"{path}: a label map holds {stored[wrong].flat[0]:g}, expected whole numbers from 0 up; "
-            "give a label map, not an image or a probability map."
-        )
-    return _volume(labels.astype(np.int32), grid)
-
-
-def check_same_grid(labels: Volume, image: Volume) -> None:
-    """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
-
-    Files that store the same grid in different axis orders pass. Affine entries may differ by 1e-3 mm.
-
-    Raises:
-        InputError: the shapes or the affines differ.
-    """
-    advice = f"resample {labels.grid.path} to the image with nearest neighbours."
-    if labels.slices.shape != image.slices.shape:
-        raise InputError(
-            f"{labels.grid.path}: the labels have {_times(labels.slices.shape)} voxels (slices x rows x "
-            f"columns) and the image {image.grid.path} has {_times(image.slices.shape)}, expected the same "
-            f"grid; {advice}"
-        )
-    difference = np.abs(labels.affine - image.affine).max()
-    if difference > GRID_TOLERANCE_MM:
-        raise InputError(
-            f"{labels.grid.path}: the labels' affine differs from that of the image {image.grid.path} by up "
-            f"to {difference:.3g} mm, expected at most {GRID_TOLERANCE_MM:g} mm; {advice}"
-        )
+    return _volume(*_read(Path(path), None))
 
 
 def write_labels(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volume) -> None:

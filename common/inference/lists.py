@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datalist import SECTIONS
-from ..data.items import FORMER, suffix
+from ..data.item_fields import FIELDS, check_slips, with_present_names
+from ..data.items import suffix
 from ..errors import InputError
 from ..text.prompts import Prompt, number_prompts
 
 ENDINGS = (".csv", ".json")
-FIELDS = ("image", "prompt", "prompts", "slice", "case", "lesion")
-# Of datalists: nothing that inference needs.
-READ_PAST = ("label", "patient", "targets", "absent", "attributes", "orientation_free", *FORMER)
+ONE_PROMPT = "prompt"  # what lists have beside the fields of datalists
+READ = ("image", ONE_PROMPT, "prompts", "slice", "case", "lesion")  # the others say nothing to inference
 
 MOST_DIGITS = 9  # of a number in a cell
 
@@ -90,9 +90,10 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
         place, content = f"{path}, {section}", content[section]
     if not isinstance(content, list) or not content:
         raise InputError(f"{place}: found no list of inputs, expected at least one; write paths into it.")
+    items = [with_present_names(path, item) if isinstance(item, dict) else item for item in content]
     entries = [
-        _entry(item, f"{place}, item {number}", first_alone=of_datalist)
-        for number, item in enumerate(content, start=1)
+        _entry(item, f"{place}, item {number}", of_datalist=of_datalist)
+        for number, item in enumerate(items, start=1)
     ]
     return _merged(entries)
 
@@ -124,7 +125,7 @@ def _section(path: Path, content: dict[str, Any], asked: str | None) -> str:
     return asked
 
 
-def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
+def _entry(item: Any, where: str, *, of_datalist: bool) -> Entry:
     fields = {"image": item} if isinstance(item, str) else item
     image = fields.get("image") if isinstance(fields, dict) else None
     if not isinstance(image, str) or not image.strip():
@@ -133,7 +134,7 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
         raise InputError(f'{where}: found {found}, expected text or a field "image" with a path.')
     if image.strip().lower().endswith(ENDINGS):
         raise InputError(f"{where}: found another list, expected an image or a folder; name its images here.")
-    _check_fields(fields, where)
+    _check_fields(fields, where, of_datalist=of_datalist)
     slice_index = _number(fields.get("slice"), f"{where}, slice")
     asked = _asked(fields, where)
     return Entry(
@@ -142,21 +143,27 @@ def _entry(item: Any, where: str, *, first_alone: bool) -> Entry:
         slice_index,
         _name(fields.get("case"), where),
         suffix(slice_index, _lesions(fields.get("lesion"), f"{where}, lesion")),
-        asked[:1] if first_alone else asked,
+        asked[:1] if of_datalist else asked,
     )
 
 
-def _check_fields(fields: dict[Any, Any], where: str) -> None:
+def _check_fields(fields: dict[Any, Any], where: str, *, of_datalist: bool) -> None:
+    """Refuse unknown fields. Those of a datalist may be for others, so that only slips are refused there."""
+    known = (*FIELDS, ONE_PROMPT)
     if None in fields:  # of csv.DictReader
         raise InputError(
             f"{where}: found more cells than columns, expected as many; put text with commas between "
             'quotation marks ("...").'
         )
+    if of_datalist:
+        check_slips(where, fields, known=known)
+        return
     for name in fields:
-        if name not in FIELDS + READ_PAST:
+        if name not in known:
+            unread = ", ".join(one for one in known if one not in READ)
             raise InputError(
-                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(FIELDS)} (known, and "
-                f"not read here: {', '.join(READ_PAST)}); correct or remove it."
+                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(READ)} (known, and not "
+                f"read here: {unread}); correct or remove it."
             )
 
 

@@ -1,5 +1,6 @@
 """One case's rows: its volume and its slices, label by label or for the mask of one prompt."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -98,6 +99,18 @@ def measure_prompt(
         spacing_mm=check_spacing(spacing_mm, reference.ndim, ref),
         **measures,
     )
+
+
+def in_pixels(rows: CaseRows) -> CaseRows:
+    """Rows that were measured with a spacing of 1, as the image has no millimetres, under names that say so.
+
+    They are such as `surfel_hd95_px`, `surfel_nsd_2px` and `area_pred_px2`.
+    """
+    volumes, slices = (
+        [{re.sub(r"mm(2?)$", r"px\1", name): value for name, value in row.items()} for row in some]
+        for some in rows
+    )
+    return CaseRows(volumes, slices)
 
 
 def _slice_rows(scan: LabelScan, label: int, spacing: tuple[float, ...], wanted: Wanted) -> list[Row]:

@@ -1,10 +1,9 @@
 """What is measured of a case that was segmented: a row for each of its prompts."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from .cases import CaseRows, measure_prompt
+from .cases import CaseRows, in_pixels, measure_prompt
 from .distances import Boundary
 from .segmentation import TOLERANCES_MM, Row
 from .sentences import sentence_facts
@@ -55,15 +54,10 @@ def measure_prompts(
             instances=instances,
         )
         if not asked.image.in_mm:
-            measured = CaseRows(*([_in_pixels(row) for row in some] for some in measured))
+            measured = in_pixels(measured)
         rows.volumes.extend(_with(facts, row) for row in measured.volumes)
         rows.slices.extend(_with(facts, _numbered(target, row)) for row in measured.slices)
     return rows
-
-
-def _in_pixels(row: Row) -> Row:
-    """The row of a picture, measured with a spacing of 1, with the unit that it has."""
-    return {re.sub(r"mm(2?)$", r"px\1", name): value for name, value in row.items()}
 
 
 def _numbered(target: "Target", row: Row) -> Row:

@@ -10,9 +10,9 @@ import pytest
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
 from common.data.faults import Faults
+from common.data.label_maps import read_label_map
 from common.data.labelled import LabelledReader
 from common.data.organ_slices import OrganSlices
-from common.data.volumes import read_labels
 from common.errors import InputError
 from tests.common.training.parts import Tiny
 from tests.hard_input.datalists import organ_slabs, write_nifti, write_set, write_turned_image
@@ -46,7 +46,7 @@ def test_an_unnamed_number_is_background_after_joining(
     assert case.targets == its.targets
     assert case.label is not None
     assert its.label is not None
-    written, stored = read_labels(case.label).slices, read_labels(its.label).slices
+    written, stored = read_label_map(case.label).slices, read_label_map(its.label).slices
     for organ, numbers in after.items():
         np.testing.assert_array_equal(np.isin(written, numbers), np.isin(stored, before.get(organ, ())))
     if case.targets:

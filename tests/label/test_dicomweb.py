@@ -8,7 +8,8 @@ import pydicom
 import pytest
 from monailabel.client.client import MONAILabelClientException
 
-from common.data.volumes import read_labels, read_volume
+from common.data.label_maps import read_label_map
+from common.data.volumes import read_volume
 
 from .conftest import BUNDLE, REPOSITORY, DicomServer, Phantoms, dice, voxels
 
@@ -35,7 +36,7 @@ def segments(
 
 
 def heights_of(phantoms: Phantoms, name: str) -> list[float]:
-    volume = read_labels(phantoms.labels[name])
+    volume = read_label_map(phantoms.labels[name])
     return [float((volume.affine @ [index, 0, 0, 1])[2]) for index in range(volume.slices.shape[0])]
 
 
@@ -50,7 +51,7 @@ def first(dicom: DicomServer, tmp_path_factory):
 def test_a_series_is_segmented_by_its_uid(dicom, first, phantoms):
     client, path, _ = first
     assert dicom.series in client.next_sample("first", {})["id"]
-    truth, found = read_labels(phantoms.labels[dicom.name]), read_labels(path)
+    truth, found = read_label_map(phantoms.labels[dicom.name]), read_label_map(path)
     np.testing.assert_allclose(found.affine, truth.affine, atol=1e-3)
     for number, organ in enumerate(ORGANS, start=1):
         assert dice(found.slices == number, truth.slices == phantoms.values[organ]) > 0.7
@@ -83,7 +84,7 @@ def test_a_saved_label_is_read_back_from_orthanc(dicom, first, phantoms):
     series = dicom.orthanc.series("SEG")
     assert len(series) == before + 1
     stored = pydicom.dcmread(io.BytesIO(dicom.orthanc.file(series[-1]["Instances"][0])))
-    found = read_labels(path).slices
+    found = read_label_map(path).slices
     masks = segments(stored, found.shape, heights_of(phantoms, dicom.name))
     assert set(masks) == set(ORGANS)
     for number, organ in enumerate(ORGANS, start=1):

@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> int:
     if options.labels is None:
         labels = ball_labels(slices=options.slices, side=options.side)
     else:
-        from common.data.volumes import read_labels
+        from common.data.label_maps import read_label_map
 
-        labels = read_labels(options.labels).slices
+        labels = read_label_map(options.labels).slices
         if labels.max() > 255:
             raise InputError(
                 f"--labels {options.labels}: holds the value {labels.max()}, expected 0 to 255, as the label "

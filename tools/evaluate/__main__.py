@@ -23,10 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.evaluate",
-        description="Compare two folders of label maps (.nii.gz, .nii, .nrrd) whose files are named alike. "
+        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike. "
         "Prints the main numbers: of all cases, where a miss counts; of the cases that have the target; and "
         "how often an absent target got an empty prediction. Writes metrics.csv (a row for each case and "
-        "label), slices.csv (a row for each axial slice with the label), summary.json and report.html.",
+        "label), slices.csv (a row for each axial slice with the label), summary.json and report.html. PNG "
+        "files have no millimetres: their distances and areas are in pixels, and the columns say so. Colour "
+        "PNG files without a partner are previews, and are left out.",
         epilog="Exit code: 0 all was measured, 1 some files or labels were not, 2 nothing was.",
     )
     parser.add_argument("--pred", type=Path, required=True, help="folder of the predicted label maps")

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from common.data.volumes import check_same_grid
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume
 from common.errors import InputError
 from common.metrics import CaseRows, measure_case, measure_prompt
+from common.metrics.cases import in_pixels
 from common.metrics.distances import Boundary
 from common.metrics.segmentation import Row
 
 from .pairs import Pair
-from .reading import read_label_map
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,36 @@ class Plan:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Rows of a case by label name and of its slices, numbers that each file has, or why there are none."""
+    """What came of a pair.
+
+    Attributes:
+        volumes, slices: rows of the case by label name, and of its slices.
+        in_pred, in_ref: numbers that each file has.
+        in_mm: whether the rows are in mm, or in the pixels of a PNG.
+        problem: why there are no rows.
+    """
 
     pair: Pair
     volumes: Mapping[str, Row] = field(default_factory=dict)
     slices: Sequence[Row] = ()
     in_pred: frozenset[int] = frozenset()
     in_ref: frozenset[int] = frozenset()
+    in_mm: bool = True
     problem: str | None = None
 
 
 def measure_pair(pair: Pair, plan: Plan) -> CaseResult:
     """Measure one pair; what cannot be read or compared becomes the `problem` of the result."""
     try:
-        pred, ref = read_label_map(pair.pred), read_label_map(pair.ref)
-        check_same_grid(pred, ref)
+        ref = read_label_map(pair.ref)
+        pred = read_label_map(pair.pred, like=ref)
         in_pred, in_ref = (frozenset(np.unique(v.slices).tolist()) - {0} for v in (pred, ref))
         labels = _by_number(in_pred | in_ref) if plan.labels is None else plan.labels
-        rows = _measure(pair.case, pred.slices, ref.slices, labels, plan, spacing_mm=ref.spacing_mm)
+        rows = _measure(pair.case, pred, ref, labels, plan)
     except InputError as error:
         return CaseResult(pair, problem=str(error))
-    return CaseResult(pair, {str(row["label"]): row for row in rows.volumes}, rows.slices, in_pred, in_ref)
+    volumes = {str(row["label"]): row for row in rows.volumes}
+    return CaseResult(pair, volumes, rows.slices, in_pred, in_ref, in_mm=ref.in_mm)
 
 
 def _by_number(numbers: Iterable[int]) -> dict[str, tuple[int, ...]]:
@@ -65,15 +75,24 @@ def _by_number(numbers: Iterable[int]) -> dict[str, tuple[int, ...]]:
 
 
 def _measure(
+    case: str, pred: Volume, ref: Volume, labels: Mapping[str, Sequence[int]], plan: Plan
+) -> CaseRows:
+    """Rows of two label maps in the order of `labels`; a PNG is measured in its plane, and in pixels."""
+    if ref.in_mm:
+        return _measure_arrays(case, pred.slices, ref.slices, labels, plan, spacing_mm=ref.spacing_mm)
+    return in_pixels(_measure_arrays(case, pred.slices[0], ref.slices[0], labels, plan, spacing_mm=(1, 1)))
+
+
+def _measure_arrays(
     case: str,
     pred: np.ndarray,
     ref: np.ndarray,
     labels: Mapping[str, Sequence[int]],
     plan: Plan,
     *,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Sequence[float],
 ) -> CaseRows:
-    """Rows in the order of `labels`. Names of one number, each its own, are measured in one pass: faster."""
+    """Names of one number, each its own, are measured in one pass: faster."""
     options: Any = {
         "spacing_mm": spacing_mm,
         "boundaries": plan.boundaries,
@@ -114,8 +133,9 @@ def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[CaseRows, list[s
     known = {number for numbers in labels.values() for number in numbers}
     rows = CaseRows([], [])
     problems: list[str] = []
-    nowhere = np.zeros((1, 1, 1), np.uint8)
-    absent = _measure("", nowhere, nowhere, labels, plan, spacing_mm=(1, 1, 1)).volumes
+    volume, plane = np.zeros((1, 1, 1), np.uint8), np.zeros((1, 1), np.uint8)
+    in_mm = _measure_arrays("", volume, volume, labels, plan, spacing_mm=(1, 1, 1))
+    flat = in_pixels(_measure_arrays("", plane, plane, labels, plan, spacing_mm=(1, 1)))
     for result in results:
         if result.problem:
             problems.append(result.problem)
@@ -126,6 +146,7 @@ def collect(results: Iterable[CaseResult], plan: Plan) -> tuple[CaseRows, list[s
                 problems.append(
                     f"{path}: label {', '.join(map(str, unknown))}, which {why}, was not measured"
                 )
+        absent = in_mm.volumes if result.in_mm else flat.volumes
         nothing = {str(row["label"]): {**row, "case": result.pair.case} for row in absent}
         rows.volumes.extend(result.volumes.get(name, nothing[name]) for name in labels)
         rows.slices.extend(row for row in result.slices if row["label"] in labels)

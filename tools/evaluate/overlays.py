@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.data.label_maps import read_label_map
 from common.metrics.segmentation import Row
 
 from .pairs import Pair
-from .reading import read_label_map
 
 RIGHT, MISSED, FALSE = (0.35, 0.65, 0.35), (0.15, 0.35, 0.85), (0.85, 0.25, 0.2)
 MARGIN = 12  # voxels around the label

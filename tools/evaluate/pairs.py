@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import InputError
+from PIL import Image, UnidentifiedImageError
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd")
+from common.data.label_maps import ENDINGS
+from common.data.readers import ending_of
+from common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
     problems = [
         f"{refs[case]}: this reference has no prediction in {pred}"
         for case in sorted(refs.keys() - preds.keys())
+        if not _in_colour(refs[case])
     ]
     problems += [
         f"{preds[case]}: this prediction has no reference in {ref}"
         for case in sorted(preds.keys() - refs.keys())
+        if not _in_colour(preds[case])
     ]
     pairs = [Pair(case, preds[case], refs[case]) for case in sorted(preds.keys() & refs.keys())]
     if not pairs:
@@ -45,12 +49,14 @@ def _label_maps(folder: Path, option: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{option} {folder}: there is no such folder; give the folder of the label maps.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in ENDINGS if path.name.lower().endswith(e)), None)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() == ".png", path)):
+        ending = ending_of(path, ENDINGS)
         if ending is None or path.name.startswith("."):
             continue
-        case = path.name[: -len(ending)]
+        case = path.name.removesuffix(ending)
         if case in found:
+            if _in_colour(path):  # the preview of the label map
+                continue
             raise InputError(
                 f"{option} {folder}: found {found[case].name} and {path.name}; keep one of them."
             )
@@ -60,3 +66,14 @@ def _label_maps(folder: Path, option: str) -> dict[str, Path]:
             f"{option} {folder}: found no label map; give a folder of {', '.join(ENDINGS)} files."
         )
     return found
+
+
+def _in_colour(path: Path) -> bool:
+    """Whether it is a preview, as `tools.infer` writes beside a label map, and no label map itself."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.mode in ("RGB", "RGBA")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):  # reading it says what is wrong
+        return False

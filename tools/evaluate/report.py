@@ -101,6 +101,7 @@ def _table(table: Table) -> str:
 
 def _box_plot(rows: Sequence[Row], name: str) -> str:
     """Boxes of the finite values of a metric, one a label, every value a point."""
+    rows = [row for row in rows if name in row]  # those in mm, or those in pixels
     labels = list(dict.fromkeys(str(row["label"]) for row in rows))
     groups = [np.array([float(row[name]) for row in rows if str(row["label"]) == label]) for label in labels]
     finite = [group[np.isfinite(group)] for group in groups]

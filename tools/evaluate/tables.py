@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 def main_metrics(names: Iterable[str]) -> list[str]:
     """Those of the metrics' names that papers of this field print."""
-    endings = ("_hd95_mm", "_assd_mm")
+    endings = ("_hd95_mm", "_assd_mm", "_hd95_px", "_assd_px")
     return [n for n in names if n in ("dsc", "hit", "instance_f1") or n.endswith(endings) or "_nsd_" in n]
 
 
@@ -87,7 +87,8 @@ def as_text(table: Table) -> str:
 def _metrics(summary: Mapping[str, Any], which: str, names: Sequence[str], cell: Cell) -> Table:
     """A line a label, and the mean over labels where there are several."""
     lines = [
-        [label, *(cell(values[which][name]) for name in names)] for label, values in summary["labels"].items()
+        [label, *(cell(values[which][name]) if name in values[which] else "-" for name in names)]
+        for label, values in summary["labels"].items()
     ]
     means = summary["mean_over_labels" if which == "metrics" else "mean_over_labels_present"]
     if len(lines) > 1:
@@ -96,7 +97,8 @@ def _metrics(summary: Mapping[str, Any], which: str, names: Sequence[str], cell:
 
 
 def _names(summary: Mapping[str, Any]) -> list[str]:
-    return [name for values in list(summary["labels"].values())[:1] for name in values["metrics"]]
+    """Those of all labels: one may be in PNG files alone, which have no mm."""
+    return list(dict.fromkeys(name for values in summary["labels"].values() for name in values["metrics"]))
 
 
 def _in_full(stats: Mapping[str, Any]) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.itk_reader import ENDINGS, read_itk
-from common.data.volumes import read_labels
+from common.data.label_maps import read_label_map
 from common.errors import InputError
 
 MAKER = "text-guided-segmentation-bundles"
@@ -40,8 +39,7 @@ def segments_for(
     Raises:
         InputError: nothing but background, or a number without a name.
     """
-    read = read_itk if label_map.name.endswith(ENDINGS) else read_labels
-    present = [int(number) for number in np.unique(read(label_map).slices) if number != 0]
+    present = [int(number) for number in np.unique(read_label_map(label_map).slices) if number != 0]
     if not present:
         raise InputError("label: found nothing but background, expected a mask; DICOM SEG cannot be empty.")
     names = {int(entry.get("idx", row)): str(entry.get("name")) for row, entry in enumerate(entries, start=1)}

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from common.data.datalist import Case, split_by_patient
-from common.data.volumes import Volume, check_same_grid, read_labels, read_volume, write_labels
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume, read_volume, write_labels
 from common.errors import InputError
 from common.text.prompts import MAX_LABEL, check_prompt
 
@@ -117,8 +118,7 @@ def write_dataset(saved: Sequence[SavedLabel], folder: Path, *, validation_share
 def _write_case(one: SavedLabel, folder: Path, numbers: dict[str, int]) -> Case:
     if not one.names:
         raise InputError(f"{one.study}: its label has no names; save it again from a viewer.")
-    image, labels = read_volume(one.image), read_labels(one.label)
-    check_same_grid(labels, image)
+    labels = read_label_map(one.label, like=read_volume(one.image))
     unnamed = sorted(set(np.unique(labels.slices).tolist()) - {0, *one.names})
     if unnamed:
         raise InputError(f"{one.study}: its label map has the numbers {unnamed}, which have no name.")

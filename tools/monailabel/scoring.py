@@ -10,7 +10,8 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from common.data.volumes import Volume, check_same_grid, read_labels
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume
 from common.errors import InputError
 from common.metrics.segmentation import measure_mask
 
@@ -60,9 +61,9 @@ class DiceScoring(_BundleScoring):
         with tempfile.TemporaryDirectory(dir=self.task.settings.work) as folder:
             masks = [Path(folder) / f"mask{number}.nii.gz" for number in saved.names]
             self.task.segment(saved.image, asked, Path(folder) / "labels.nii.gz", masks=masks)
-            reference = read_labels(saved.label)
+            reference = read_label_map(saved.label)
             return {
-                name: _dice_of(read_labels(mask), reference, number)
+                name: _dice_of(read_label_map(mask, like=reference), reference, number)
                 for mask, (number, name) in zip(masks, saved.names.items(), strict=True)
             }
 
@@ -93,7 +94,6 @@ class UncertaintyScoring(_BundleScoring):
 
 def _dice_of(found: Volume, reference: Volume, number: int) -> float | None:
     """Dice of a mask with one number of a label map; None, as JSON has no NaN, where both are empty."""
-    check_same_grid(reference, found)
     dice = measure_mask(found.slices > 0, reference.slices == number, spacing_mm=found.spacing_mm)["dsc"]
     return None if np.isnan(dice) else round(float(dice), 4)
 

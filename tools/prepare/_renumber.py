@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image
 
 from common.data.datalist import Case
-from common.data.items import is_picture
-from common.data.labelled import read_label_picture
-from common.data.volumes import read_labels
+from common.data.label_maps import read_label_map
 from common.files import atomic_path
 
 
@@ -58,11 +56,8 @@ class Renumbering:
 
     def _renumbered(self, label: Path, name: str) -> tuple[Path, dict[int, int]]:
         """The label map's file in the whole, and {its number: that in the whole}."""
-        if is_picture(label):
-            slices = read_label_picture(label)
-        else:
-            volume = read_labels(label)
-            slices = volume.slices
+        volume = read_label_map(label)
+        slices = volume.slices
         found = [int(number) for number in np.unique(slices) if number > 0]
         numbers = self._numbers(found, keep=label in self._of_sentences)
         unnamed = self.labels.intersection(found) - self.changes.keys()
@@ -71,14 +66,14 @@ class Renumbering:
         changed = np.zeros(slices.shape, np.int32)
         for old, new in numbers.items():
             changed[slices == old] = new
-        path = self._free_path(name, ".png" if is_picture(label) else ".nii.gz")
+        path = self._free_path(name, ".nii.gz" if volume.in_mm else ".png")
         with atomic_path(path) as temporary:
             small = changed.max() <= 255
-            if is_picture(label):
-                Image.fromarray(changed.astype(np.uint8 if small else np.uint16)).save(temporary)
-            else:
+            if volume.in_mm:
                 stored = volume.to_stored(changed).astype(np.uint8 if small else np.int32)
                 nib.save(nib.Nifti1Image(stored, volume.grid.affine), temporary)
+            else:
+                Image.fromarray(changed[0].astype(np.uint8 if small else np.uint16)).save(temporary)
         return path, numbers
 
     def _numbers(self, found: Collection[int], *, keep: bool) -> dict[int, int]:

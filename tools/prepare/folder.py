@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from common.data.datalist import Case, split_by_patient
-from common.data.volumes import Volume, check_same_grid, read_labels, read_volume
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume, read_volume
 from common.errors import InputError
 from common.text.prompts import MAX_LABEL
 
@@ -125,8 +126,8 @@ def check(case: Case, options: Options) -> list[str]:
             without a name, or voxel sizes that cannot be.
     """
     assert case.label is not None
-    image, labels = read_volume(case.image), read_labels(case.label)
-    check_same_grid(labels, image)
+    image = read_volume(case.image)
+    labels = read_label_map(case.label, like=image)
     _check_spacing(case, image)
     present = set(np.unique(labels.slices).tolist()) - {0}
     if unnamed := sorted(present - options.names.keys() - options.ignore):

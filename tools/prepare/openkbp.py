@@ -34,7 +34,7 @@ from scipy.ndimage import binary_dilation
 from tqdm import tqdm
 
 from common.data.datalist import Case, split_by_patient
-from common.data.volumes import read_labels
+from common.data.label_maps import read_label_map
 from common.errors import InputError
 from common.files import atomic_path
 
@@ -191,7 +191,7 @@ def world_affine(spacing_mm: np.ndarray) -> np.ndarray:
 def _case(patient: Patient, out: Path) -> Case:
     """A converted patient; its targets are what its label map holds: contoured, in slices not left blank."""
     image, label = _outputs(patient, out)
-    present = np.unique(read_labels(label).slices)
+    present = np.unique(read_label_map(label).slices)
     targets = tuple(name for value, name in LABELS.items() if value in present)
     return Case(patient.name, image, label, patient.name, targets)
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from common.data.datalist import Case, load_datalist, load_label_values
-from common.data.volumes import Volume, check_same_grid, read_labels
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume
 from common.errors import InputError
 from common.files import atomic_path
 from common.text.noise import add_typos
@@ -149,7 +150,7 @@ def _measure(
 ) -> Iterator[dict[str, Any]]:
     """A row for each question that this case can answer."""
     assert case.label is not None
-    reference = read_labels(case.label)
+    reference = read_label_map(case.label)
     report = _report(case, folder)
     files, results = report["outputs"]["masks"], report["prompts"]
     truth = {
@@ -160,8 +161,7 @@ def _measure(
         missing = set(case.absent) | (truth.keys() - there)
         if question.organ not in (missing if question.kind == "absent" else there):
             continue
-        found = read_labels(folder / file)
-        check_same_grid(found, reference)
+        found = read_label_map(folder / file, like=reference)
         row = {"case": case.case, "kind": question.kind, "organ": question.organ, "text": question.text}
         row["presence_score"] = result["presence_score"]
         yield row | _scores(found, truth, there, question)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.data.datalist import load_label_values
-from common.data.volumes import check_same_grid, read_labels
+from common.data.label_maps import read_label_map
 from common.errors import InputError
 
 ENDING = "_seg.json"
@@ -24,12 +24,11 @@ def run(report: Path, reference: Path, datalist: Path) -> dict[str, dict[str, fl
     Raises:
         InputError: unreadable files, no masks, or masks and reference on different grids.
     """
-    truth = read_labels(reference)
+    truth = read_label_map(reference)
     organs = {name: np.isin(truth.slices, numbers) for name, numbers in load_label_values(datalist).items()}
     rows: dict[str, dict[str, float]] = {}
     for prompt, path in _masks(report).items():
-        found = read_labels(path)
-        check_same_grid(found, truth)
+        found = read_label_map(path, like=truth)
         rows[prompt] = {name: dice(found.slices > 0, mask) for name, mask in organs.items()}
     print("| prompt | " + " | ".join(organs) + " |")
     print("|---|" + "---|" * len(organs))

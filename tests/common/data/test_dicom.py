@@ -11,8 +11,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from common.data.dicom_volume import read_dicom
+from common.data.label_maps import read_label_map
 from common.data.readers import read_image
-from common.data.volumes import read_labels, write_labels
+from common.data.volumes import write_labels
 from common.errors import InputError
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -192,7 +193,7 @@ def test_masks_come_back_where_the_pixels_are(make_dicom, tmp_path):
     make_dicom(tmp_path / "s", random_slices(4, 5, 6), orientation=(0, 1, 0, 0, 0, -1), step=(-3, 0, 0))
     volume = read_dicom(tmp_path / "s")
     write_labels(tmp_path / "mask.nii.gz", (volume.slices > 0).astype(np.uint8), like=volume)
-    mask = read_labels(tmp_path / "mask.nii.gz")
+    mask = read_label_map(tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(mask.slices, volume.slices > 0)
     np.testing.assert_allclose(mask.affine, volume.affine, atol=1e-4)
 

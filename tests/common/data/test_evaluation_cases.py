@@ -18,7 +18,8 @@ from common.data.evaluation_cases import (
     Target,
     prompt_numbers,
 )
-from common.data.labelled import read_label_picture
+from common.data.label_maps import read_label_map
+from common.data.volumes import Volume
 from common.errors import InputError
 from common.inference.inferer import VolumeInferer
 from common.metrics.prompts import measure_prompts
@@ -390,11 +391,11 @@ def test_label_maps_of_one_lesion_each_are_read_once(
     cases = EvaluationCases(items(tmp_path, *entries))
     read: list[str] = []
 
-    def counting(path: Path) -> np.ndarray:
+    def counting(path: Path, *, like: Volume) -> Volume:
         read.append(path.name)
-        return read_label_picture(path)
+        return read_label_map(path, like=like)
 
-    monkeypatch.setattr("common.data.labelled.read_label_picture", counting)
+    monkeypatch.setattr("common.data.labelled.read_label_map", counting)
     case = cases[0]
     assert beside(case.targets) == [5] * 6
     assert [int(mask.sum()) for mask in masks(case)] == [6] * 6

@@ -5,8 +5,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from common.data.itk_reader import read_itk, volume_from_array
+from common.data.label_maps import read_label_map
 from common.data.readers import read_image
-from common.data.volumes import read_labels, write_labels
+from common.data.volumes import write_labels
 from common.errors import InputError
 
 
@@ -50,7 +51,7 @@ def test_masks_come_back_as_nifti_in_the_same_grid(image, tmp_path):
     np.testing.assert_allclose(mask.GetDirection(), image.GetDirection(), atol=1e-6)
     np.testing.assert_allclose(mask.GetOrigin(), image.GetOrigin(), atol=1e-4)
     np.testing.assert_allclose(mask.GetSpacing(), image.GetSpacing(), atol=1e-6)
-    assert read_labels(tmp_path / "mask.nii.gz").slices.shape == volume.slices.shape
+    assert read_label_map(tmp_path / "mask.nii.gz").slices.shape == volume.slices.shape
 
 
 def test_errors_say_what_to_do(image, tmp_path):

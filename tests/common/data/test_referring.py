@@ -385,6 +385,6 @@ def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
 def test_a_field_of_an_older_datalist_is_read_under_its_present_name(
     tmp_path: Path, png: dict[str, Any]
 ) -> None:
-    with pytest.warns(UserWarning, match="rotatable is now orientation_free"):
+    with pytest.warns(FutureWarning, match="rotatable is now orientation_free"):
         (item,) = items(tmp_path, png | {"prompts": ["all cysts"], "rotatable": True})
     assert item.orientation_free

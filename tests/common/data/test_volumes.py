@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 
-from common.data.volumes import check_same_grid, read_labels, read_volume, write_labels
+from common.data.label_maps import read_label_map
+from common.data.volumes import read_volume, write_labels
 from common.errors import InputError
 
 SHAPE = (5, 6, 7)
@@ -83,7 +84,7 @@ def test_axis_order_spacing_and_way_back(tmp_path, codes, spacing):
     marked = (1, 4, 2)
     mark = np.zeros(SHAPE, dtype=np.uint8)
     mark[marked] = 1
-    labels = read_labels(save(tmp_path / "mark.nii", mark, affine))
+    labels = read_label_map(save(tmp_path / "mark.nii", mark, affine))
     index = np.argwhere(labels.slices == 1)[0]
     world = nib.affines.apply_affine(affine, marked)
     np.testing.assert_allclose(nib.affines.apply_affine(labels.affine, index), world, atol=1e-4)
@@ -120,7 +121,7 @@ def test_written_labels_have_the_exact_header_geometry(tmp_path, kind, name, sfo
     assert type(after) is type(before)
     assert after.get_data_dtype() == np.uint8
     assert after.get_data_shape() == SHAPE
-    np.testing.assert_array_equal(read_labels(tmp_path / "out" / name).slices, labels)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "out" / name).slices, labels)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
@@ -160,7 +161,7 @@ def test_numeric_types(tmp_path, dtype):
     volume = read_volume(tmp_path / "a.nii")
     assert volume.slices.dtype == np.float32
     np.testing.assert_array_equal(volume.slices, data.transpose(2, 1, 0))
-    assert read_labels(tmp_path / "a.nii").slices.dtype == np.int32
+    assert read_label_map(tmp_path / "a.nii").slices.dtype == np.int32
 
 
 def test_header_scaling_is_applied(tmp_path):
@@ -172,7 +173,7 @@ def test_header_scaling_is_applied(tmp_path):
 
 def test_four_axes_with_one_channel_are_written_as_three(tmp_path):
     data = np.random.default_rng(4).integers(0, 9, (*SHAPE, 1), dtype=np.int16)
-    volume = read_labels(save(tmp_path / "a.nii", data, axis_affine("PIR", (2.0, 1.0, 3.0))))
+    volume = read_label_map(save(tmp_path / "a.nii", data, axis_affine("PIR", (2.0, 1.0, 3.0))))
     write_labels(tmp_path / "b.nii", volume.slices, like=volume)
     written = nib.load(tmp_path / "b.nii")
     assert written.shape == SHAPE
@@ -223,7 +224,7 @@ def test_same_grid_in_another_axis_order_passes(tmp_path, ct):
     image = nib.load(ct)
     turned = image.as_reoriented(nib.orientations.axcodes2ornt("PIR"))
     save(tmp_path / "labels.nii", np.abs(np.asarray(turned.dataobj)), turned.affine)
-    check_same_grid(read_labels(tmp_path / "labels.nii"), read_volume(ct))
+    read_label_map(tmp_path / "labels.nii", like=read_volume(ct))
 
 
 def error_of(call, *args, **kwargs):
@@ -332,34 +333,6 @@ def test_singular_affine(tmp_path, diagonal):
     message = error_of(read_volume, tmp_path / "a.nii")
     assert "a.nii: the affine is singular (" in message
     assert message.endswith("so voxels have no place in space; convert the series again from DICOM.")
-
-
-def test_labels_on_another_grid(tmp_path, ct):
-    affine = axis_affine("RAS", (0.7, 0.8, 5.0))
-    other = read_labels(save(tmp_path / "other.nii", np.ones((5, 6, 8), np.uint8), affine))
-    name = other.grid.path
-    assert error_of(check_same_grid, other, read_volume(ct)) == (
-        f"{name}: the labels have 8 x 6 x 5 voxels (slices x rows x columns) and the image {ct} "
-        f"has 7 x 6 x 5, expected the same grid; resample {name} to the image with nearest neighbours."
-    )
-    affine[0, 3] += 0.25
-    moved = read_labels(save(tmp_path / "moved.nii", np.ones(SHAPE, np.uint8), affine))
-    assert "differs from that of the image" in error_of(check_same_grid, moved, read_volume(ct))
-    assert "by up to 0.25 mm, expected at most 0.001 mm" in error_of(check_same_grid, moved, read_volume(ct))
-    affine[0, 3] -= 0.25 - 5e-4
-    near = read_labels(save(tmp_path / "near.nii", np.ones(SHAPE, np.uint8), affine))
-    check_same_grid(near, read_volume(ct))
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (-1.0, "-1"), (np.nan, "nan"), (1e12, "1e+12")])
-def test_labels_that_are_no_labels(tmp_path, value, text):
-    data = np.ones(SHAPE, np.float64)
-    data[2, 2, 2] = value
-    path = save(tmp_path / "a.nii", data, np.eye(4))
-    assert error_of(read_labels, path) == (
-        f"{path}: a label map holds {text}, expected whole numbers from 0 up; "
-        "give a label map, not an image or a probability map."
-    )
 
 
 def test_labels_that_cannot_be_written(tmp_path, ct):

@@ -6,8 +6,11 @@ import os
 import numpy as np
 import pytest
 
+from common.data import load_datalist
+from common.data.item_fields import FIELDS
 from common.errors import InputError
 from common.inference.cases import find_cases
+from common.inference.lists import READ
 from common.text.prompts import Prompt
 from tools.phantom.__main__ import main as phantoms
 
@@ -160,6 +163,25 @@ def test_a_section_of_a_datalist_is_a_list(files):
         find_cases(path, files / "out", section="validation")
     path.write_text(json.dumps({"test": test}), "utf-8")
     assert find_cases(path, files / "out") == cases
+
+
+def test_a_datalist_that_trains_can_be_inferred_on(files):
+    """It may have fields of its own, and former names; slips are refused by the same words."""
+    path = files / "datalist.json"
+    item = {"image": "c.mha", "scanner": "A"}
+    path.write_text(json.dumps({"labels": {"1": "liver"}, "test": [item | {"rotatable": True}]}), "utf-8")
+    with pytest.warns(FutureWarning, match="rotatable is now orientation_free"):
+        assert [case.stem.name for case in find_cases(path, files / "out")] == ["c"]
+    path.write_text(json.dumps({"labels": {"1": "liver"}, "test": [item | {"cas": "x"}]}), "utf-8")
+    said = r' has the field "cas" and no "case", expected one of .*; did you mean case\? Correct it'
+    with pytest.raises(InputError, match=f"item 1{said}"):
+        find_cases(path, files / "out")
+    with pytest.raises(InputError, match=rf"test\[0\]{said}"):
+        load_datalist(path, "test")
+
+
+def test_every_field_that_inference_reads_is_one_of_datalists():
+    assert set(READ) - {"prompt"} <= set(FIELDS)
 
 
 def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):

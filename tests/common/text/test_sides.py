@@ -89,12 +89,12 @@ def test_sides_agree_with_a_labelled_ct() -> None:
         pytest.skip(f"{path} is absent: the sides were not compared with a real CT")
     import numpy as np
 
-    from common.data.volumes import read_labels
+    from common.data.label_maps import read_label_map
 
     # Class numbers of TotalSegmentator's task "total".
     numbers = {"spleen": 1, "right kidney": 2, "left kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6}
     numbers |= {"right adrenal gland": 8, "left adrenal gland": 9, "duodenum": 19}
-    labels = read_labels(path).slices  # (D, H, W), W from the patient's right to the left
+    labels = read_label_map(path).slices  # (D, H, W), W from the patient's right to the left
     middle = np.argwhere((labels >= 26) & (labels <= 50))[:, 2].mean()  # the vertebrae
     for name, number in numbers.items():
         side = "left" if np.argwhere(labels == number)[:, 2].mean() > middle else "right"

@@ -12,10 +12,13 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
+from common.data.itk_writer import write_labels_itk
+from common.data.label_maps import read_label_map
+from common.data.volumes import write_labels
 from common.metrics import measure_mask, summarise
 from tools.evaluate.__main__ import main
-from tools.evaluate.reading import read_label_map
 from tools.evaluate.tables import absent_tables
 
 AFFINE = np.array([[-0.8, 0, 0, 30], [0, 1.1, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]])
@@ -268,6 +271,81 @@ def test_nrrd_and_nifti_of_one_place_are_the_same(folders: tuple[Path, Path, Pat
     nrrd, nifti = read_label_map(pred / "a.nrrd"), read_label_map(ref / "a.nii.gz")
     assert nrrd.spacing_mm == pytest.approx(nifti.spacing_mm)
     np.testing.assert_allclose(nrrd.affine, nifti.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha"])
+def test_every_format_that_inference_writes_is_measured(
+    folders: tuple[Path, Path, Path], ending: str
+) -> None:
+    pred, ref, out = folders
+    save(ref / "a.nii.gz", cube(4))
+    volume = read_label_map(ref / "a.nii.gz")
+    pred.mkdir()
+    write = write_labels if ending.startswith("nii") else write_labels_itk
+    write(pred / f"a.{ending}", volume.slices.astype(np.uint8), like=volume)
+    assert run(folders) == 0
+    row = rows_of(out)["a", "1"]
+    assert (float(row["dsc"]), float(row["surfel_hd_mm"])) == (1.0, 0.0)
+
+
+def save_png(path: Path, square_at: int, value: int = 1) -> None:
+    """A square of 6 x 6 pixels."""
+    labels = np.zeros((20, 30), np.uint8)
+    labels[4:10, square_at : square_at + 6] = value
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(labels).save(path)
+
+
+def test_png_files_are_measured_in_pixels(folders: tuple[Path, Path, Path]) -> None:
+    """A square, moved by three columns: half of its pixels are right, and its border is 3 pixels away."""
+    pred, ref, out = folders
+    save_png(pred / "flat.png", 7)
+    save_png(ref / "flat.png", 4)
+    save_png(ref / "two.png", 4, value=2)
+    save_png(pred / "two.png", 4, value=2)
+    assert run(folders, "--boundary", "voxel", "--tolerance-mm", "2") == 0
+    row = rows_of(out)["flat", "1"]
+    assert not [name for name in row if name.endswith(("mm", "mm2", "ml"))]
+    assert (float(row["dsc"]), float(row["voxel_hd_px"]), float(row["area_pred_px2"])) == (0.5, 3.0, 36.0)
+    assert 0 < float(row["voxel_nsd_2px"]) < 1
+    assert rows_of(out)["two", "1"]["status"] == "absent"
+    assert "voxel_hd95_px" in (out / "report.html").read_text()
+
+
+def test_png_files_and_volumes_may_lie_in_one_folder(folders: tuple[Path, Path, Path]) -> None:
+    """Each has its own columns."""
+    pred, ref, out = folders
+    for folder in (pred, ref):
+        save_png(folder / "flat.png", 4)
+        save(folder / "deep.nii.gz", cube(4) * 2)
+    assert run(folders, "--instances") == 0
+    rows = rows_of(out)
+    found = {key: (row["surfel_hd95_mm"], row["surfel_hd95_px"]) for key, row in rows.items()}
+    assert found == {
+        ("deep", "1"): ("nan", ""),
+        ("deep", "2"): ("0.0", ""),
+        ("flat", "1"): ("", "0.0"),
+        ("flat", "2"): ("", "nan"),
+    }
+
+
+def test_previews_are_no_label_maps(
+    folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Inference writes them beside the label maps, under the same name."""
+    pred, ref, out = folders
+    for folder in (pred, ref):
+        save(folder / "a.nii.gz", cube(4))
+    for name in ("a.png", "b_preview.png"):
+        Image.new("RGB", (30, 20)).save(pred / name)
+    assert run(folders) == 0
+    assert list(rows_of(out)) == [("a", "1")]
+    save_png(ref / "b_preview.png", 4)
+    assert run(folders) == 1
+    assert "b_preview.png: a PNG of the kind RGB is given as label map" in capsys.readouterr().err
+    save_png(pred / "a.png", 4)
+    assert run(folders) == 2
+    assert "found a.nii.gz and a.png; keep one of them" in capsys.readouterr().err
 
 
 def test_a_broken_nrrd_is_a_problem(

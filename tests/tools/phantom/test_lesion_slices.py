@@ -10,8 +10,9 @@ import pytest
 from scipy import ndimage
 
 from common.data.datalist import SECTIONS, load_referring
+from common.data.label_maps import read_label_map
 from common.data.labelled import LabelledReader
-from common.data.volumes import read_labels, read_volume
+from common.data.volumes import read_volume
 from common.text.expressions import Lesion, facts_of, rules_out
 from tests.common.text.reader import fitting
 from tools.phantom.__main__ import main
@@ -74,7 +75,7 @@ def pictures(items: list[dict]) -> list[list[dict]]:
 
 def shown(folder: Path, item: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """HU and label numbers of the item's slice as the picture is shown: the patient's left on its left."""
-    image, labels = read_volume(folder / item["image"]), read_labels(folder / item["label"])
+    image, labels = read_volume(folder / item["image"]), read_label_map(folder / item["label"])
     index = item["slice"]
     return image.slices[index][:, ::-1], labels.slices[index][:, ::-1], image.spacing_mm
 

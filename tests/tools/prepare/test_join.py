@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from common.data.datalist import load_datalist, load_label_values, load_referring
+from common.data.label_maps import read_label_map
 from common.data.labelled import LabelledReader
-from common.data.volumes import read_labels, read_volume
+from common.data.volumes import read_volume
 from common.errors import InputError
 from tools.prepare.join import join
 from tools.prepare.pancreas_slices import prepare
@@ -89,7 +90,7 @@ def test_every_field_of_an_item_is_carried(tmp_path: Path) -> None:
     assert load_label_values(out) == {"liver": (1,), "spleen": (2,), "lesion": (3,)}
     for case, meant in ((cysts, (1, 2)), (third, (3,)), (everything, (1, 2, 3)), (square, ())):
         mask = LabelledReader()(case).meant(case).mask()
-        shown = read_labels(tmp_path / "two" / "label.nii.gz").slices[2]
+        shown = read_label_map(tmp_path / "two" / "label.nii.gz").slices[2]
         np.testing.assert_array_equal(mask[2], np.isin(shown, meant))
     assert not set(np.unique(voxels(cysts.label))) & {1, 2}  # nothing of it is liver or spleen
 
@@ -188,7 +189,7 @@ def test_a_picture_with_the_spine_on_top_lies_as_a_patient_does(tmp_path: Path) 
         Image.fromarray(pixels).save(tmp_path / kind / "PANCREAS_0007-1120.png")
     prepare(tmp_path, tmp_path / "out")
     image = read_volume(tmp_path / "out/images/PANCREAS_0007-1120.nii.gz").slices
-    labels = read_labels(tmp_path / "out/labels/PANCREAS_0007-1120.nii.gz").slices
+    labels = read_label_map(tmp_path / "out/labels/PANCREAS_0007-1120.nii.gz").slices
     assert (image.max(), image.min()) == (290, -1000)
     # Slices run (D, H, W): H to the back, W to the patient's left.
     assert np.argwhere(labels == 1).tolist() == np.argwhere(image == 290).tolist() == [[0, 7, 0]]

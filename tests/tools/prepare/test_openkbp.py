@@ -12,7 +12,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 
 from common.data.datalist import SECTIONS, load_datalist, load_label_values
-from common.data.volumes import check_same_grid, read_labels, read_volume
+from common.data.label_maps import check_same_grid, read_label_map
+from common.data.volumes import read_volume
 from common.errors import InputError
 from tools.prepare.__main__ import main
 from tools.prepare.openkbp import find_patients, gives_answer_away, label_map, prepare
@@ -87,7 +88,7 @@ def test_world_position_of_structures(source, tmp_path):
 def test_values_are_hounsfield_units(source, tmp_path):
     prepare(source, tmp_path / "out")
     volume = read_volume(tmp_path / "out" / "images" / "pt_2.nii.gz")
-    labels = read_labels(tmp_path / "out" / "labels" / "pt_2.nii.gz")
+    labels = read_label_map(tmp_path / "out" / "labels" / "pt_2.nii.gz")
     check_same_grid(labels, volume)
     assert volume.spacing_mm == (2.5, 4.0, 4.0)
     assert volume.slices.min() == -1000
@@ -301,7 +302,7 @@ def test_tissue_of_every_real_patient(real):
     brainstems = []
     for path in sorted((real / "images").iterdir()):
         image = read_volume(path)
-        labels = read_labels(real / "labels" / path.name)
+        labels = read_label_map(real / "labels" / path.name)
         check_same_grid(labels, image)
         assert image.slices[0, 0, 0] == -1000
         medians = {v: np.median(image.slices[labels.slices == v]) for v in np.unique(labels.slices)[1:]}

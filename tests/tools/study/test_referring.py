@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.volumes import read_labels, read_volume
+from common.data.label_maps import read_label_map
+from common.data.volumes import read_volume
 from common.errors import InputError
 from common.text.expressions import Fact, Lesion
 from tools.phantom.dataset import SIZES, Split, write_set
@@ -176,7 +177,7 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
     for picture in pictures:
         item = picture.items[0]
         hu = read_volume(item.image).slices[item.slice_index]
-        labels = read_labels(item.label).slices[item.slice_index]
+        labels = read_label_map(item.label).slices[item.slice_index]
         bright = hu > -160 + 0.7 * 400  # of the window from -160 to 240
         masks = [np.isin(labels, item.lesions) for item in picture.items]
         dice += [2 * np.sum(bright & mask) / (np.sum(bright) + np.sum(mask)) for mask in masks]
@@ -197,7 +198,7 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
         if group is not None:
             item = picture.items[0]
             bright = read_volume(item.image).slices[1] > -160 + 0.7 * 400
-            labels = read_labels(item.label).slices[1]
+            labels = read_label_map(item.label).slices[1]
             meant = np.isin(labels, [picture.items[index].lesions[0] for index in group.members])
             dice.append(2 * np.sum(bright & meant) / (np.sum(bright) + np.sum(meant)))
     assert ways[referring.GROUP]["dice"]["mean"] == pytest.approx(np.mean(dice))
