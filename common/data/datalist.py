@@ -48,6 +48,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..user_text import read_user_text
 from .faults import Faults
 from .items import Case as Case  # what this module gives
 from .items import parse_item
@@ -185,7 +186,9 @@ def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a datalist (JSON).")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_user_text(path, what="datalist (JSON)"))
+    except InputError:  # which is a ValueError too
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not JSON ({error}); give a datalist in MONAI's decathlon layout."

@@ -83,8 +83,8 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     label = item.get("label")
     if label is not None and not isinstance(label, str):
         raise InputError(f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH".')
-    slice_index = _slice(path, place, item.get("slice"))
-    lesions = _lesions(path, place, item["lesion"]) if item.get("lesion") is not None else None
+    slice_index = _slice(path, place, _from_table(item.get("slice")))
+    lesions = _lesions(path, place, _from_table(item["lesion"])) if item.get("lesion") is not None else None
     prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
     _check_slice(path, place, path.parent / image, slice_index, sentences=bool(prompts))
     absent = _absent(path, place, item.get("absent", []))
@@ -178,6 +178,13 @@ def _lesions(path: Path, place: str, value: Any) -> tuple[int, ...]:
             "list of different ones (empty: nothing is meant)."
         )
     return tuple(sorted(lesions))
+
+
+def _from_table(value: Any) -> Any:
+    """41 for the 41.0 of a table with empty cells, in a list too."""
+    if isinstance(value, list):
+        return [_from_table(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _counts(value: Any, *, lowest: int) -> bool:
