@@ -94,7 +94,8 @@ def test_missing_file_and_other_content(tmp_path):
     path.write_text('{"labels": ')
     assert error_of(load_datalist, path, "training").startswith(f"{path}: not JSON (Expecting value: line 1")
     path.write_bytes(b"\xff\xfe\x00")
-    assert error_of(load_datalist, path, "training").startswith(f"{path}: not JSON (")
+    utf16 = f"{path}: found UTF-16 text, expected UTF-8 text; save the file as UTF-8."
+    assert error_of(load_datalist, path, "training") == utf16
     path.write_text("[]")
     assert error_of(load_datalist, path, "training") == (
         f'{path}: holds a JSON list, expected an object with "labels" and "training"; '
