@@ -263,7 +263,7 @@ def _counts(total: int, fractions: Mapping[str, float | Fraction]) -> dict[str, 
 
 def _check_files(path: Path, section: str, case: Case) -> None:
     for kind, file in (("image", case.image), ("label", case.label)):
-        if file is not None and not file.exists():
+        if file is not None and not os.path.exists(file):  # whatever its name: too long, with NUL
             raise InputError(
                 f'{path}: {section} case "{case.case}" names the {kind} {file}, which does not exist; '
                 "correct the path (absolute, or relative to the datalist) or remove the item."

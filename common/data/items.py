@@ -4,6 +4,7 @@ The format is that of `datalist`.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from .images import ENDINGS as PICTURE_ENDINGS
 from .item_fields import check_slips, with_present_names
 from .readers import NIFTI_ENDINGS, ending_of
 
+LONGEST = 200  # bytes of an id: file systems allow 255, and outputs add their endings
 NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
 
 
@@ -220,11 +222,19 @@ def _orientation_free(path: Path, place: str, value: Any, prompts: Sequence[str]
 
 def _identifier(path: Path, place: str, field: str, value: Any) -> str:
     # An id names files later on: a separator in it would lead out of the output folder.
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "/" in str(value):
+    sound = isinstance(value, str | int) and not isinstance(value, bool) and _names_files(str(value))
+    if not sound:
         raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/".'
+            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/", backslash, '
+            f"control characters and a dot in front, of at most {LONGEST} bytes."
         )
     return str(value)
+
+
+def _names_files(name: str) -> bool:
+    """Whether files can be called so."""
+    odd = any(letter in "/\\" or unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return bool(name.strip()) and not name.startswith(".") and not odd and len(name.encode()) <= LONGEST
 
 
 def _stem(image: str) -> str:

@@ -162,6 +162,27 @@ def test_one_sentence_for_two_lesions_is_said(tmp_path: Path, caplog: pytest.Log
     assert f"{expected}; make them differ" in message
 
 
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            {"image": "x" * 300 + ".nii.gz", "case": "a"},
+            r"names the image .*x\.nii\.gz, which does not",
+        ),
+        ({"label": "y" * 300}, r"names the label .*yyy, which does not exist"),
+        *(
+            ({field: name}, rf'as "{field}", expected a name without "/", backslash, control characters and')
+            for field in ("case", "patient")
+            for name in ("..", ".a", "a\0", "\ud800", "a\\b", " ", "é" * 101)
+        ),
+    ],
+)
+def test_names_that_no_file_may_have_are_refused(tmp_path: Path, item: dict[str, str], message: str) -> None:
+    path = write_set(tmp_path, {"1": "liver"}, organ_slabs([1]), **item)
+    with pytest.raises(InputError, match=message):
+        load_datalist(path, "training")
+
+
 def prepare(source: Path, out: Path, *more: str) -> int:
     return main(["folder", "--source", str(source), "--out", str(out), *more])
 

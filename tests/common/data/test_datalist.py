@@ -153,7 +153,8 @@ def test_duplicate_case(folder):
 def test_ids_that_are_no_names(folder, field, value):
     path = write(folder, training=[item("a", **{field: value})])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/".'
+        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/", backslash, '
+        "control characters and a dot in front, of at most 200 bytes."
     )
 
 
