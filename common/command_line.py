@@ -1,8 +1,10 @@
 """What `python -m monai.bundle` was given: a config has no way to refer to itself as a whole."""
 
+import gc
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import fire
 import monai.bundle
 from monai.bundle import ConfigParser, ConfigWorkflow, update_kwargs
 from monai.utils import ensure_tuple
+
+from .config_values import settings
 
 # Arguments of MONAI's commands that run a config, which become no keys of it
 MONAIS_OWN = {*inspect.signature(monai.bundle.run).parameters, *inspect.signature(ConfigWorkflow).parameters}
@@ -36,6 +40,21 @@ def read_arguments(words: Sequence[str]) -> dict[str, Any]:
     return dict(zip(inspect.signature(command).parameters, in_order[1:], strict=False)) | named
 
 
+def read_texts(words: Sequence[str]) -> dict[str, str]:
+    """The named ones of `read_arguments`, letter by letter: `run#2` is the text `run` to Fire."""
+    words = list(words)
+    if "--" in words:
+        words = words[: words.index("--")]
+    _, named = fire.Fire(
+        fire.decorators.SetParseFn(str)(_collect_texts), command=words, serialize=lambda _: None
+    )
+    return dict(named)
+
+
+def _collect_texts(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return in_order, named
+
+
 def _collect(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return in_order, named
 
@@ -45,6 +64,14 @@ def config_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     It is read as MONAI's `create_workflow` and `ConfigWorkflow` do, but for the handler that `tracking` adds.
     """
+    parser = _parser_of(arguments)
+    parser.resolve_macro_and_relative_ids()
+    content: dict[str, Any] = parser.get()
+    return content
+
+
+def _parser_of(arguments: Mapping[str, Any]) -> ConfigParser:
+    arguments = deepcopy(dict(arguments))  # the parser changes lists in place
     given = update_kwargs(
         arguments.get("args_file"), **{name: arguments[name] for name in arguments if name != "args_file"}
     )
@@ -55,11 +82,29 @@ def config_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if all(Path(file).is_file() for file in ensure_tuple(metadata)):
         parser.read_meta(metadata)
     parser.update({name: value for name, value in given.items() if name not in MONAIS_OWN})
-    parser.resolve_macro_and_relative_ids()
-    content: dict[str, Any] = parser.get()
-    return content
+    return parser
+
+
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
+    """Values of the keys that have a rule, of a run with these words, see `config_values.settings`.
+
+    Raises:
+        InputError: one of them is of another type than its key's, or out of its range.
+    """
+    given = read_arguments(words)
+    return settings(_parser_of(given).get(), given, read_texts(words))
 
 
 def config_of_run() -> dict[str, Any] | None:
     """The config that `python -m monai.bundle` is running; None in other programs, which know theirs."""
-    return config_of(read_arguments(sys.argv[1:])) if started_by_monai() else None
+    if not started_by_monai():
+        return None
+    parser = ConfigParser(config_of(read_arguments(sys.argv[1:])))
+    parser.update(settings_of(sys.argv[1:]))
+    content: dict[str, Any] = parser.get()
+    return content
+
+
+def parser_of_run() -> ConfigParser:
+    """The parser of the workflow that `python -m monai.bundle run` has made, which hands it to nobody."""
+    return next(one.parser for one in gc.get_objects() if issubclass(type(one), ConfigWorkflow))

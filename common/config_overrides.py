@@ -9,12 +9,24 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
+import torch
 from monai.bundle import ConfigParser
+from tqdm import tqdm
 
-from .command_line import MONAIS_OWN, config_of, read_arguments, started_by_monai
-from .errors import InputError, input_error_of
+from .command_line import (
+    MONAIS_OWN,
+    config_of,
+    parser_of_run,
+    read_arguments,
+    settings_of,
+    started_by_monai,
+)
+from .config_values import as_data
+from .errors import InputError, reason_of
+from .printable import keep_logs_printable, printable
 
 NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
+ASKED = "asked"  # the section, of inference alone, that checks what a user asks
 AS_PYTHON = {"true": "True", "false": "False", "null": "None"}  # from JSON, in which configs are written
 _SEPARATOR = re.compile("#|::")
 
@@ -22,17 +34,35 @@ _SEPARATOR = re.compile("#|::")
 def prepare() -> None:
     """First step of every config: refuse what would be misread, and end a run with one line of what is wrong.
 
+    Paths and other values of the table in `config_rules` reach the components as they were typed.
+
     It does nothing in programs other than `python -m monai.bundle`: they give values, and show errors, in
     their own way.
 
     Raises:
-        InputError: an override is spelt as in JSON, or of a key that the files do not have.
+        InputError: an override is spelt as in JSON, of a key that the files do not have, or of another type
+            or range than its key's; or what is asked cannot be used.
     """
     if started_by_monai():
         sys.excepthook = _say
+        keep_logs_printable()
         given = read_arguments(sys.argv[1:])
         check_keys(given)
         check_spelling(config_of(given))
+        parser = parser_of_run()
+        parser.update(as_data(settings_of(sys.argv[1:])))
+        parser.parse(reset=True)
+        check_asked_by(parser)
+
+
+def check_asked_by(parser: ConfigParser) -> None:
+    """Build the part of a config that looks at what is asked, before it builds and loads a network.
+
+    Raises:
+        InputError: inputs or prompts that cannot be used.
+    """
+    if ASKED in parser:
+        parser.get_parsed_content(ASKED)
 
 
 def check_keys(given: Mapping[str, Any]) -> None:
@@ -147,9 +177,11 @@ def _texts(content: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """The last line of a run that failed; what is no fault of the input keeps its traceback."""
-    wrong = input_error_of(error)
+    for bar in list(tqdm._instances):  # the sentence would stand in the middle of one
+        bar.close()
+    wrong = _reason(error)
     if wrong is not None:
-        print(f"error: {wrong}", file=sys.stderr)
+        print(f"error: {printable(wrong)}", file=sys.stderr)
     elif issubclass(kind, KeyboardInterrupt):
         print(
             "stopped by Ctrl-C: a training goes on from its last whole epoch when the same command is given "
@@ -158,3 +190,20 @@ def _say(kind: type[BaseException], error: BaseException, trace: TracebackType |
         )
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """A sentence on what the input, its size, or this machine's files are at fault for; None of a bug."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return str(error)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return (
+                f"memory: found too little ({reason_of(error)}), expected what a step needs; lower "
+                "batch_size, slice_batch or network_def#image_size."
+            )
+        if isinstance(error, OSError) and error.strerror is not None:
+            place = error.filename or "files"
+            return f"{place}: cannot be read or written ({error.strerror}); check the path and free space."
+        error = error.__cause__
+    return None

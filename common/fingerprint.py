@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 HEADERS = (".mhd", ".nhdr")  # whose voxels are in a file of their own
+OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # left in folders by Windows; macOS's are hidden
 _DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.*?)\s*$", re.MULTILINE)
 
 
 def source_sha256(path: str | os.PathLike[str]) -> str:
     """sha256 of a file, or of the files directly in a folder: their names and hashes in sorted order.
 
+    Hidden files and those that file managers leave in folders do not count.
     A header without voxels stands for itself and the file that it names, or for its folder if it names more.
     """
     path = Path(path)
@@ -27,8 +29,12 @@ def source_sha256(path: str | os.PathLike[str]) -> str:
         return value_sha256([(part.name, _sha256(part)) for part in sorted(parts)])
     if not path.is_dir():
         return _sha256(path)
-    files = sorted(file for file in path.iterdir() if file.is_file())
+    files = sorted(file for file in path.iterdir() if file.is_file() and not _of_system(file.name))
     return value_sha256([(file.name, _sha256(file)) for file in files])
+
+
+def _of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
 
 
 def _sha256(file: Path) -> str:

@@ -1,18 +1,33 @@
-"""Running a bundle's own code in a process of its own, with the bundle's folder first on its path."""
+"""What a bundle says of itself, and its own code at work in a process of its own.
+
+`common` and a bundle's `scripts.common` never meet in one process: each has its own classes of errors. So all
+that bundles do for `tools` is started here: inference, both exports, the study of sentences, and the models
+and trainings of MONAI Label. The other end, and how a job is handed over, is in `common.jobs`.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.jobs import INTERRUPTED
 
-INTERRUPTED = 130
+REPOSITORY = Path(__file__).parents[1]
+
+# A bundle's jobs are done by its own copy of these two, `scripts/common/inference/worker.py` and so on; for a
+# bundle in this repository that is the file in `common`.
+INFERENCE = "scripts.common.inference.worker"
+EXPORT = "scripts.common.export.export_worker"
+
 PROMPT_KINDS = ("organ", "sentence")
+TIDY_UP_S = 20  # for a process that was told to end, before it is killed
 
 
 def inference_config(bundle: Path) -> Path:
@@ -61,30 +76,68 @@ def has_id(config: Any, name: str) -> bool:
 
 
 def run_in_bundle(bundle: Path, module: str, job: dict[str, Any]) -> int:
-    """Run `python -m <module> JOB.json` in the bundle's folder.
+    """Have one job done by a module that calls `common.jobs.run_job`, and wait.
 
     What ends this process (Ctrl-C, SIGTERM) ends the bundle's first, which then tidies up.
 
     Returns:
         Its exit code; INTERRUPTED; 128 + N where signal N ended it.
     """
-    folder = str(bundle.resolve())
-    path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-    with tempfile.TemporaryDirectory(prefix="job-") as name:
-        file = Path(name) / "job.json"
-        file.write_text(json.dumps(job), "utf-8")
-        command = [sys.executable, "-m", module, str(file)]
-        environment = {**os.environ, "PYTHONPATH": path}
-        # The pipe ends with this process, however it ends: the bundle's engine then ends too.
-        return _wait(subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE))
-
-
-def _wait(engine: "subprocess.Popen[bytes]") -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = engine.wait()
-    except KeyboardInterrupt:
-        engine.terminate()
-        engine.wait()
-        return INTERRUPTED
+    with _interrupted_by_sigterm(), start(bundle, module) as process:
+        try:
+            send(process, job)
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            try:
+                process.wait(TIDY_UP_S)
+            except subprocess.TimeoutExpired:  # such as in a read from a server that never answers
+                process.kill()
+            return INTERRUPTED
     return code if code >= 0 else 128 - code
+
+
+def start(bundle: Path, module: str, *, answers: bool = False) -> "subprocess.Popen[str]":
+    """Start `python -m <module>` in a bundle's folder. It ends with its stdin, so with this process too.
+
+    Args:
+        bundle: its folder, which comes first on the path. This repository comes next.
+        module: the bundle's own, or one of `tools` that imports nothing but the bundle's `scripts.common`.
+        answers: whether stdout is a pipe for the answers of `common.jobs.answer_jobs`, or the terminal's.
+    """
+    root = str(bundle.resolve())
+    path = os.pathsep.join([root, str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    unbuffered = {"PYTHONUNBUFFERED": "1"} if answers else {}  # what it prints goes to a log
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path, **unbuffered},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if answers else None,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def send(process: "subprocess.Popen[str]", job: dict[str, Any]) -> None:
+    """Hand a job to a process of `start`. One that is gone says so by its exit code, or by no answer."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    except OSError:
+        with suppress(OSError):
+            process.stdin.close()
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt; in the main thread alone, as Python has it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

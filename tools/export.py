@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 
 from tools.command_line import says_input_errors
-from tools.engine import inference_config, run_in_bundle
+from tools.engine import EXPORT, inference_config, run_in_bundle
 from tools.infer import choose_prompts
 
 EPILOG = """Written are image_encoder and decoder in each format, export.json (shapes, framing of
 the image, threshold, opset) and for prompts
 prompts.npz, the words' features for the decoder. exit codes: 0 done; 1 not, for the reason printed."""
 
-ENGINE = "scripts.common.export.export_worker"  # of the bundle: its own copy, or the repository's
 FORMATS = ("onnx", "torchscript")
 
 
@@ -30,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     prompts = []
     if options.prompt or options.prompts_file:
-        prompts = [p["prompt"] for p in choose_prompts(options.prompt, options.prompts_file, None)]
+        prompts = [p.text for p in choose_prompts(options.prompt, options.prompts_file, None)]
     overrides = {"bundle_root": str(options.bundle.resolve()), "device": "cpu"}
     if options.checkpoint:
         overrides["checkpoint"] = str(options.checkpoint.absolute())
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         "formats": options.formats,
         "prompts": prompts,
     }
-    return run_in_bundle(options.bundle, ENGINE, job)
+    return run_in_bundle(options.bundle, EXPORT, job)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from pathlib import Path
 from common.errors import InputError
 
 from .command_line import says_input_errors
-from .engine import has_id, inference_config, run_in_bundle
-
-ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
+from .engine import INFERENCE, has_id, inference_config, run_in_bundle
 
 EXAMPLE = "network_def#preset=paper_qv"
 EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder
@@ -51,7 +49,7 @@ def _launch(options: argparse.Namespace) -> int:
     overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set, config), "run": [export]}
     if options.checkpoint is not None:
         overrides["checkpoint"] = str(options.checkpoint.absolute())
-    return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
+    return run_in_bundle(options.bundle, INFERENCE, {"config": str(config), "overrides": overrides})
 
 
 def _settings(entries: list[str], config: Path) -> dict[str, object]:

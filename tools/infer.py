@@ -4,18 +4,18 @@ import argparse
 import json
 import re
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.text.prompts import check_prompt, number_prompts, read_prompts_file
+from common.printable import printable
+from common.text.prompts import Prompt, check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 
-from .command_line import says_input_errors
-from .engine import INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
+from .command_line import Parser, says_input_errors
+from .engine import INFERENCE, INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
 EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
@@ -23,13 +23,13 @@ EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reaso
 128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
 --skip-existing goes on after any of these. Research use, not for diagnosis."""
 
-ENGINE = "scripts.common.inference.worker"  # of the bundle: its own copy, or the repository's
-
 # What `common.inference` knows, without its imports
 OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
 LISTS = (".csv", ".json")
 SECTIONS = ("training", "validation", "test")
+
+OPTIONS = {"compiled": "compile", "file_format": "format", "progress": "quiet", "prompts": "prompt"}  # of ids
 
 
 @says_input_errors(exit_code=1)
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.infer", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, help="folder of the bundle, such as bundles/medvlm_organ")
     add(
@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="kinds of files (default: the bundle's, mostly labels preview)",
     )
     add("--format", choices=FORMATS, help="of masks (default: nii.gz)")
-    add("--skip-existing", action="store_true", help="leave out cases that are done with this very request")
+    add(
+        "--skip-existing",
+        action="store_true",
+        help="leave out cases that are done with this very request, or whose outputs were changed since",
+    )
     add("--report", type=Path, help="write a JSON with the outcome of every case")
     add("--quiet", action="store_true", help="no progress bars")
     return parser
@@ -127,16 +131,14 @@ def _launch(options: argparse.Namespace) -> int:
         needed=not listed,
         of_organs="organ" in prompt_kinds(options.bundle),
     )
-    with tempfile.TemporaryDirectory(prefix="infer-") as name:
-        prompts_file = Path(name) / "prompts.json"
-        prompts_file.write_text(json.dumps(prompts), "utf-8")
-        # without any, lists have to bring their own: the bundle's default prompts were not asked for
-        overrides = {**_overrides(options), "prompts_file": str(prompts_file) if prompts else None}
-        _check_known(config, overrides)
-        return run_in_bundle(options.bundle, ENGINE, {"config": str(config), "overrides": overrides})
+    # the bundle's default prompts were not asked for: without others, lists have to bring their own
+    overrides = {**_overrides(options), "prompts_file": None}
+    _check_known(config, [*overrides, "evaluator#prompts"])
+    job = {"config": str(config), "overrides": overrides, "prompts": [asdict(prompt) for prompt in prompts]}
+    return run_in_bundle(options.bundle, INFERENCE, job)
 
 
-def _check_known(config: Path, overrides: dict[str, Any]) -> None:
+def _check_known(config: Path, ids: Iterable[str]) -> None:
     """Refuse an option whose key the bundle's config lacks: MONAI would add it and nothing would read it.
 
     The engine's components take more than a config names; which arguments a network takes, its config shows.
@@ -149,13 +151,11 @@ def _check_known(config: Path, overrides: dict[str, Any]) -> None:
         raise InputError(
             f"{config}: cannot be read as a config ({error}); fetch the bundle again."
         ) from error
-    for name in overrides:
+    for name in ids:
         key, _, part = name.partition("#")
         needed = name if key == "network_def" else key
         if not has_id(known, needed):
-            option = {"compiled": "compile", "file_format": "format", "progress": "quiet"}.get(
-                part, part or key
-            )
+            option = OPTIONS.get(part, part or key)
             raise InputError(
                 f"--{option.replace('_', '-')}: {config} has no key {needed!r}, expected it for this option; "
                 "leave the option out."
@@ -197,8 +197,8 @@ def choose_prompts(
     *,
     needed: bool = True,
     of_organs: bool = True,
-) -> list[dict[str, Any]]:
-    """Entries for a prompts file, from all three sources; notes on stderr about unknown names.
+) -> list[Prompt]:
+    """The prompts of all three sources, numbered; notes on stderr about unknown names.
 
     Args:
         needed: whether there has to be one.
@@ -212,7 +212,7 @@ def choose_prompts(
             f"--organs: found {group!r}, but this bundle is not asked for organs; say what to segment with "
             "--prompt."
         )
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []  # as in a prompts file
     if file is not None:
         entries += [_entry(asdict(prompt)) for prompt in read_prompts_file(file)]
     free = [str(entry["prompt"]) for entry in entries]
@@ -225,18 +225,19 @@ def choose_prompts(
         free.append(prompt)
     if needed and not entries:
         raise InputError("--prompt: found no prompt, expected at least one; say what to segment.")
-    if entries:
-        number_prompts([("prompts", entry) for entry in entries])  # refuses one that is there twice
+    prompts = number_prompts([("prompts", entry) for entry in entries]) if entries else []
     if of_organs:
-        for note in _notes(free, [str(entry["prompt"]) for entry in entries], vocabulary):
-            print(f"note: {note}", file=sys.stderr)
-    return entries
+        for note in _notes(free, [prompt.text for prompt in prompts], vocabulary):
+            print(f"note: {printable(note)}", file=sys.stderr)
+    return prompts
 
 
 def _notes(free: list[str], asked: list[str], vocabulary: Vocabulary) -> Iterator[str]:
     """On texts that were typed freely, and on two prompts for one organ."""
     for text in free:
-        if vocabulary.find(text) is None:
+        if pair := vocabulary.pair(text):
+            yield f"{text!r} asks for {pair[0].name} and {pair[1].name}, each with a mask of its own."
+        elif vocabulary.find(text) is None:
             near = " or ".join(map(repr, vocabulary.suggestions(text)))
             hint = f"; did you mean {near}?" if near else "."
             yield f"{text!r} is not a name in the vocabulary and is used as it is{hint}"

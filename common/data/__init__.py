@@ -9,7 +9,7 @@ from .evaluation_cases import EvaluationCases
 from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .framing import Channel, Framing
 from .organ_slices import OrganSlices
-from .sentence_draws import ReferringPictures
+from .sentence_draws import ReferringImages
 
 __all__ = [
     "Channel",
@@ -19,7 +19,7 @@ __all__ = [
     "OrganSlices",
     "RandLeftRightFlipd",
     "RandQuarterTurnd",
-    "ReferringPictures",
+    "ReferringImages",
     "collate_slices",
     "load_datalist",
     "load_label_values",

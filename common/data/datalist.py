@@ -25,15 +25,15 @@ and need not be named.
     absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
         words then mean an empty mask. None is in `targets` too, in whatever words.
 
-Sentences about a picture, or about a slice of a volume, are items of the other kind, one for each lesion, or
+Sentences about a 2D image, or about a slice of a volume, are items of the other kind, one for each lesion, or
 several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.
     prompts: the sentences, at least one, which all mean the same.
     lesion: its value in the label map, or a list of several; without it, all that is not 0. The empty list:
-        the sentences mean nothing in this picture, their mask is empty and no label map is needed.
+        the sentences mean nothing in this image, their mask is empty and no label map is needed.
     slice: which axial slice of a NIfTI file, 0 the most inferior one, as in `Volume.slices`. An item of
         organs may have it too: training and evaluation then use that slice alone.
     orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
-        picture. `rotatable`, its former name, is read too.
+        image. `rotatable`, its former name, is read too.
     attributes: what the lesion of a phantom is like; `tools.study` asks for it.
 Other fields are left to whom they are for, but one that is spelt nearly like a field above is refused.
 """

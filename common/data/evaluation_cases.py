@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt
 from ..text.vocabulary import Vocabulary
 from .faults import Faults
-from .items import Case, is_picture
+from .items import Case, is_image_2d
 from .labelled import LabelledReader, Region, check_absent, plane_of
 from .volumes import Volume
 
@@ -52,7 +52,7 @@ class EvaluationCase:
     """An image, and what is asked of it at once.
 
     Attributes:
-        case: id, for pictures of it.
+        case: id, for drawings of it.
         image: the volume or image.
         slice_index: the only slice to segment; None for all of them.
         prompts: with different label numbers; of organs those of the reference, where they are free.
@@ -260,4 +260,4 @@ def lesions_of(item: Case) -> list[tuple[tuple[Any, ...], Case]]:
 
 def _plane(item: Case, depth: int) -> int | None:
     """The only slice that an item is about; None for all of them."""
-    return plane_of(item, depth) if is_picture(item.image) or item.slice_index is not None else None
+    return plane_of(item, depth) if is_image_2d(item.image) or item.slice_index is not None else None

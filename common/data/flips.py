@@ -42,7 +42,7 @@ class RandLeftRightFlipd(RandomizableTransform):
 class RandQuarterTurnd(Randomizable, Transform):
     """Turn `image` and `label` of `orientation_free` samples by 0 to 3 quarters; mirror them half the time.
 
-    All eight ways are as likely. A picture that is not `square` is stretched in the field, and a quarter turn
+    All eight ways are as likely. An image that is not `square` is stretched in the field, and a quarter turn
     would stretch what it shows the other way: of it only half turns are made, four ways.
     """
 

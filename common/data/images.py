@@ -1,4 +1,4 @@
-"""Pictures (PNG, JPEG) as volumes of one slice, and label maps written back in the same pixels."""
+"""2D images (PNG, JPEG) as volumes of one slice, and label maps written back in the same pixels."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # how Pillow calls grey pixels of more than 8 bits
 LABEL_MODES = ("1", "L", "P", *GREY_16)  # pixels of one number, palette numbers included
 
-# EXIF: where the first row and the first column of the stored pixels belong in the upright picture.
+# EXIF: where the first row and the first column of the stored pixels belong in the upright image.
 _FIRST_ROW_AND_COLUMN = {
     1: ("top", "left"),
     2: ("top", "right"),
@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Picture(Volume):
-    """A picture: one slice, upright as its EXIF orientation says, without a size in mm.
+class Image2D(Volume):
+    """A 2D image: one slice, upright as its EXIF orientation says, without a size in mm.
 
     Attributes:
-        colours: (1, H, W, 3) uint8, or None for a grey picture; `slices` holds its grey values.
+        colours: (1, H, W, 3) uint8, or None for a grey image; `slices` holds its grey values.
         white: the intensity that is shown white; 0 is black.
-        exif_orientation: 1 to 8, kept in label maps so that these are shown as the picture is.
+        exif_orientation: 1 to 8, kept in label maps so that these are shown as the image is.
     """
 
     colours: np.ndarray | None
@@ -72,7 +72,7 @@ class Picture(Volume):
         return np.ascontiguousarray(self.colours[..., ("red", "green", "blue").index(colour)])
 
 
-def read_picture(path: str | os.PathLike[str]) -> Picture:
+def read_image_2d(path: str | os.PathLike[str]) -> Image2D:
     """Read a PNG or JPEG: grey of 8 or 16 bits, or colours of 8 bits.
 
     Black is 0 and white the largest number of that type, as in training. Transparency is dropped.
@@ -100,11 +100,11 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         stored = colours.transpose(1, 0, 2)[:, :, None]
         # a copy, since Pillow's pixels cannot be written to, of which torch would warn
         colours = np.array(orientations.apply_orientation(stored, volume.grid.to_slices), order="C")
-    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
+    return Image2D(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 
 def exif_orientation(path: str | os.PathLike[str]) -> int:
-    """How EXIF says that a picture is turned, 1 to 8; 1, not at all, also of what is no picture."""
+    """How EXIF says that a image is turned, 1 to 8; 1, not at all, also of what is no image."""
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             found = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -113,7 +113,7 @@ def exif_orientation(path: str | os.PathLike[str]) -> int:
     return found if found in _FIRST_ROW_AND_COLUMN else 1
 
 
-def read_pixel_numbers(path: str | os.PathLike[str]) -> Picture:
+def read_pixel_numbers(path: str | os.PathLike[str]) -> Image2D:
     """Read the grey values or palette numbers of a PNG, which stay as they are.
 
     Raises:
@@ -122,10 +122,10 @@ def read_pixel_numbers(path: str | os.PathLike[str]) -> Picture:
     path = Path(path)
     pixels, orientation = _read(path, _numbers)
     volume = _upright(path, pixels, orientation)
-    return Picture(volume.slices, (1.0, 1.0, 1.0), volume.grid, None, float(pixels.max()), orientation)
+    return Image2D(volume.slices, (1.0, 1.0, 1.0), volume.grid, None, float(pixels.max()), orientation)
 
 
-def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Picture) -> None:
+def write_labels_png(path: str | os.PathLike[str], slices: np.ndarray, *, like: Image2D) -> None:
     """Write a label map (1, H, W) uint8 as a grey PNG in the stored pixels of `like`."""
     image = Image.fromarray(np.ascontiguousarray(like.to_stored(slices.astype(np.uint8))[..., 0].T))
     exif = Image.Exif()
@@ -148,11 +148,11 @@ def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> t
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{path}: cannot be read as a picture ({error}), so the file is broken, cut off or of another "
+            f"{path}: cannot be read as an image ({error}), so the file is broken, cut off or of another "
             "kind; save it again."
         ) from error
     if frames > 1:
-        raise InputError(f"{path}: found {frames} frames, expected one picture; save one of them alone.")
+        raise InputError(f"{path}: found {frames} frames, expected one image; save one of them alone.")
     return pixels, orientation if orientation in _FIRST_ROW_AND_COLUMN else 1
 
 

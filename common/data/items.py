@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..text.prompts import check_prompt
 from ..text.vocabulary import Vocabulary, mentions_side
-from .images import ENDINGS as PICTURE_ENDINGS
+from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .item_fields import check_slips, with_present_names
 from .readers import NIFTI_ENDINGS, ending_of
 
@@ -24,7 +24,7 @@ NONE = "none"  # stands in an id where lesions would, for sentences that mean no
 
 @dataclass(frozen=True)
 class Case:
-    """One item of the datalist: an image with organs, or a picture or slice that sentences speak of.
+    """One item of the datalist: an image with organs, or a 2D image or slice that sentences speak of.
 
     Attributes:
         case: id, unique within its section; outputs are named after it.
@@ -37,9 +37,9 @@ class Case:
         absent: names of structures that are surely not in the image.
         prompts: sentences, which all mean the same lesions; empty where organs are asked for.
         lesions: what the sentences mean, values of the label map, rising; None: all that is not 0; empty:
-            nothing in this picture.
+            nothing in this image.
         slice_index: the axial slice of a NIfTI file, 0 the most inferior one; None for all of it.
-        orientation_free: whether all sentences stay true where the picture is turned or mirrored.
+        orientation_free: whether all sentences stay true where the image is turned or mirrored.
     """
 
     case: str
@@ -55,7 +55,7 @@ class Case:
     orientation_free: bool = False
 
     def shares_a_lesion(self, other: "Case") -> bool:
-        """Whether a lesion is meant by both, which are items of one picture."""
+        """Whether a lesion is meant by both, which are items of one image."""
         if self.label != other.label or () in (self.lesions, other.lesions):
             return False
         if self.lesions is None or other.lesions is None:
@@ -105,9 +105,9 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     )
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file is a picture (PNG, JPEG) and no volume."""
-    return ending_of(path, PICTURE_ENDINGS) is not None
+def is_image_2d(path: Path) -> bool:
+    """Whether a file is a 2D image (PNG, JPEG) and no volume."""
+    return ending_of(path, IMAGE_2D_ENDINGS) is not None
 
 
 def suffix(slice_index: int | None, lesions: Sequence[int] | None) -> str:
@@ -195,15 +195,15 @@ def _counts(value: Any, *, lowest: int) -> bool:
 
 
 def _check_slice(path: Path, place: str, image: Path, slice_index: int | None, *, sentences: bool) -> None:
-    picture = is_picture(image)
-    if sentences and not picture and ending_of(image, NIFTI_ENDINGS) is None:
+    flat = is_image_2d(image)
+    if sentences and not flat and ending_of(image, NIFTI_ENDINGS) is None:
         raise InputError(
-            f"{path}: {place} names the image {image}, expected a picture ({', '.join(PICTURE_ENDINGS)}) or "
-            f"a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
+            f"{path}: {place} names the image {image}, expected a 2D image ({', '.join(IMAGE_2D_ENDINGS)}) "
+            f"or a NIfTI file ({', '.join(NIFTI_ENDINGS)}); convert it."
         )
-    if picture and slice_index is not None:
-        raise InputError(f'{path}: {place} is a picture with "slice", expected none.')
-    if sentences and not picture and slice_index is None:
+    if flat and slice_index is not None:
+        raise InputError(f'{path}: {place} is a 2D image with "slice", expected none.')
+    if sentences and not flat and slice_index is None:
         raise InputError(f'{path}: {place} is a volume without "slice", expected "slice": NUMBER.')
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..text.vocabulary import Vocabulary
 from .images import exif_orientation
-from .items import Case, is_picture
+from .items import Case, is_image_2d
 from .label_maps import read_label_map
 from .readers import is_blank, read_any
 from .volumes import Volume
@@ -78,7 +78,7 @@ class LabelledReader:
             InputError: unreadable files, or image and label map of different grids.
         """
         files = item.image, item.label
-        if item.label is not None and is_picture(item.image) and item.image not in self._looked_at:
+        if item.label is not None and is_image_2d(item.image) and item.image not in self._looked_at:
             self._looked_at.add(item.image)
             _warn_if_turned_apart(item.image, item.label)
         if self._kept is None or self._kept[0] != files:

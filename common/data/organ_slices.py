@@ -104,7 +104,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             )
         for item in data:
             _refuse_sentences(item)
-        check_images([item.image for item in data], pictures=network.framing.images)
+        check_images([item.image for item in data], images_2d=network.framing.images)
         self.negative_rate = negative_rate
         self.absent_rate = absent_rate
         levels = MIXED_LEVELS if text_level == "mixed" else (text_level,)

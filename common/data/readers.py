@@ -6,28 +6,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..memory import check_memory
 from ..zips import unpack_zip
 from .dicom_series import holds_dicom
 from .dicom_volume import read_dicom
-from .images import ENDINGS as PICTURE_ENDINGS
-from .images import read_picture
+from .images import ENDINGS as IMAGE_2D_ENDINGS
+from .images import read_image_2d
 from .itk_reader import ENDINGS as ITK_ENDINGS
 from .itk_reader import read_itk
-from .volumes import Volume, read_volume
+from .volumes import Volume, announced_shape, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".zip")
 
 
-def endings(*, pictures: bool) -> tuple[str, ...]:
+def endings(*, images_2d: bool) -> tuple[str, ...]:
     """Endings of files that can be read, in lower case; a file's name may have capitals."""
-    return (*VOLUME_ENDINGS, *(PICTURE_ENDINGS if pictures else ()))
+    return (*VOLUME_ENDINGS, *(IMAGE_2D_ENDINGS if images_2d else ()))
 
 
-def expected(*, pictures: bool) -> str:
+def expected(*, images_2d: bool) -> str:
     """The formats in words."""
     volumes = "NIfTI (.nii, .nii.gz), NRRD, MHA, or a DICOM series as a folder or .zip"
-    return f"PNG, JPEG, {volumes}" if pictures else volumes
+    return f"PNG, JPEG, {volumes}" if images_2d else volumes
 
 
 def ending_of(path: Path, among: Sequence[str]) -> str | None:
@@ -36,21 +37,21 @@ def ending_of(path: Path, among: Sequence[str]) -> str | None:
     return None if found is None else path.name[-len(found) :]
 
 
-def image_ending(path: Path, *, pictures: bool) -> str:
-    """As `ending_of`, of a file that a network takes: volumes, and `pictures` if its framing takes images.
+def image_ending(path: Path, *, images_2d: bool) -> str:
+    """As `ending_of`, of a file that a network takes: volumes, and `images_2d` if its framing takes images.
 
     Raises:
         InputError: another ending.
     """
-    ending = ending_of(path, endings(pictures=pictures))
+    ending = ending_of(path, endings(images_2d=images_2d))
     if ending is None:
         raise InputError(
-            f"{path}: found the ending '{path.suffix}', expected {expected(pictures=pictures)}; convert it."
+            f"{path}: found the ending '{path.suffix}', expected {expected(images_2d=images_2d)}; convert it."
         )
     return ending
 
 
-def check_images(images: Iterable[Path], *, pictures: bool) -> None:
+def check_images(images: Iterable[Path], *, images_2d: bool) -> None:
     """Check that a network takes these files and folders, before any is read; see `image_ending`.
 
     Raises:
@@ -58,7 +59,7 @@ def check_images(images: Iterable[Path], *, pictures: bool) -> None:
     """
     for path in images:
         if not path.is_dir():
-            image_ending(path, pictures=pictures)
+            image_ending(path, images_2d=images_2d)
 
 
 def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:
@@ -68,9 +69,12 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Vo
         series: SeriesInstanceUID or SeriesNumber, where a folder has several.
 
     Raises:
-        InputError: as the format's reader, an unknown format, or the same value in every voxel.
+        InputError: as the format's reader, an unknown format, a NIfTI file that memory cannot hold, or the
+            same value in every voxel.
     """
     path = Path(path)
+    if ending_of(path, NIFTI_ENDINGS):
+        check_memory(path, announced_shape(path))
     volume = read_any(path, series=series)
     if is_blank(volume):
         raise InputError(
@@ -91,14 +95,14 @@ def read_any(path: Path, *, series: str | None = None) -> Volume:
         return read_volume(path)
     if ending_of(path, ITK_ENDINGS):
         return read_itk(path)
-    if ending_of(path, PICTURE_ENDINGS):
-        return read_picture(path)
+    if ending_of(path, IMAGE_2D_ENDINGS):
+        return read_image_2d(path)
     if ending_of(path, (".zip",)):
         return _read_zip(path, series)
     if path.is_dir():
         return read_dicom(path, series=series)
     raise InputError(
-        f"{path}: found the ending '{path.suffix}', expected {expected(pictures=True)}; convert it to NIfTI."
+        f"{path}: found the ending '{path.suffix}', expected {expected(images_2d=True)}; convert it to NIfTI."
     )
 
 

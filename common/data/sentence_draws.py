@@ -1,5 +1,6 @@
 """Training samples of sentences: an image or a slice, and the masks of the lesions that they mean."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,29 +24,30 @@ if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
 
 
-class ReferringPictures(Dataset[dict[str, Any]]):
-    """Endless draws of (picture, sentences); draw i is a function of (seed, i) alone.
+class ReferringImages(Dataset[dict[str, Any]]):
+    """Endless draws of (image, sentences); draw i is a function of (seed, i) alone.
 
-    As many draws in a row as there are items take each item once, in a new order. With `prompts_per_picture`
-    above 1, other lesions of the same picture are asked for beside the drawn ones, so that only the words
+    As many draws in a row as there are items take each item once, in a new order. With `prompts_per_image`
+    above 1, other lesions of the same image are asked for beside the drawn ones, so that only the words
     tell the masks apart; where there are no others, it is asked again, in other words if there are any.
-    Items that are `orientation_free` are asked for together, so that the picture may be turned.
+    Items that are `orientation_free` are asked for together, so that the image may be turned.
 
     Args:
-        data: items; all are read once and kept in memory at the network's size (48 KiB for a grey picture of
+        data: items; all are read once and kept in memory at the network's size (48 KiB for a grey image of
             128 pixels and one lesion, 675 KiB at 480).
-        network: whose field the pictures are brought to. A lesion's mask keeps its area there, at least one
+        network: whose field the images are brought to. A lesion's mask keeps its area there, at least one
             pixel; what an item without `lesion` means counts as one lesion.
         length: draws that make an epoch; None takes each item once.
-        prompts_per_picture: sentences asked of each picture.
+        prompts_per_image: sentences asked of each image.
         transform: dictionary transform over `image` (C, S, S) and `label` (K, S, S), e.g. MONAI's; a
             randomised one is seeded anew for each draw. Where it loses a lesion that is asked for, the sample
             stays as it was: the sentence still means something.
         seed: of all draws.
         progress: show a bar while reading.
+        prompts_per_picture: former name of `prompts_per_image`, which it replaces with a warning.
 
     Raises:
-        InputError: no item, one that the network does not take, no prompt a picture, or see `LabelledReader`.
+        InputError: no item, one that the network does not take, no prompt an image, or see `LabelledReader`.
     """
 
     def __init__(
@@ -54,53 +56,55 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         *,
         network: "TextSegmenter",
         length: int | None = None,
-        prompts_per_picture: int = 1,
+        prompts_per_image: int = 1,
         transform: Any = None,
         seed: int = 0,
         progress: bool = True,
+        prompts_per_picture: int | None = None,
     ) -> None:
+        if prompts_per_picture is not None:
+            warnings.warn("prompts_per_picture is now called prompts_per_image.", FutureWarning, stacklevel=2)
+            prompts_per_image = prompts_per_picture
         if not data:
             raise InputError("train#dataset: found no training item; list at least one under 'training'.")
-        if prompts_per_picture < 1:
-            raise InputError(f"prompts_per_picture: found {prompts_per_picture}, expected 1 or more.")
-        check_images([item.image for item in data], pictures=network.framing.images)
+        if prompts_per_image < 1:
+            raise InputError(f"prompts_per_image: found {prompts_per_image}, expected 1 or more.")
+        check_images([item.image for item in data], images_2d=network.framing.images)
         self.data = list(data)
         self.length = len(self.data) if length is None else length
-        self.prompts_per_picture = prompts_per_picture
+        self.prompts_per_image = prompts_per_image
         self.transform = transform
         self.seed = seed
         self._size = network.image_size
-        self._together: dict[
-            tuple[Any, ...], list[int]
-        ] = {}  # items of each picture, orientation_free or not
+        self._together: dict[tuple[Any, ...], list[int]] = {}  # items of each image, orientation_free or not
         self._images: dict[tuple[Any, ...], Tensor] = {}  # (C, S, S) float16
         self._masks: dict[tuple[Any, ...], Tensor] = {}  # (1, S, S) bool, of each lesion
         self._spacings: list[tuple[float, float]] = []
         self._square: list[bool] = []
         read, framing = LabelledReader(), network.framing
         faults = Faults("training items")
-        for index, item in enumerate(tqdm(self.data, "reading pictures", unit="item", disable=not progress)):
+        for index, item in enumerate(tqdm(self.data, "reading images", unit="item", disable=not progress)):
             with faults.collected():
                 self._take(index, item, read, framing)
         faults.check()
 
     def _take(self, index: int, item: Case, read: LabelledReader, framing: Framing) -> None:
         """Read an item and keep what it shows and means."""
-        picture = read(item)
+        labelled = read(item)
         plane = item.slice_index or 0
-        picture.meant(item)  # refuses what cannot be meant
-        frame = framing.frame(picture.image, self._size)
-        if _picture_key(item) not in self._images:
-            framing.warn_if_contradicted(picture.image)
-            self._images[_picture_key(item)] = framing.field(picture.image, [plane], frame)[0].half()
+        labelled.meant(item)  # refuses what cannot be meant
+        frame = framing.frame(labelled.image, self._size)
+        if _image_key(item) not in self._images:
+            framing.warn_if_contradicted(labelled.image)
+            self._images[_image_key(item)] = framing.field(labelled.image, [plane], frame)[0].half()
         for key, alone in lesions_of(item):
             if key not in self._masks:
-                mask = picture.meant(alone).mask()[plane]
+                mask = labelled.meant(alone).mask()[plane]
                 self._masks[key] = _mask_in_field(torch.from_numpy(mask), frame)
         self._together.setdefault(_together_key(item), []).append(index)
-        self._spacings.append(picture.image.spacing_mm[1:])
-        stretched = framing.crop == "whole" or not picture.image.in_mm
-        self._square.append(not stretched or _is_square(picture))
+        self._spacings.append(labelled.image.spacing_mm[1:])
+        stretched = framing.crop == "whole" or not labelled.image.in_mm
+        self._square.append(not stretched or _is_square(labelled))
 
     def __len__(self) -> int:
         return self.length
@@ -112,18 +116,18 @@ class ReferringPictures(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Draw `index` >= 0: `image` (C, S, S), `label` (K, S, S), `prompt` and `target` lists of K.
 
-        And whether it is `orientation_free`, and its picture `square`; and where it comes from: `case` of the
-        drawn item, `slice_index` (0 for a picture) and `spacing_mm` of rows and columns (1 for a picture,
+        And whether it is `orientation_free`, and its image `square`; and where it comes from: `case` of the
+        drawn item, `slice_index` (0 for a 2D image) and `spacing_mm` of rows and columns (1 for a 2D image,
         whose lengths are in pixels).
         """
         rng = np.random.default_rng((self.seed, index))
         anchor = self._anchor(index)
         apart = self._apart(anchor, rng)
-        again = rng.integers(len(apart), size=self.prompts_per_picture - len(apart))
+        again = rng.integers(len(apart), size=self.prompts_per_image - len(apart))
         chosen = [*apart, *(apart[number] for number in again)]
         item = self.data[anchor]
         sample = {
-            "image": self._images[_picture_key(item)].float(),
+            "image": self._images[_image_key(item)].float(),
             "label": torch.cat([self._mask(self.data[number]) for number in chosen]),
             "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
             "target": [LESION] * len(chosen),
@@ -146,10 +150,10 @@ class ReferringPictures(Dataset[dict[str, Any]]):
         return torch.stack(masks).any(dim=0).float()
 
     def _apart(self, anchor: int, rng: np.random.Generator) -> list[int]:
-        """The drawn item and others of its picture, of which no two mean the same lesion."""
+        """The drawn item and others of its image, of which no two mean the same lesion."""
         chosen = [anchor]
         for other in rng.permutation(self._together[_together_key(self.data[anchor])]).tolist():
-            if len(chosen) == self.prompts_per_picture:
+            if len(chosen) == self.prompts_per_image:
                 break
             shared = (self.data[other].shares_a_lesion(self.data[number]) for number in chosen)
             if other not in chosen and not any(shared):
@@ -177,21 +181,21 @@ def _mask_in_field(mask: Tensor, frame: SliceFrame) -> Tensor:
     return field.view_as(covered)
 
 
-def _picture_key(item: Case) -> tuple[Any, ...]:
+def _image_key(item: Case) -> tuple[Any, ...]:
     return item.image, item.slice_index
 
 
-def _is_square(picture: LabelledImage) -> bool:
+def _is_square(labelled: LabelledImage) -> bool:
     """Whether a square field shows it without stretching: its height is its width, to 1 %."""
     height, width = (
         pixels * length
-        for pixels, length in zip(picture.labels.shape[1:], picture.image.spacing_mm[1:], strict=True)
+        for pixels, length in zip(labelled.labels.shape[1:], labelled.image.spacing_mm[1:], strict=True)
     )
     return abs(height - width) <= 0.01 * width
 
 
 def _together_key(item: Case) -> tuple[Any, ...]:
-    return *_picture_key(item), item.orientation_free
+    return *_image_key(item), item.orientation_free
 
 
 def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:

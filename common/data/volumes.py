@@ -92,12 +92,12 @@ class Volume:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Intensities from black to white of what has been windowed before it was stored (pictures)."""
+        """Intensities from black to white of what has been windowed before it was stored (PNG, JPEG)."""
         return None
 
     @property
     def in_mm(self) -> bool:
-        """Whether `spacing_mm` is known: pictures have pixels alone."""
+        """Whether `spacing_mm` is known: 2D images have pixels alone."""
         return True
 
     @property
@@ -224,6 +224,16 @@ def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
         affine = _world_affine(path, image.header)
         stored = np.asarray(image.dataobj, dtype=dtype).reshape(shape)
     return stored, Grid(path, shape, affine, image.header)
+
+
+def announced_shape(path: Path) -> tuple[int, ...]:
+    """What a NIfTI file's header says of its voxels' number, without reading them.
+
+    Raises:
+        InputError: as `read_volume`, of a header that cannot be read.
+    """
+    with _unreadable_is_input_error(path):
+        return tuple(nib.Nifti1Image.from_filename(path).shape)
 
 
 def _check_length(path: Path, image: nib.Nifti1Image) -> None:

@@ -1,6 +1,8 @@
 """From what a user names as input to a list of cases, each with its place in the output folder."""
 
+import logging
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +11,11 @@ from ..data.dicom_series import holds_dicom
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
 from ..text.prompts import Prompt
+from .earlier import outputs_in
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
+
+logger = logging.getLogger(__name__)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -24,12 +29,14 @@ class InputCase:
         stem: folder and case name; outputs are `<stem>_seg.nii.gz` and so on.
         prompts: its own; empty = those of the run.
         slice_index: the only slice to segment, 0 the most inferior one; None = as the run says.
+        clash: why it cannot be done, where another case has the same outputs.
     """
 
     source: Path
     stem: Path
     prompts: tuple[Prompt, ...] = ()
     slice_index: int | None = None
+    clash: str | None = None
 
     def output(self, ending: str) -> Path:
         """`<stem>_seg<ending>`."""
@@ -40,16 +47,16 @@ def find_cases(
     inputs: Inputs,
     output_dir: str | os.PathLike[str],
     *,
-    pictures: bool = False,
+    images_2d: bool = False,
     section: str | None = None,
 ) -> list[InputCase]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
-    A list may also be a file, see `lists`; `section` is that of a datalist. Without `pictures`, PNG and JPEG
-    files in folders are left out.
+    A list may also be a file, see `lists`; `section` is that of a datalist. Without `images_2d`, PNG and JPEG
+    files in folders are left out, and so are what reports of earlier runs beside them name as their outputs.
 
     Raises:
-        InputError: nothing there, another kind of file, or two inputs with the same output.
+        InputError: nothing there, another kind of file, or no input with an output of its own.
     """
     several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     if not several:
@@ -64,10 +71,13 @@ def find_cases(
     cases: list[InputCase] = []
     for path in map(Path, several):
         if _is_list(path):
-            cases += _cases_listed(path, output, pictures, section)
+            cases += _cases_listed(path, output, images_2d, section)
         else:
-            cases += _cases_of(path, output, pictures)
-    _check_distinct(cases)
+            cases += _cases_of(path, output, images_2d)
+    cases = _with_clashes(cases)
+    clashes = [case.clash for case in cases if case.clash is not None]
+    if cases and len(clashes) == len(cases):
+        raise InputError(clashes[0])
     return cases
 
 
@@ -75,38 +85,39 @@ def _is_list(path: Path) -> bool:
     return path.name.lower().endswith(LIST_ENDINGS) and path.is_file()
 
 
-def _cases_of(path: Path, output: Path, pictures: bool) -> list[InputCase]:
+def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
     if path.is_dir():
         if _same(path, output):
             raise InputError(
                 f"{path}: input and output are one folder, so that masks would be taken for images; "
                 "choose another output folder."
             )
-        cases = _cases_in(path, output, pictures)
+        cases = _cases_in(path, output, images_2d)
         if not cases:
             raise InputError(
-                f"{path}: found no image here, expected {expected(pictures=pictures)}; name another folder."
+                f"{path}: found no image here, expected {expected(images_2d=images_2d)}; name another folder."
             )
         return cases
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path of the input.")
-    ending = image_ending(path, pictures=pictures)
+    ending = image_ending(path, images_2d=images_2d)
     stem = path.name.removesuffix(ending)
     if not stem:
         raise InputError(f"{path}: found no name before '{ending}', expected one; rename it.")
     return [InputCase(path, output / stem)]
 
 
-def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
+def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
     """Image files, and folders of DICOM files, in a folder and its subfolders.
 
-    Left out are hidden ones (unfinished output is) and an output folder that lies inside the input folder.
+    Left out are hidden ones (unfinished output is), an output folder that lies inside the input folder, and
+    outputs of earlier runs.
     Links to folders are followed, but for one that leads back to where it is.
 
     Raises:
         InputError: one of the folders cannot be read.
     """
-    cases = []
+    cases, left_out = [], 0
     above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
     for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
@@ -120,22 +131,27 @@ def _cases_in(root: Path, output: Path, pictures: bool) -> list[InputCase]:
         )
         above |= {folder / one: trail | {(folder / one).resolve()} for one in folders}
         place = output / folder.relative_to(root)
+        own = outputs_in(folder, files)
         for name in sorted(files):
-            ending = ending_of(Path(name), endings(pictures=pictures))
-            if ending and not name.startswith("."):
+            ending = ending_of(Path(name), endings(images_2d=images_2d))
+            if ending and name in own:
+                left_out += 1
+            elif ending and not name.startswith("."):
                 cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
         if holds_dicom(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
+    if left_out:
+        logger.warning("%s: left out %d files that reports beside them name as outputs.", root, left_out)
     return cases
 
 
-def _cases_listed(path: Path, output: Path, pictures: bool, section: str | None) -> list[InputCase]:
+def _cases_listed(path: Path, output: Path, images_2d: bool, section: str | None) -> list[InputCase]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
     for entry in read_list(path, section):
         source, place = path.parent / entry.image, Path(entry.image).parent
         inside = not place.is_absolute() and ".." not in place.parts
-        cases += _as_listed(_cases_of(source, output / place if inside else output, pictures), entry)
+        cases += _as_listed(_cases_of(source, output / place if inside else output, images_2d), entry)
     return cases
 
 
@@ -165,13 +181,20 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def _check_distinct(cases: Sequence[InputCase]) -> None:
-    taken: dict[Path, Path] = {}
+def _with_clashes(cases: Sequence[InputCase]) -> list[InputCase]:
+    """The cases; those that share their outputs with another one say so, and the others can be done."""
+    alike = defaultdict(list)
     for case in cases:
-        other = taken.setdefault(case.stem, case.source)
-        if other is not case.source:
-            raise InputError(
-                f"{other} and {case.source}: both would be written to {case.output('.nii.gz')}, expected "
-                "different names; rename one, use another output folder for it, or give it another case in a "
-                "list."
-            )
+        alike[case.stem].append(case)
+    return [
+        case if len(alike[case.stem]) == 1 else replace(case, clash=_clash(alike[case.stem]))
+        for case in cases
+    ]
+
+
+def _clash(alike: Sequence[InputCase]) -> str:
+    return (
+        f"{' and '.join(str(case.source) for case in alike)}: both would be written to "
+        f"{alike[0].output('.nii.gz')}, expected different names; rename one, use another output folder for "
+        "it, or give it another case in a list."
+    )

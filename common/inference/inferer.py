@@ -1,4 +1,4 @@
-"""Segment a volume, or a picture as a volume of one slice, slice by slice with any number of prompts.
+"""Segment a volume, or a 2D image as a volume of one slice, slice by slice with any number of prompts.
 
 Every slice is framed, windowed and encoded once, then decoded for the prompts in groups. What is kept is the
 label map, a few numbers per (prompt, slice) and the bits of every prompt's own mask, so that memory hardly
@@ -133,7 +133,7 @@ class VolumeInferer(Inferer):
         """Segment `inputs`.
 
         Args:
-            inputs: the volume, slices (D, H, W) in Hounsfield units, or a picture.
+            inputs: the volume, slices (D, H, W) in Hounsfield units, or a 2D image.
             network: works in eval mode and gets its training flags back.
             prompts: what to segment, with different label numbers from 1 to 255.
             guidance: what `encode` returned for the prompts' texts, to encode them once for many volumes.

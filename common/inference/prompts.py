@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..data.images import ENDINGS as PICTURE_ENDINGS
+from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..text.prompts import MAX_LABEL, Prompt, check_prompt, read_prompts_file
-from .cases import InputCase
+from ..text.doubts import doubts
+from ..text.prompts import MAX_LABEL, Prompt, ask_both, check_prompt, read_prompts_file
+from .cases import InputCase, Inputs, find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def ask(
         raise InputError(
             f"slice: found {slice_index!r}, expected a whole number from 0 (the most inferior slice) up."
         )
-    if slice_index is not None and all(_is_picture(case) for case in cases):
+    if slice_index is not None and all(_is_image_2d(case) for case in cases):
         raise InputError(
             f"slice: found {slice_index}, but none of the inputs is a volume, expected one; leave slice out."
         )
@@ -51,13 +52,30 @@ def ask(
     ]
 
 
+def check_asked(
+    inputs: Inputs,
+    output_dir: str | os.PathLike[str],
+    prompts_file: str | os.PathLike[str] | None,
+    slice_index: Any = None,
+    section: str | None = None,
+) -> None:
+    """Refuse inputs and prompts that cannot be used, before weights and language models are loaded.
+
+    Raises:
+        InputError: see `find_cases` and `ask`. Whether the network takes 2D images is not yet known here.
+    """
+    cases = find_cases(inputs, output_dir, images_2d=True, section=section)
+    if prompts_file is not None or all(case.prompts for case in cases):
+        ask(cases, None, prompts_file, slice_index)
+
+
 def _slice_of(case: InputCase, of_run: int | None) -> int | None:
     """Its own slice, or that of the run, which is meant for volumes."""
-    return of_run if case.slice_index is None and not _is_picture(case) else case.slice_index
+    return of_run if case.slice_index is None and not _is_image_2d(case) else case.slice_index
 
 
-def _is_picture(case: InputCase) -> bool:
-    return ending_of(case.source, PICTURE_ENDINGS) is not None
+def _is_image_2d(case: InputCase) -> bool:
+    return ending_of(case.source, IMAGE_2D_ENDINGS) is not None
 
 
 def choose_prompts(
@@ -88,10 +106,7 @@ def choose_prompts(
         raise InputError(
             f"prompts: found the text {prompts!r}, expected a list of texts; write [{prompts!r}]."
         )
-    if prompts_file is not None:
-        chosen = read_prompts_file(prompts_file)
-    else:
-        chosen = [_as_prompt(prompt, row) for row, prompt in enumerate(prompts or (), start=1)]
+    chosen = _as_prompts(prompts or ()) if prompts_file is None else read_prompts_file(prompts_file)
     check_label_numbers(chosen)
     return chosen
 
@@ -129,7 +144,7 @@ def check_slice(volume: Volume, index: int | None) -> None:
         return
     path, depth = volume.grid.path, len(volume.slices)
     if not volume.in_mm:
-        raise InputError(f"{path}: found slice {index} asked of a picture, expected none; leave slice out.")
+        raise InputError(f"{path}: found slice {index} asked of a 2D image, expected none; leave slice out.")
     if not 0 <= index < depth:
         raise InputError(
             f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
@@ -137,8 +152,22 @@ def check_slice(volume: Volume, index: int | None) -> None:
         )
 
 
-def _as_prompt(prompt: str | Prompt, row: int) -> Prompt:
-    if isinstance(prompt, Prompt):
-        return prompt
-    text = check_prompt(prompt, field=f"prompt {row}")
-    return Prompt(text, text, row)
+def warn_of_doubts(cases: Sequence[InputCase]) -> None:
+    """Say once of each prompt what in it is not understood."""
+    for text in dict.fromkeys(prompt.text for case in cases for prompt in case.prompts):
+        for doubt in doubts(text):
+            logger.warning("prompt: %s", doubt)
+
+
+def _as_prompts(given: Sequence[str | Prompt]) -> list[Prompt]:
+    """Prompts numbered by their row."""
+    rows: list[str | Prompt] = []
+    for row, prompt in enumerate(given, start=1):
+        if isinstance(prompt, Prompt):
+            rows.append(prompt)
+        else:
+            rows += ask_both(check_prompt(prompt, field=f"prompt {row}"))
+    return [
+        row if isinstance(row, Prompt) else Prompt(row, row, number)
+        for number, row in enumerate(rows, start=1)
+    ]

@@ -13,11 +13,13 @@ from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..fingerprint import source_sha256, value_sha256
+from ..printable import printable
+from ..text.doubts import doubts
 from .cases import InputCase
 from .segmentation import Extent, PromptResult, Segmentation
 
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
-PICTURE_AXES = "one slice, rows top to bottom, columns left to right"
+AXES_2D = "one slice, rows top to bottom, columns left to right"
 
 
 def shared_request(
@@ -73,7 +75,7 @@ def case_report(
         "input_sha256": sha256,
         "shape": list(segmentation.labels.shape),
         "spacing_mm": list(volume.spacing_mm) if volume.in_mm else None,
-        "axes": AXES if volume.in_mm else PICTURE_AXES,
+        "axes": AXES if volume.in_mm else AXES_2D,
         **request,
         "prompts": [_prompt(result, in_mm=volume.in_mm, judged=judged) for result in segmentation.results],
         "fingerprint": value_sha256([sha256, request]),
@@ -91,6 +93,7 @@ def _prompt(result: PromptResult, *, in_mm: bool, judged: bool) -> dict[str, Any
         "presence_score": round(result.presence_score, 6),
         "present": result.present if judged else None,
         "overlap_voxels": result.overlap_voxels,
+        "warnings": doubts(result.prompt.text),
     }
 
 
@@ -133,7 +136,7 @@ def prompt_table(results: Sequence[PromptResult], *, in_mm: bool) -> str:
         count = result.mask.slices.count
         where = f"{count} slice{'s' if count > 1 else ''}" if count else "not found"
         lines.append(
-            f"  {result.prompt.label:3d} {result.prompt.name}: {result.size(in_mm=in_mm)}, {where}, "
+            f"  {result.prompt.label:3d} {printable(result.prompt.name)}: {result.size(in_mm=in_mm)}, "
         )
-        lines[-1] += f"presence {result.presence_score:.2f}"
+        lines[-1] += f"{where}, presence {result.presence_score:.2f}"
     return "\n".join(lines)

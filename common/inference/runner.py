@@ -1,6 +1,5 @@
 """Segment many files: read, segment, write, one case after the other."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +17,14 @@ from ..errors import InputError, SwitchError
 from ..fingerprint import source_sha256, value_sha256, weights_sha256
 from ..outputs.kinds import FROM_DICOM, Finished, check_outputs, check_possible
 from ..outputs.staging import check_writable, clear, scratch_array, staged, writing_to
-from ..outputs.writers import outputs_of, write_case
+from ..outputs.writers import write_case
 from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
+from .earlier import earlier_outputs
 from .inferer import VolumeInferer
-from .prompts import ask
+from .prompts import ask, warn_of_doubts
 from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .run_report import RunReport
 from .segmentation import PromptResult
@@ -37,11 +37,15 @@ logger = logging.getLogger(__name__)
 
 
 class _Loaded(NamedTuple):
-    """A case that was read, or whose outputs are there already (then without a volume)."""
+    """A case that was read, or whose outputs are there already (then without a volume).
+
+    `changed` are those of its outputs that are no longer as they were written.
+    """
 
     volume: Volume | None
     sha256: str
     seconds: dict[str, float]
+    changed: tuple[str, ...] = ()
 
 
 class _Run(NamedTuple):
@@ -78,7 +82,8 @@ class CaseRunner:
             probabilities (one a prompt; 0 to 255 is 0 to 1), preview (PNG), dicom_seg, rtstruct (of DICOM).
         file_format: of label maps, masks and probabilities: nii.gz, nii, nrrd or mha.
         skip_existing: leave out a case whose outputs are whole and of the same input (by its sha256),
-            prompts, weights and settings.
+            prompts, weights and settings; and, whatever they were made of, one with an output that was
+            changed since (a mask corrected by hand), which is named.
         checkpoint: file of the network's weights, whose sha256 goes into the reports.
         report: where to write a JSON with the outcome of every case.
         progress: show bars over cases and slices on stderr.
@@ -128,9 +133,10 @@ class CaseRunner:
             CasesFailedError: cases failed; the others are done.
         """
         check_outputs(self.outputs, self.file_format)
-        pictures = self.network.framing.images
-        found = find_cases(self.inputs, self.output_dir, pictures=pictures, section=self.section)
+        images_2d = self.network.framing.images
+        found = find_cases(self.inputs, self.output_dir, images_2d=images_2d, section=self.section)
         cases = ask(found, self.prompts, self.prompts_file, self.slice_index)
+        warn_of_doubts(cases)
         check_writable(self.output_dir)
         if self.report is not None:
             check_writable(Path(self.report).parent)
@@ -191,18 +197,24 @@ class CaseRunner:
         return _Run(texts, request, read, lru_cache(maxsize=1)(source_sha256))
 
     def _load(self, case: InputCase, run: _Run) -> _Loaded:
+        if case.clash is not None:
+            raise InputError(case.clash)
         clock = Clock()
         with clock("read"), _reading(case):
             sha256 = run.sha256(case.source)
-            if self.skip_existing and _is_done(case, value_sha256([sha256, request_of(case, run.request)])):
-                return _Loaded(None, sha256, clock.seconds)
+        earlier = earlier_outputs(case.output(".json")) if self.skip_existing else None
+        if earlier is not None:
+            asked = value_sha256([sha256, request_of(case, run.request)])
+            if earlier.changed or (earlier.complete and earlier.fingerprint == asked):
+                return _Loaded(None, sha256, clock.seconds, earlier.changed)
+        with clock("read"), _reading(case):
             volume = run.read(case.source)
         return _Loaded(volume, sha256, clock.seconds)
 
     def _do(self, case: InputCase, loaded: _Loaded, run: _Run, outcomes: RunReport) -> None:
         if loaded.volume is None:
             clear(case)
-            outcomes.add(case, "skipped")
+            outcomes.add(case, "skipped", _warn_of_changed(case, loaded.changed) if loaded.changed else None)
             return
         volume, framing = loaded.volume, self.network.framing
         check_possible(self.outputs, volume)
@@ -234,9 +246,12 @@ class CaseRunner:
                 file_format=self.file_format,
             )
             with writing_to(case.stem.parent):
-                write_case(finished, report, kinds=self.outputs, folder=folder)
+                report = write_case(finished, report, kinds=self.outputs, folder=folder)
         outcomes.slices += len(volume.slices) if case.slice_index is None else 1
-        outcomes.add(case, "done")
+        if failed := report["failed_outputs"]:
+            outcomes.add(case, "failed", _sentence(case, InputError("; ".join(failed.values()))))
+        else:
+            outcomes.add(case, "done")
         logger.info("%s\n%s", case.output(".json"), prompt_table(segmentation.results, in_mm=volume.in_mm))
 
 
@@ -268,14 +283,15 @@ def _warn_of_overlaps(case: InputCase, results: Sequence[PromptResult], *, masks
             )
 
 
-def _is_done(case: InputCase, fingerprint: str) -> bool:
-    """A report, which is written last, with this fingerprint, and all outputs that it names in full."""
-    try:
-        report = json.loads(case.output(".json").read_text("utf-8"))
-        sizes = {name: (case.stem.parent / name).stat().st_size for name in outputs_of(report)}
-        return report["fingerprint"] == fingerprint and report["output_bytes"] == sizes
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return False  # no report, or none of ours: the case is done again
+def _warn_of_changed(case: InputCase, changed: Sequence[str]) -> str:
+    """Say which outputs are kept although the report knows others; returns the sentence."""
+    sentence = (
+        f"{case.stem.parent}: found {', '.join(changed)} other than {case.output('.json').name} says, so "
+        "changed since, and kept; remove the report or leave skip_existing out to have the case segmented "
+        "again."
+    )
+    logger.warning("%s", sentence)
+    return sentence
 
 
 def _sentence(case: InputCase, error: Exception) -> str:

@@ -1,105 +1,79 @@
-"""Run a bundle's inference in a process of its own: `python -m scripts.common.inference.worker JOB.json`.
+"""Run a bundle's inference in a process of its own, `python -m scripts.common.inference.worker`.
 
-The process is the bundle's: its folder is on the path, and this file is its own copy in
-`scripts.common`. What a user chose arrives in the job file as data. It is started by `tools.infer`.
+The process is the bundle's: its folder is on the path, and this file is its own copy in `scripts.common`.
+`tools.infer` starts it, and what a user chose arrives in the job as data (see `..jobs`).
 """
 
-import json
-import os
-import signal
 import sys
-import threading
 import warnings
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from monai.bundle import ConfigWorkflow
 
-from ..errors import InputError, input_error_of, reason_of
+from ..config_overrides import check_asked_by
+from ..config_values import as_data
+from ..devices import check_device
+from ..errors import InputError
+from ..jobs import FAILED, Job, run_job
+from ..printable import printable
+from ..text.prompts import Prompt
 from .run_report import CasesFailedError
 
-# The exit codes of `tools.infer`, beside argparse's 2 for an unusable command line.
-DONE, FAILED, SOME_CASES_FAILED, INTERRUPTED = 0, 1, 3, 130
+SOME_CASES_FAILED = 3  # an exit code, beside those of `..jobs`
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job in the file named by the only argument; returns the exit code.
+def main() -> int:
+    """Do the job on stdin; returns the exit code.
 
-    The file holds {"config": path of an inference config, "overrides": {id: value}}.
+    The job is {"config": path of an inference config, "overrides": {id: value}, "prompts": fields of
+    `Prompt`s, or left out where the config knows what to ask}.
     """
-    job = json.loads(Path(arguments[0]).read_text("utf-8"))
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
     warnings.formatwarning = _sentence
-    try:
-        run_config(job["config"], job["overrides"])
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:
-        cause = input_error_of(error)
-        if cause is None:
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return SOME_CASES_FAILED if isinstance(cause, CasesFailedError) else FAILED
-    return DONE
+    return run_job(_segment, code_of=_code_of)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Unwind once: a second signal must not disturb the tidying up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _segment(job: Job) -> None:
+    run_config(job["config"], job["overrides"], [_prompt(fields) for fields in job.get("prompts", ())])
+
+
+def _code_of(error: InputError) -> int:
+    return SOME_CASES_FAILED if isinstance(error, CasesFailedError) else FAILED
+
+
+def _prompt(fields: dict[str, Any]) -> Prompt:
+    colour = fields["colour"]
+    return Prompt(**{**fields, "colour": colour and tuple(colour)})
 
 
 def _sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as a sentence: in which line of which file it arose is nothing to a user."""
-    return f"warning: {message}\n"
+    return f"warning: {printable(message)}\n"
 
 
-def run_config(config: str, overrides: dict[str, Any]) -> None:
+def run_config(config: str, overrides: dict[str, Any], prompts: Sequence[Prompt] = ()) -> None:
     """Initialise, run and finalise a bundle's inference config with some ids replaced.
+
+    Args:
+        config: path of the file.
+        overrides: values by id. MONAI evaluates a text that begins with $ or @.
+        prompts: what to ask; none = what the config says.
 
     Raises:
         InputError: a device that this machine lacks, or what the bundle's components raise.
     """
     check_device(overrides.get("device"))
+    overrides = as_data(overrides)
+    if prompts:  # as objects, into which MONAI does not look: their texts may begin with $
+        overrides["evaluator#prompts"] = list(prompts)
     workflow = ConfigWorkflow(config_file=config, workflow_type="infer", **overrides)
+    check_asked_by(workflow.parser)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
 
 
-def check_device(name: str | None) -> None:
-    """Refuse a device that torch cannot use here; None = the config's own choice.
-
-    Raises:
-        InputError: names it and torch's reason.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
-            "device of this machine; choose another or leave it out."
-        ) from error
-
-
-def end_with_launcher() -> None:
-    """End this process, as SIGTERM does, when the one that started it is gone (its end of stdin closes)."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    end_with_launcher()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,6 +11,7 @@ from ..errors import InputError
 NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "unit": ((0.0,), (1.0,)),  # [0, 1] as it is, as MedSAM was trained
     "half": ((0.5,), (0.5,)),  # ViT
+    "lite": ((127 / 255,), (128 / 255,)),  # EfficientNet-Lite: (value - 127) / 128 of 0 to 255
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # SAM, SegNeXt
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }

@@ -86,7 +86,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
     Args:
         rows: with the keys "case" and "label" beside those of `measure_labels`. Where they say whose they are
             ("patient"), intervals are bootstraps over patients, else over rows. Rows of volumes, slices and
-            pictures may stand together: a metric is then that of the rows that have it, and `n` counts them.
+            2D images may stand together: a metric is then that of the rows that have it, and `n` counts them.
         penalty_mm: distance that a missed or falsely found label counts as; without one, such cases are
             missing from the distances' means, and `left_out` beside each of these means counts them, as it
             does for distances in pixels.
@@ -99,7 +99,7 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
             metrics_present: the same over the cases that have the label in their reference;
             absent: of the others, how many `cases`, the share of them with an empty prediction (`rejected`,
                 None without a case) and `describe` of the predicted volume, 0 included (`false_positive_ml`,
-                in 2D `false_positive_mm2`, in pictures `false_positive_px2`). Rows of slices leave out what
+                in 2D `false_positive_mm2`, of PNG files `false_positive_px2`). Rows of slices leave out what
                 is empty, so that they have none.
         mean_over_labels: for each metric the mean of the labels' means in `metrics`, every label alike.
             Labels that no case has in its reference are not in it: nothing could have been found.

@@ -1,4 +1,4 @@
-"""A picture to see at a glance whether a segmentation lies where it should."""
+"""A preview to see at a glance whether a segmentation lies where it should."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..data.images import Picture
+from ..data.images import Image2D
 from ..data.volumes import Volume
 from ..files import atomic_path
 from ..inference.segmentation import PromptResult, Segmentation
@@ -51,11 +51,11 @@ class _Plane(NamedTuple):
 def views_of(volume: Volume, segmentation: Segmentation) -> list[View]:
     """Axial, coronal and sagittal planes where the label map has most foreground, or the middle ones.
 
-    A picture, a volume of one slice, and a volume that was asked at one slice have one view.
+    A 2D image, a volume of one slice, and a volume that was asked at one slice have one view.
     """
     planes = _planes(volume, segmentation.labels, segmentation.slice_index)
     shown = volume.slices
-    if isinstance(volume, Picture) and volume.colours is not None:
+    if isinstance(volume, Image2D) and volume.colours is not None:
         shown = volume.colours
     cut = [[plane.of(mask).copy() for plane in planes] for mask in segmentation.masks()]
     return [
@@ -72,7 +72,7 @@ def views_of(volume: Volume, segmentation: Segmentation) -> list[View]:
 
 def _planes(volume: Volume, labels: np.ndarray, slice_index: int | None) -> list[_Plane]:
     """See `views_of`."""
-    if isinstance(volume, Picture):
+    if isinstance(volume, Image2D):
         return [_Plane(volume.grid.path.name, lambda array: array[0], (1.0, 1.0), ("", ""))]
     deep, high, wide = volume.spacing_mm
     foreground = labels > 0

@@ -4,7 +4,7 @@ The words stand in `expression_words.json`. Every fact has several phrasings, an
 patterns; some of both are held out from training, so that a benchmark can ask in phrases that a network has
 not met. A phrasing stands before the noun, instead of it ("noun"), behind it after "with", or behind it.
 
-Places compare a lesion with the others of its picture, so their words must too: the leftmost of two may well
+Places compare a lesion with the others of its image, so their words must too: the leftmost of two may well
 lie in the right half, where "on the left" is false of it. "The left lesion" compares, as in "the left one of
 the two".
 """

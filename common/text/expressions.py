@@ -1,4 +1,4 @@
-"""Referring expressions: from what is known of the lesions of a picture to sentences that mean some of them.
+"""Referring expressions: from what is known of the lesions of an image to sentences that mean some of them.
 
 A lesion has attributes; a `Fact` is one statement about a lesion beside the others, such as (size, largest).
 `single_out` chooses few facts that together are true of one lesion alone (the incremental algorithm of
@@ -6,7 +6,7 @@ Dale and Reiter, Cognitive Science 19, 1995); `describe` puts facts into words (
 `groups` are the lesions that share a value, such as all round ones, and `describe_all` asks for them.
 
 Left and right. Lobes and segments are the patient's, as anatomy names them. Places (leftmost, uppermost)
-are those of the picture as it is shown, where `x_mm` grows to the right and `y_mm` downwards.
+are those of the image as it is shown, where `x_mm` grows to the right and `y_mm` downwards.
 """
 
 import math
@@ -62,8 +62,8 @@ class Lesion:
     """What is known of one lesion; None is not known.
 
     Attributes:
-        x_mm, y_mm: centre, from the left edge and from the top of the picture as it is shown.
-        diameter_mm: longest diameter in the picture.
+        x_mm, y_mm: centre, from the left edge and from the top of the image as it is shown.
+        diameter_mm: longest diameter in the image.
         segment: Couinaud's, Roman numeral.
         kind, density, enhancement, border, shape: see `CHOICES`. `density` is in comparison with the liver.
 
@@ -125,7 +125,7 @@ class Fact:
 
 
 def facts_of(lesion: Lesion, others: Sequence[Lesion]) -> tuple[Fact, ...]:
-    """Everything that is clearly true of `lesion` in a picture with `others`, in the order of reports."""
+    """Everything that is clearly true of `lesion` in an image with `others`, in the order of reports."""
     found = {
         name: str(getattr(lesion, name)) for name in (*CHOICES, "lobe") if getattr(lesion, name) is not None
     }
@@ -137,7 +137,7 @@ def facts_of(lesion: Lesion, others: Sequence[Lesion]) -> tuple[Fact, ...]:
 
 
 def rules_out(fact: Fact, other: Lesion) -> bool:
-    """Whether `fact`, true of one lesion of a picture, is clearly false of another one of it."""
+    """Whether `fact`, true of one lesion of an image, is clearly false of another one of it."""
     if fact.attribute in ("size", "place"):
         return True  # there is one largest
     if fact.attribute == "diameter":
@@ -232,7 +232,7 @@ def describe(
 
     Args:
         lesion: the one that is meant.
-        others: the other lesions of the picture.
+        others: the other lesions of the image.
         level: "short" (a noun phrase) and "sentence" say what singles the lesion out, and no more; "report"
             says all that is known, as radiologists do; "half" and "quarter" are reports cut to 1/2 and 1/4
             of their facts, which need not single it out.
@@ -256,7 +256,7 @@ def describe(
 def describe_all(
     fact: Fact, *, rng: np.random.Generator, bare: bool, several: bool, wording: Wording = "training"
 ) -> str:
-    """One request for all lesions of a picture of which `fact` holds, such as "Show all round lesions."
+    """One request for all lesions of an image of which `fact` holds, such as "Show all round lesions."
 
     Args:
         fact: one of `groups`.

@@ -5,21 +5,25 @@ User text is data: nothing here evaluates, formats or splits it, so `$1+1`, `(li
 
 import json
 import os
+import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..user_text import read_user_text
+from .vocabulary import Vocabulary
 
 MAX_CHARACTERS = 2000  # several times what any text encoder here reads; longer text is a mistake
 MAX_LABEL = 255  # label maps are written as uint8, and 0 is the background
 
 # Control characters, halves of surrogate pairs (no file can hold them), line and paragraph separators.
 _REFUSED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+_KEYCAP = re.compile("[0-9]\ufe0f?\u20e3")  # an emoji that begins with a digit
 _KEYS = ("prompt", "name", "label", "colour")
 
 
@@ -48,7 +52,8 @@ def check_prompt(text: object, *, field: str = "prompt") -> str:
         field: how the error calls it.
 
     Raises:
-        InputError: not a str, nothing but white space, over 2000 characters, or with a control character.
+        InputError: not a str, without a letter or digit (white space, punctuation, emoji), over 2000
+            characters, or with a control character.
     """
     if not isinstance(text, str):
         raise InputError(
@@ -67,6 +72,11 @@ def check_prompt(text: object, *, field: str = "prompt") -> str:
                 f"{field}: found the control character U+{ord(character):04X} at position {position}, "
                 "expected printable text on one line; remove it or use a space."
             )
+    if not any(character.isalnum() for character in _KEYCAP.sub("", text)):
+        raise InputError(
+            f"{field}: found {reprlib.repr(text)}, which has no word, expected words; write what to segment, "
+            "such as liver."
+        )
     return text
 
 
@@ -75,7 +85,8 @@ def read_prompts_file(path: str | os.PathLike[str]) -> list[Prompt]:
 
     `.txt`: one prompt a line; blank lines and lines that start with # are skipped.
     `.json`: a list whose items are texts or objects {"prompt", "name"?, "label"?, "colour"?}.
-    A missing name is the prompt itself; a missing label is the lowest number that no item has.
+    A missing name is the prompt itself; a missing label is the lowest number that no item has. A prompt for
+    both organs of a pair ("both kidneys") without name, label and colour becomes one for each.
 
     Raises:
         InputError: the file cannot be read or has another shape, a prompt breaks `check_prompt`, a name or
@@ -190,6 +201,7 @@ def _json_type(value: object) -> str:
 
 def _numbered(items: list[_Item]) -> list[Prompt]:
     """Give the items without a label the lowest free numbers, in order, and refuse doubles."""
+    items = [one for item in items for one in _both(item)]
     given = [item.label for item in items if item.label is not None]
     free = (label for label in range(1, MAX_LABEL + 1) if label not in given)
     prompts = [
@@ -200,6 +212,27 @@ def _numbered(items: list[_Item]) -> list[Prompt]:
     _refuse_doubles("name", [prompt.name for prompt in prompts], places)
     _refuse_doubles("label", [prompt.label for prompt in prompts], places)
     return prompts
+
+
+def ask_both(text: str) -> list[str]:
+    """The names of both organs of a text such as "both kidneys", which a label map has a number each for.
+
+    A list with `text` alone where it is none of these.
+    """
+    pair = _vocabulary().pair(text)
+    return [text] if pair is None else [organ.name for organ in pair]
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> Vocabulary:
+    return Vocabulary.load()
+
+
+def _both(item: _Item) -> list[_Item]:
+    """The item, or one for each organ of a pair; a name, label or colour of its own keeps it one."""
+    if item.name != item.text or item.label is not None or item.colour is not None:
+        return [item]
+    return [replace(item, text=text, name=text) for text in ask_both(item.text)]
 
 
 def _refuse_doubles(what: str, values: Iterable[object], places: list[str]) -> None:

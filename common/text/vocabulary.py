@@ -51,6 +51,10 @@ _NUMBERED_SEGMENT = re.compile(
     re.IGNORECASE,
 )
 
+_BOTH = re.compile(
+    r"(?:the )?(?P<both>both(?: of)?|two|bilateral|left and right|right and left)? ?(?:the )?(?P<noun>.+)"
+)
+
 
 def sides(text: str) -> frozenset[Side]:
     """The sides of the body that `text` names, also in Latin or short (L kidney, ParotidR, kidney_left)."""
@@ -178,6 +182,21 @@ class Vocabulary:
     def find(self, text: str) -> Organ | None:
         """The organ that `text` as a whole names, or None."""
         return self._by_key.get(_key(text))
+
+    def pair(self, text: str) -> tuple[Organ, Organ] | None:
+        """The left and the right organ of a text that asks for both and is no name itself.
+
+        Such as "both kidneys", "kidneys" or "the left and right kidney"; not "kidney", which is one of them.
+        """
+        words = re.sub(r"[\s_\-]+", " ", text.casefold()).strip()
+        found = _BOTH.fullmatch(words)
+        if found is None or self.find(text) is not None or not (found["both"] or words.endswith("s")):
+            return None
+        for noun in (found["noun"], found["noun"].removesuffix("s")):
+            left, right = self.find(f"left {noun}"), self.find(f"right {noun}")
+            if left is not None and right is not None and left is not right:
+                return left, right
+        return None
 
     def same(self, one: str, other: str) -> bool:
         """Whether two names mean one organ: they are spelt alike, or the vocabulary has both for it."""

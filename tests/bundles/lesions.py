@@ -1,4 +1,4 @@
-"""Small pictures and CT slices with two lesions each, for lsms_lesion."""
+"""Small 2D images and CT slices with two lesions each, for lsms_lesion."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-SHAPE = (72, 96)  # of the pictures
+SHAPE = (72, 96)  # of the 2D images
 SENTENCES = {1: "the lesion on the left", 2: "the lesion on the right"}
 
 
 def labels_of(seed: int) -> np.ndarray:
-    """(H, W) uint8: lesion 1 in the left half of the picture, 2 in the right one."""
+    """(H, W) uint8: lesion 1 in the left half of the image, 2 in the right one."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(SHAPE, np.uint8)
     for value, first in ((1, 4), (2, 52)):
@@ -32,16 +32,16 @@ def write_volume(folder: Path, name: str, seed: int) -> None:
     labels = labels_of(seed)
     hu = np.where(labels > 0, 180, 0) + np.random.default_rng(seed).integers(-20, 20, SHAPE)
     for kind, plane in (("images", hu), ("labels", labels)):
-        # (rows, columns) of the picture are posterior and, left in text being left in picture, the right: RPS
+        # (rows, columns) of the image are posterior and, left in text being left in the image, the right: RPS
         voxels = np.stack([np.zeros_like(plane), plane, np.zeros_like(plane)], axis=-1).astype(np.int16)
         image = nib.Nifti1Image(voxels.transpose(1, 0, 2), np.diag([1.0, -1.0, 3.0, 1.0]))
         nib.save(image, folder / kind / f"{name}.nii.gz")
 
 
 def write_lesions(folder: Path) -> None:
-    """Ten pictures and two slices with two lesions each, and their datalist.
+    """Ten 2D images and two slices with two lesions each, and their datalist.
 
-    Training is also told of both at once, in words that stay true where a picture is turned.
+    Training is also told of both at once, in words that stay true where an image is turned.
     """
     items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
     for kind in ("images", "labels"):

@@ -31,7 +31,7 @@ TINY = {
     "draws_per_epoch": 48,
     "batch_size": 4,
     "prompts_per_slice": 2,
-    "prompts_per_picture": 2,
+    "prompts_per_image": 2,
     "val_interval": 1,
 }
 # Words of each kind of prompt that its data know.
@@ -146,7 +146,7 @@ def kinds(bundle: Path) -> list[str]:
 
 
 def write_data(kind: str, folder: Path) -> None:
-    """Data of a kind of prompt: CT phantoms with label maps (two of four for training), or small pictures
+    """Data of a kind of prompt: CT phantoms with label maps (two of four for training), or small 2D images
     and slices with sentences."""
     if kind == "sentence":
         write_lesions(folder)

@@ -96,7 +96,7 @@ def test_leftmost_in_a_volume_is_the_patients_left(
     assert [row["presence_score"] > 0.99 for row in report["prompts"]] == [True, True]
 
 
-def test_leftmost_in_a_picture_is_the_pictures_left(of_sentences: Path, tmp_path: Path) -> None:
+def test_leftmost_in_a_2d_image_is_the_images_left(of_sentences: Path, tmp_path: Path) -> None:
     grey = np.zeros((SIDE, SIDE), np.uint8)
     grey[30:34, 8:12] = grey[30:34, 50:54] = 220
     (tmp_path / "in").mkdir()

@@ -136,7 +136,7 @@ def test_prompts_are_text_and_never_code(inferred: Inference) -> None:
     assert not list(inferred.folder.rglob("was_run"))
 
 
-def test_pictures_are_answered_in_their_pixels(trained: Any, tmp_path: Path) -> None:
+def test_2d_images_are_answered_in_their_pixels(trained: Any, tmp_path: Path) -> None:
     if trained.subject.kind != "sentence":
         pytest.skip("asked for organs in volumes")
     image = next(target.image for target in trained.subject.targets() if target.image.suffix == ".png")

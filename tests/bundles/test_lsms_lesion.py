@@ -41,7 +41,18 @@ def test_paper_json_is_the_published_recipe(lsms: Subject) -> None:
     weights = parser["loss_weights"]
     assert {name: weight for name, weight in weights.items() if weight} == {"dice": 1.0, "bce": 1.0}
     assert weights.keys() == parser["loss"]["parts"].keys()
-    assert (parser["prompts_per_picture"], parser["draws_per_epoch"]) == (1, None)
+    assert (parser["prompts_per_image"], parser["draws_per_epoch"]) == (1, None)
+
+
+def test_the_former_key_of_prompts_per_image_is_read(lsms: Subject, tmp_path: Path) -> None:
+    """Also for the losses, which have to know how many sentences of an image stand together."""
+    workflow = lsms.workflow("train.json", **{**lsms.training(tmp_path), "prompts_per_picture": 4})
+    workflow.initialize()
+    with pytest.warns(FutureWarning, match="prompts_per_picture is now called prompts_per_image"):
+        loss = workflow.parser.get_parsed_content("loss")
+    assert {part.prompts_per_image for part in loss.parts.values() if hasattr(part, "prompts_per_image")} == {
+        4
+    }
 
 
 def test_options_of_table_3_are_overrides(lsms: Subject, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from monai.handlers import ValidationHandler
 
 from common.data.datalist import load_referring
 from common.data.framing import contradiction
-from common.data.sentence_draws import ReferringPictures
+from common.data.sentence_draws import ReferringImages
 from common.errors import InputError
 from common.training.states import newest_sound_state, states
 from common.training.validation import ValidateEarly, ValidateLastEpoch
@@ -130,7 +130,7 @@ def test_sentences_about_slices_are_looked_at_too(tmp_path: Path, caplog: pytest
     nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / "a_image.nii.gz")
     files = {"image": "a_image.nii.gz", "label": "a_label.nii.gz", "slice": 1, "prompts": ["the bright one"]}
     (tmp_path / "slices.json").write_text(json.dumps({"training": [files]}))
-    ReferringPictures(load_referring(tmp_path / "slices.json", "training"), network=Tiny())
+    ReferringImages(load_referring(tmp_path / "slices.json", "training"), network=Tiny())
     assert caplog.text.count("a_image.nii.gz: found no value below 300, expected CT in Hounsfield") == 1
 
 

@@ -1,6 +1,6 @@
 """OHIF as MONAI Label ships it, in a real browser: the study, words typed, the mask on the screen.
 
-With SCREENSHOTS=FOLDER the pictures of tools/monailabel/README.md are written there.
+With SCREENSHOTS=FOLDER the screenshots of tools/monailabel/README.md are written there.
 """
 
 import os
@@ -76,7 +76,7 @@ def test_words_typed_in_ohif_put_a_mask_on_the_screen(browser, dicom: DicomServe
 
         wait(written)
 
-    def picture(path: Path) -> np.ndarray:
+    def screenshot(path: Path) -> np.ndarray:
         browser.save_screenshot(str(path))
         image = Image.open(path).convert("RGB")
         image.quantize(128).save(path, optimize=True)
@@ -94,15 +94,15 @@ def test_words_typed_in_ohif_put_a_mask_on_the_screen(browser, dicom: DicomServe
     click("//button[contains(@class, 'actionButton')]")
     click("//a[contains(text(), 'Options')]")
     write("infermedvlm_organprompt", "the liver; the spleen, left of the stomach")
-    picture(kept / "ohif_words.png")
+    screenshot(kept / "ohif_words.png")
     click("//*[text()='Confirm']")
     time.sleep(3)
-    before = picture(tmp_path / "before.png")
+    before = screenshot(tmp_path / "before.png")
     click("//button[@title='Run Segmentation']")
     wait(lambda _: "Running Segmentation - Successful" in text() or "Failed to Run" in text())
     assert "Failed to Run" not in text()
     time.sleep(3)
-    after = picture(kept / "ohif_mask.png")
+    after = screenshot(kept / "ohif_mask.png")
 
     # In the left viewport, which is axial, each of the two masks gives a colour of its own to what was grey.
     def colourful(image: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def test_every_bundle_is_a_model_with_a_field_for_words(client):
     assert BUNDLE in here
     assert info["models"][BUNDLE]["config"] == {"prompt": "liver", "keep_largest": False, "smooth": False}
     assert BUNDLE in info["trainers"]
-    assert not {"lsms_lesion", "threshold"} & set(info["trainers"])  # learns from pictures; does not learn
+    assert not {"lsms_lesion", "threshold"} & set(info["trainers"])  # learns from images; does not learn
     assert "not for diagnosis" in info["description"]
 
 

@@ -16,6 +16,7 @@ from common.data.datalist import SECTIONS
 from common.errors import InputError
 from common.inference import lists
 from common.outputs import kinds
+from common.text.prompts import Prompt
 from tools import infer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -263,6 +264,9 @@ def test_an_option_that_the_bundle_does_not_know_is_refused(bundle, capsys):
     )
     assert infer.main([*arguments, "--compile"]) == 1
     assert capsys.readouterr().err.startswith(f"error: --compile: {config} has no key 'inferer', expected")
+    config.write_text(json.dumps({"prompts_file": "", "bundle_root": "", "input": "", "output_dir": ""}))
+    assert infer.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"error: --prompt: {config} has no key 'evaluator', expected")
     config.write_text("{")
     assert infer.main(arguments) == 1
     said = capsys.readouterr().err
@@ -307,10 +311,11 @@ def test_a_checkpoint_reaches_the_config_from_where_the_command_runs(tmp_path, m
 def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
     file = tmp_path / "prompts.json"
     file.write_text('[{"prompt": "the liver", "name": "whole", "label": 7, "colour": [255, 0, 0]}, "heart"]')
-    entries = infer.choose_prompts(["$x", "pancras", "Gallbladder"], file, "abdomen")
-    assert entries[0] == {"prompt": "the liver", "name": "whole", "label": 7, "colour": [255, 0, 0]}
-    assert entries[1] == {"prompt": "heart", "name": "heart", "label": 1}
-    assert [entry["prompt"] for entry in entries[-3:]] == ["$x", "pancras", "Gallbladder"]
+    prompts = infer.choose_prompts(["$x", "pancras", "Gallbladder"], file, "abdomen")
+    assert prompts[0] == Prompt("the liver", "whole", 7, (255, 0, 0))
+    assert prompts[1] == Prompt("heart", "heart", 1)
+    assert [prompt.text for prompt in prompts[-3:]] == ["$x", "pancras", "Gallbladder"]
+    assert [prompt.label for prompt in prompts[2:]] == [n for n in range(2, len(prompts) + 1) if n != 7]
     notes = capsys.readouterr().err.splitlines()
     assert notes == [
         "note: 'the liver' is not a name in the vocabulary and is used as it is; did you mean 'liver'?",

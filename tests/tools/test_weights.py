@@ -1,6 +1,7 @@
 """tools.weights: what it lists, fetches and checks, on files of this machine."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -9,7 +10,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from common.weights import pretrained
-from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownBase, KnownFile
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, MINILM, WHEELS, KnownBase, KnownFile
 from tools.weights import main
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -21,7 +22,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    monkeypatch.setattr(pretrained, "MINILM_WHEEL", "no-such-package-installed")
+    absent = replace(WHEELS[MINILM], package="no-such-package-installed")
+    monkeypatch.setattr(pretrained, "WHEELS", {MINILM: absent})
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from common.errors import InputError
 from common.files import atomic_path
 from common.weights.pretrained import KNOWN_BASES, FrozenBase, first_few
+from tools.engine import EXPORT, INFERENCE
 
 from .checks import check_weights, read_large_files, read_metadata
 from .documents import SHARED, with_shared_pages
@@ -20,7 +21,7 @@ from .text_encoder import FOLDER, is_packed, point_at_text_encoder, text_encoder
 
 Files = dict[str, bytes]  # path in the bundle -> content
 
-ENGINES = {"inference.worker", "export.export_worker"}  # of `common`: what tools.infer and tools.export start
+ENGINES = names_in((INFERENCE, EXPORT))  # what tools.infer and tools.export start
 REQUIRED = (
     *("LICENSE", "configs/inference.json", "docs/README.md", "docs/data_license.txt"),
     *("models/model.json", "models/model.pt", "scripts/__init__.py"),

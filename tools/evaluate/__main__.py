@@ -116,7 +116,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
 
 
 def _overlays(results: list["CaseResult"], rows: list["Row"], plan: "Plan") -> list["Overlay"]:
-    """Pictures of the worst cases of every label."""
+    """Figures of the worst cases of every label."""
     from .overlays import draw, worst_rows
 
     pairs = {result.pair.case: result.pair for result in results}

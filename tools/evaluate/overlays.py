@@ -1,4 +1,4 @@
-"""Pictures of the worst cases: where the label is right, missed and false, in the slice with most errors."""
+"""Figures of the worst cases: where the label is right, missed and false, in the slice with most errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MARGIN = 12  # voxels around the label
 
 @dataclass(frozen=True)
 class Overlay:
-    """A picture as PNG and what it shows."""
+    """A figure as PNG and what it shows."""
 
     row: Row
     slice_index: int

@@ -140,5 +140,5 @@ def _figure(overlay: Overlay) -> str:
     caption = f"{row['label']} of {row['case']}, slice {overlay.slice_index}, Dice {float(row['dsc']):.3f}"
     image = base64.b64encode(overlay.png).decode()
     text = escape(caption)
-    picture = f"<img alt='{text}' src='data:image/png;base64,{image}'>"
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    shown = f"<img alt='{text}' src='data:image/png;base64,{image}'>"
+    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"

@@ -2,20 +2,18 @@
 
 import json
 import logging
-import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from tools.engine import send, start
 
 from .bundles import Bundle
 
-REPOSITORY = Path(__file__).parents[2]
+WORKER = "tools.monailabel.label_worker"
 START_LIMIT_S = 600.0  # a hub download of a frozen encoder, or a cold disk
 
 _log = logging.getLogger(__name__)
@@ -66,7 +64,7 @@ class BundleProcess:
         """Have a job done; safe to call from several threads.
 
         Args:
-            job: what `worker` takes.
+            job: what `label_worker` takes.
             wanted: asked when the job's turn comes.
 
         Raises:
@@ -78,8 +76,8 @@ class BundleProcess:
         try:
             if not wanted():
                 raise ClientGoneError(f"{self.bundle.name}: the client went away before its turn.")
-            process = self._running()
-            return self._exchange(process, job)
+            send(self._running(), job)
+            return self._answer(self.time_limit_s)
         finally:
             self._turn.release()
 
@@ -93,36 +91,17 @@ class BundleProcess:
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is not None and self._process.poll() is None:
             return self._process
-        root = str(self.bundle.root)
-        command = [sys.executable, "-m", "tools.monailabel.label_worker", root, *filter(None, [self.device])]
-        path = os.pathsep.join([root, str(REPOSITORY)])
         _log.info("%s: starting its process", self.bundle.name)
-        self._process = subprocess.Popen(
-            command,
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        self._process = start(self.bundle.root, WORKER, answers=True)
         self._answers = queue.Queue()
         threading.Thread(target=_forward, args=(self._process.stdout, self._answers), daemon=True).start()
+        send(self._process, {"root": str(self.bundle.root), "device": self.device})
         try:
             self._answer(START_LIMIT_S)
         except BaseException:
             self.close()
             raise
         return self._process
-
-    def _exchange(self, process: "subprocess.Popen[str]", job: dict[str, Any]) -> dict[str, Any]:
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-        except OSError:
-            _log.warning("%s: its process is gone", self.bundle.name)  # the answer will say so
-        return self._answer(self.time_limit_s)
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
         try:

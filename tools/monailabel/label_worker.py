@@ -1,17 +1,13 @@
-"""A bundle at work in a process of its own: `python -m tools.monailabel.label_worker ROOT [DEVICE]`.
+"""A bundle at work in a process of its own, `python -m tools.monailabel.label_worker`.
 
-Jobs come on stdin and answers go out on stdout, one JSON a line each. The process is the bundle's: its folder
-comes first on the path, and everything that segments is its own `scripts.common`. It ends when stdin does.
+The process is the bundle's: its folder comes first on the path, and everything that segments is its own
+`scripts.common`. How jobs come and answers go is in `common.jobs`.
 """
 
 import copy
 import importlib
-import json
 import logging
-import os
-import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +19,20 @@ from .torchvision_cpu import make_importable
 Job = dict[str, Any]
 
 
-def main(arguments: list[str]) -> None:
-    """Load the bundle, say so, and work until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints must not be taken for an answer
+def main() -> None:
+    """Load the bundle as the first job says, {"root", "device"}, and segment what the others say."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    bundle: ServedBundle | None = None
 
-    def answer(content: Job) -> None:
-        answers.write(json.dumps(content) + "\n")
-        answers.flush()
+    def work(job: Job) -> Job:
+        nonlocal bundle
+        if bundle is not None:
+            return bundle.segment(job)
+        make_importable()
+        bundle = ServedBundle(Path(job["root"]), job["device"])
+        return {}
 
-    root, device = Path(arguments[0]), arguments[1] if len(arguments) > 1 else None
-    sys.path.insert(0, str(root))
-    make_importable()
-    served = _answered(lambda: {"served": ServedBundle(root, device)})
-    bundle = served.pop("served", None)
-    answer(served)
-    if bundle is None:
-        return
-    for line in sys.stdin:
-        job = json.loads(line)
-        answer(_answered(lambda job=job: bundle.segment(job)))
+    _common("jobs").answer_jobs(work)
 
 
 class ServedBundle:
@@ -142,17 +131,5 @@ def _write(path: str, labels: np.ndarray, volume: Any) -> None:
         _common("data.itk_writer").write_labels_itk(path, labels, like=volume)
 
 
-def _answered(work: Any) -> Job:
-    """What `work` returns, or its error: a user's by its sentence, any other also in the log."""
-    try:
-        return {"ok": True, **work()}
-    except Exception as error:
-        wrong = _common("errors").input_error_of(error)
-        if wrong is not None:
-            return {"ok": False, "kind": "input", "message": str(wrong)}
-        traceback.print_exc()
-        return {"ok": False, "kind": "internal", "message": f"{type(error).__name__}: {error}"}
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

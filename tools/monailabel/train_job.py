@@ -1,4 +1,4 @@
-"""Train a bundle in a process of its own: `python -m tools.monailabel.train_job JOB.json`.
+"""Train a bundle in a process of its own: `python -m tools.monailabel.train_job` (see `common.jobs`).
 
 It goes on from the weights that are served, and keeps a checkpoint only when it is better on the studies that
 were held back than these weights were.
@@ -17,24 +17,19 @@ from monai.bundle import ConfigWorkflow
 from .torchvision_cpu import make_importable
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job in the file named by the only argument; returns the exit code.
+def main() -> int:
+    """Do a job {"root", "overrides", "start_from", "result": file for what `train` returns}.
 
-    The file holds {"root", "overrides", "start_from", "result"}. The result file says what `train` returns.
+    Returns:
+        The exit code.
     """
-    job = json.loads(Path(arguments[0]).read_text("utf-8"))
-    sys.path.insert(0, job["root"])
+
+    def work(job: dict[str, Any]) -> None:
+        Path(job["result"]).write_text(json.dumps(train(job)), "utf-8")
+
     make_importable()
-    try:
-        result = train(job)
-    except Exception as error:
-        cause = importlib.import_module("scripts.common.errors").input_error_of(error)
-        if cause is None:
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return 1
-    Path(job["result"]).write_text(json.dumps(result), "utf-8")
-    return 0
+    code: int = importlib.import_module("scripts.common.jobs").run_job(work)
+    return code
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +42,10 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     since = time.monotonic()
     config = str(Path(job["root"]) / "configs" / "train.json")
     workflow = ConfigWorkflow(
-        config_file=config, workflow_type="train", logging_file=False, **job["overrides"]
+        config_file=config,
+        workflow_type="train",
+        logging_file=False,
+        **importlib.import_module("scripts.common.config_values").as_data(job["overrides"]),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
     workflow.initialize()
@@ -72,4 +70,4 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,15 @@ from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.train import TrainTask
 
 from common.errors import InputError
+from tools.engine import run_in_bundle
 
-from .bundle_process import REPOSITORY
 from .bundles import Bundle
 from .client_request import whole_number
 from .labels import SavedLabel, names_of, write_dataset
 from .settings import Settings
 from .trained import newest_checkpoint, publish
 
+TRAINING = "tools.monailabel.train_job"
 VALIDATION_SHARE = 0.2
 
 _log = logging.getLogger(__name__)
@@ -87,22 +85,19 @@ class TextTrainTask(TrainTask):
 
     def _train(self, overrides: dict[str, Any], folder: Path) -> dict[str, Any]:
         checkpoint = newest_checkpoint(self.settings.models(self.bundle.name))
-        job, result = folder / "job.json", folder / "result.json"
+        result = folder / "result.json"
         result.unlink(missing_ok=True)
-        content = {
+        job = {
             "root": str(self.bundle.root),
             "overrides": overrides,
             "start_from": checkpoint and str(checkpoint),
             "result": str(result),
         }
-        job.write_text(json.dumps(content), "utf-8")
-        path = os.pathsep.join([str(self.bundle.root), str(REPOSITORY)])
-        command = [sys.executable, "-m", "tools.monailabel.train_job", str(job)]
-        done = subprocess.run(command, cwd=self.bundle.root, env={**os.environ, "PYTHONPATH": path})
-        if done.returncode != 0:
+        code = run_in_bundle(self.bundle.root, TRAINING, job)
+        if code != 0:
             raise MONAILabelException(
                 MONAILabelError.APP_TRAIN_FAILED,
-                f"{self.bundle.name}: the training ended with code {done.returncode}; its log is above.",
+                f"{self.bundle.name}: the training ended with code {code}; its log is above.",
             )
         report: dict[str, Any] = json.loads(result.read_text("utf-8"))
         return report

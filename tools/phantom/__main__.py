@@ -53,7 +53,7 @@ def _write(options: argparse.Namespace) -> Path:
         split=split,
         seed=options.seed,
         size=size,
-        kind=lesion_slices.PICTURES if options.lesions else dataset.ABDOMENS,
+        kind=lesion_slices.LESION_IMAGES if options.lesions else dataset.ABDOMENS,
         workers=options.workers,
         progress=show,
     )

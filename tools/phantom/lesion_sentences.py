@@ -1,4 +1,4 @@
-"""What the items of referring phantoms say of the lesions of their pictures."""
+"""What the items of referring phantoms say of the lesions of their images."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from common.text.noise import add_typos
 
 
 class Said(NamedTuple):
-    """Sentences that mean the same lesions of a picture.
+    """Sentences that mean the same lesions of an image.
 
     Attributes:
-        lesions: indices among those of the picture.
+        lesions: indices among those of the image.
         texts: at least one.
-        orientation_free: whether they stay true where the picture is turned.
+        orientation_free: whether they stay true where the image is turned.
     """
 
     lesions: tuple[int, ...]
@@ -25,9 +25,9 @@ class Said(NamedTuple):
     orientation_free: bool = False
 
 
-Say = Callable[[Sequence[Lesion], Generator], list[Said]]  # of the lesions of a picture
+Say = Callable[[Sequence[Lesion], Generator], list[Said]]  # of the lesions of an image
 
-PLACED = ("place", "segment", "lobe")  # not true any more where the picture is turned
+PLACED = ("place", "segment", "lobe")  # not true any more where the image is turned
 # Sentences of each training item; `FEWER`: of those beside the items that mean each lesion, without reports.
 TRAINING: dict[Level, int] = {"short": 6, "sentence": 6, "report": 3}
 FEWER: dict[Level, int] = {"short": 4, "sentence": 4}
@@ -53,7 +53,7 @@ def training_sentences(lesions: Sequence[Lesion], rng: Generator) -> list[Said]:
     """Several sentences of each level, some misspelt, as `HARD_TO_SEE` weighs their attributes.
 
     Of each lesion; of each whose looks alone single it out, without `PLACED`; and of groups that share one of
-    two things, the shape in half of the pictures.
+    two things, the shape in half of the images.
     """
     alone = [
         Said((index,), _several(lesion, others, rng, HARD_TO_SEE, TRAINING))
@@ -76,7 +76,7 @@ def _each(lesions: Sequence[Lesion]) -> Iterator[tuple[int, Lesion, list[Lesion]
 
 
 def _of_groups(lesions: Sequence[Lesion], rng: Generator, attributes: Collection[str]) -> Iterator[Said]:
-    """Of those that are not all lesions of the picture: of these every word would be true."""
+    """Of those that are not all lesions of the image: of these every word would be true."""
     for fact, members in groups(lesions).items():
         if fact.attribute in attributes and len(members) < len(lesions):
             texts = [

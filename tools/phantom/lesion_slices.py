@@ -1,6 +1,6 @@
 """Referring data: CT phantoms with two to four liver lesions in a slice, and sentences that mean some.
 
-Each picture is the middle slice of a scan of three. What its sentences say is true of the voxels: density,
+Each image is the middle slice of a scan of three. What its sentences say is true of the voxels: density,
 border, shape and enhancement as rendered, diameter, place and segment as measured in that slice.
 """
 
@@ -32,19 +32,19 @@ from .scene import LABELS, Scene, Structure
 from .segments import segment_of
 from .shapes import Point
 
-PICTURES_A_PATIENT = 4
+IMAGES_A_PATIENT = 4
 SLICES, MIDDLE = 3, 1
-COUNT_SHARES = {2: 0.4, 3: 0.35, 4: 0.25}  # lesions; pictures without room for them are drawn anew
+COUNT_SHARES = {2: 0.4, 3: 0.35, 4: 0.25}  # lesions; images without room for them are drawn anew
 LIVER_MM = (40.0, 12.0)  # x and y of the liver's middle in the template
 LEVELS_MM = (2.0, 82.0)  # z in the template between which the liver is large
-FIELD_MM = 240.0  # side of the picture: all of the liver, the spine, a part of the stomach and kidneys
+FIELD_MM = 240.0  # side of the image: all of the liver, the spine, a part of the stomach and kidneys
 APART_MM, WITHIN_MM = 5.0, 4.0  # between two lesions, and below the liver's surface
 FIRST_LABEL = len(LABELS) + 1  # of lesions while they are rendered with the organs
 TRIES = 200
 
 
 @dataclass(frozen=True)
-class Picture:
+class LesionImage:
     """A rendered scan with what is known of its lesions.
 
     Attributes:
@@ -58,7 +58,7 @@ class Picture:
     lesions: list[Lesion]
 
 
-def draw_picture(rng: Generator, scene: Scene, size: Size) -> Picture:
+def draw_image(rng: Generator, scene: Scene, size: Size) -> LesionImage:
     """A slice of `scene`'s liver with lesions of which each can be singled out in words.
 
     Raises:
@@ -74,8 +74,8 @@ def draw_picture(rng: Generator, scene: Scene, size: Size) -> Picture:
         labels = np.where(labels >= FIRST_LABEL, labels - FIRST_LABEL + 1, 0).astype(np.uint8)
         lesions = _measured(scene, grid, labels[..., MIDDLE], [look for look, _ in placed])
         if lesions and _told_apart(lesions, rng):
-            return Picture(image, labels, grid, lesions)
-    raise RuntimeError(f"no picture with lesions in {TRIES} tries")
+            return LesionImage(image, labels, grid, lesions)
+    raise RuntimeError(f"no slice with lesions in {TRIES} tries")
 
 
 def liver_hu(scene: Scene) -> float:
@@ -85,16 +85,14 @@ def liver_hu(scene: Scene) -> float:
 
 def _items(folder: Path, seed: int, size: Size, section: str, case: int) -> list[dict[str, object]]:
     say = training_sentences if section == "training" else test_sentences
-    return list(write_pictures(folder, seed=seed, case=case, size=size, say=say))
+    return list(write_images(folder, seed=seed, case=case, size=size, say=say))
 
 
-PICTURES = Kind({"lesion": 1}, _items)
+LESION_IMAGES = Kind({"lesion": 1}, _items)
 
 
-def write_pictures(
-    folder: Path, *, seed: int, case: int, size: Size, say: Say
-) -> Iterator[dict[str, object]]:
-    """Write the pictures of patient `case`; yields the datalist's items, one for all that means the same.
+def write_images(folder: Path, *, seed: int, case: int, size: Size, say: Say) -> Iterator[dict[str, object]]:
+    """Write the images of patient `case`; yields the datalist's items, one for all that means the same.
 
     The files are `images/phantom_NNN-K.nii.gz` (int16, HU) and `labels/phantom_NNN-K.nii.gz` (uint8). A
     patient depends on `seed`, `case`, `size` and `say` alone; the anatomy is that of the same patient of
@@ -102,22 +100,22 @@ def write_pictures(
     """
     rng = np.random.default_rng((seed, case))
     scene = draw_scene(rng, absent=absent_organs(seed, case))
-    for number in range(PICTURES_A_PATIENT):
-        picture = draw_picture(rng, scene, size)
+    for number in range(IMAGES_A_PATIENT):
+        drawn = draw_image(rng, scene, size)
         name = f"phantom_{case:03d}-{number}"
         code = orientation_code(seed + case + number)
         files = (f"images/{name}.nii.gz", f"labels/{name}.nii.gz")
-        arrays: tuple[NDArray[Any], ...] = (picture.image, picture.labels)
+        arrays: tuple[NDArray[Any], ...] = (drawn.image, drawn.labels)
         for file, voxels in zip(files, arrays, strict=True):
             with atomic_path(folder / file) as path:
-                nibabel.save(picture.grid.to_nifti(voxels, code), path)
+                nibabel.save(drawn.grid.to_nifti(voxels, code), path)
         place = {"image": files[0], "slice": MIDDLE, "label": files[1], "patient": f"phantom_{case:03d}"}
-        for count, said in enumerate(say(picture.lesions, rng), start=1):
-            yield {**place, **_item(picture.lesions, said), "case": f"{name}-{count}"}
+        for count, said in enumerate(say(drawn.lesions, rng), start=1):
+            yield {**place, **_item(drawn.lesions, said), "case": f"{name}-{count}"}
 
 
 def _item(lesions: list[Lesion], said: Said) -> dict[str, object]:
-    """What an item says of a picture's lesions, whose numbers are their places, from 1."""
+    """What an item says of an image's lesions, whose numbers are their places, from 1."""
     labels = [index + 1 for index in said.lesions]
     one = asdict(lesions[said.lesions[0]]) if len(labels) == 1 else {}
     return {
@@ -196,7 +194,7 @@ def _measured(
 ) -> list[Lesion]:
     """Attributes of the lesions of a slice (X, Y); empty where one cannot be seen as it was meant.
 
-    The picture is as `common.data` shows slices: the patient's left on its left, the front at its top.
+    The image is as `common.data` shows slices: the patient's left on its left, the front at its top.
     """
     step = grid.spacing_mm[0]  # the same along x and y
     x, y, z = grid.axes_mm

@@ -29,7 +29,7 @@ DATA_SETS = {
         "the repository's provided-data, or a part of it",
     ),
     "pancreas_slices": DataSet(
-        "single CT slices with the pancreas (NIH Pancreas-CT, as pictures)",
+        "single CT slices with the pancreas (NIH Pancreas-CT, as 2D images)",
         "the folder with images/ and masks/",
     ),
     "qata": DataSet(

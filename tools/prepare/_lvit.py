@@ -1,4 +1,4 @@
-"""The layout in which LViT's authors keep pictures with sentences, of which several data sets come.
+"""The layout in which LViT's authors keep 2D images with sentences, of which several data sets come.
 
 Z. Li et al., "LViT: Language meets Vision Transformer in Medical Image Segmentation", IEEE TMI 43, 96-107
 (2024); https://github.com/HUANGLIZI/LViT (README, "Format Preparation", and Load_Dataset.py):
@@ -7,7 +7,7 @@ Z. Li et al., "LViT: Language meets Vision Transformer in Medical Image Segmenta
     Val_Folder/Val_text.xlsx ...                                Test_Folder/Test_text.xlsx ...
 
 The sentences of training and validation may also stand in one Train_Val_text.xlsx beside the folders.
-"Image" is the name of the file in labelcol; where that is mask_NAME.png, its picture is img/NAME.png.
+"Image" is the name of the file in labelcol; where that is mask_NAME.png, its image is img/NAME.png.
 """
 
 import re
@@ -35,7 +35,7 @@ def read_parts(
         source: the folder with Train_Folder, Val_Folder, Test_Folder.
         about: the data set, for messages.
         label: name of what the masks show.
-        patient_of: a picture's name, without its ending -> its patient.
+        patient_of: an image's name, without its ending -> its patient.
 
     Raises:
         InputError: files are missing or unreadable.

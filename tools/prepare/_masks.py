@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.data.images import LABEL_MODES, Picture, write_labels_png
+from common.data.images import LABEL_MODES, Image2D, write_labels_png
 from common.data.label_maps import read_label_map
 from common.data.readers import read_any
 from common.data.volumes import Volume, write_labels
@@ -52,7 +52,7 @@ class OrganMaps:
                 changed[old] = self._number((*before.get(old, ()), organ))
             labels[mask] = changed[labels[mask]]
         self._used |= set(np.unique(labels).tolist())
-        if isinstance(image, Picture):
+        if isinstance(image, Image2D):
             write_labels_png(path, labels, like=image)
         else:
             write_labels(path, labels, like=image)
@@ -97,7 +97,7 @@ def write_plain(mask: Path, path: Path) -> None:
         InputError: unreadable, in colours, or with other grey values.
     """
     read = read_any(mask)
-    assert isinstance(read, Picture)
+    assert isinstance(read, Image2D)
     grey = read.slices
     odd = (grey > NEAR) & (grey < 255 - NEAR)
     coloured = read.colours is not None and int(np.ptp(read.colours.astype(int), axis=-1).max()) > NEAR

@@ -8,12 +8,12 @@ A. Degerli et al., "OSegNet", ICIP 2022 (images and masks, QaTa-COV19 v2); Z. Li
     train/images/NAME.png, train/masks/mask_NAME.png, valid/...
 
 The sentences count infected areas and name the thirds of each lung that they lie in. They come from the
-masks: of what they say nothing is news to whoever drew the mask. Their "left" is the picture's left, so
-nothing needs to be mirrored here: where a sentence names one lung only, the half of the picture that has
-more of the mask is that of the word in 96 % of 272 pictures (in the usual display of an X-ray it would be
+masks: of what they say nothing is news to whoever drew the mask. Their "left" is the image's left, so
+nothing needs to be mirrored here: where a sentence names one lung only, the half of the image that has
+more of the mask is that of the word in 96 % of 272 images (in the usual display of an X-ray it would be
 the other one, the patient's).
 
-Names "sub-S<number>_..." say whose picture it is; "covid_<number>" do not, and each counts as a patient of
+Names "sub-S<number>_..." say whose image it is; "covid_<number>" do not, and each counts as a patient of
 its own.
 """
 
@@ -51,7 +51,7 @@ def prepare(source: Path, out: Path) -> None:
     """Write `out`/datalist.json; nothing is copied.
 
     "valid" or Test_Folder becomes the test section, and a tenth of the other subjects the validation section:
-    LViT's own validation part is drawn by picture. A subject in both parts is reported and leaves the
+    LViT's own validation part is drawn by image. A subject in both parts is reported and leaves the
     training.
 
     Raises:
@@ -63,7 +63,7 @@ def prepare(source: Path, out: Path) -> None:
         parts["train"] = [case for case in parts["train"] if case.patient not in twice]
         print(
             f"warning: {len(twice)} subjects are in both parts ({first_few(list(twice))}); they stay in the "
-            "test section and their other pictures are left out."
+            "test section and their other images are left out."
         )
     shares = {"training": 1 - VALIDATION_SHARE, "validation": VALIDATION_SHARE}
     split = split_by_patient(parts["train"], shares, SPLIT_SEED) | {"test": parts["test"]}
@@ -100,7 +100,7 @@ def _parts_of_sgseg(source: Path) -> dict[str, list[Case]]:
 
 
 def read_captions(source: Path) -> dict[str, dict[str, list[str]]]:
-    """{"train" or "valid": {picture's name: its sentences}}.
+    """{"train" or "valid": {image's name: its sentences}}.
 
     Raises:
         InputError: no such file, or another layout.
@@ -123,7 +123,7 @@ def read_captions(source: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def subject(name: str) -> str:
-    """Whose picture it is: "sub-s09340" of "sub-s09340_ses-e17503_run-1_bp-chest_vp-ap_dx", else the name."""
+    """Whose image it is: "sub-s09340" of "sub-s09340_ses-e17503_run-1_bp-chest_vp-ap_dx", else the name."""
     found = re.match(r"sub-[sS]\d+", name)
     return found[0].lower() if found else name
 

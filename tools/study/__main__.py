@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="does LSMS gain by its sentences? Beside no text, wrong text and an image-only UNet",
         description="Train LSMS (on a CPU compact, on a GPU paper_t) with its sentences, without text and "
         "with shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest "
-        "X-rays of QaTa-COV19; print Dice and IoU of the test pictures with bootstrap intervals.",
+        "X-rays of QaTa-COV19; print Dice and IoU of the test images with bootstrap intervals.",
     )
     _add_listen(studies)
     _add_referring(studies)
@@ -116,7 +116,7 @@ def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = studies.add_parser(
         "referring",
         help="does the mask follow the sentence? Phantoms with several lesions: words mean one, or some",
-        description="Ask a bundle for every lesion of phantom pictures (tools.phantom --lesions) by "
+        description="Ask a bundle for every lesion of phantom images (tools.phantom --lesions) by "
         "sentences, their paraphrases, misspelt, swapped and emptied ones, reports and parts of them; print "
         "how often the right lesion was taken, and the Dice of the referred lesion.",
     )

@@ -13,7 +13,7 @@ import torch
 
 from common.data.datalist import Case, load_referring
 from common.data.evaluation_cases import LESION, EvaluationCases
-from common.data.sentence_draws import ReferringPictures
+from common.data.sentence_draws import ReferringImages
 from common.errors import InputError
 from common.files import atomic_path
 from common.metrics.overlap import COUNT_NAMES
@@ -39,7 +39,7 @@ class Arm(NamedTuple):
 
 
 def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], device: str) -> dict[str, Any]:
-    """Train all networks for each seed, segment the test pictures, print tables and write `results.json`.
+    """Train all networks for each seed, segment the test images, print tables and write `results.json`.
 
     Returns:
         What `results.json` holds, among it what `compare` gives.
@@ -63,7 +63,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
             "machine": machine(device),
             "minutes": minutes,
             "seeds": [seed for seed in seeds if str(seed) in facts[WITH]],
-            "pictures": {"training": len(training), "test": len(test)},
+            "images": {"training": len(training), "test": len(test)},
             "training": facts,
             **compare(counts, [item.patient for item in test]),
         }
@@ -87,7 +87,7 @@ def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -
     return {
         name: Training(
             arm.network,
-            ReferringPictures(
+            ReferringImages(
                 shuffled(training, seed) if name == SHUFFLED else training,
                 network=arm.network,
                 transform=augmentation(),
@@ -104,7 +104,7 @@ def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -
 
 
 def shuffled(items: Sequence[Case], seed: int) -> list[Case]:
-    """The same pictures with one another's sentences, none with its own or with the same words.
+    """The same images with one another's sentences, none with its own or with the same words.
 
     How often each sentence occurs stays the same. What a permutation leaves with its own words changes places
     with one of those for which both are new.
@@ -130,7 +130,7 @@ def shuffled(items: Sequence[Case], seed: int) -> list[Case]:
 
 
 def segment(network: TextSegmenter, items: Sequence[Case], *, words: str) -> np.ndarray:
-    """(pictures, 3) pixels in both, in the prediction only and in the reference only, in the files' grids."""
+    """(images, 3) pixels in both, in the prediction only and in the reference only, in the files' grids."""
     rows = score(network, EvaluationCases(items), by_name=words == "target", boundaries=())
     found = {row["case"]: [row[name] for name in COUNT_NAMES] for row in rows}
     return np.array([found[item.case] for item in items])

@@ -9,7 +9,7 @@ from common.metrics import with_interval
 
 RESAMPLES = 2000
 WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
-SWAPPED = "LSMS, another picture's sentence at the test"
+SWAPPED = "LSMS, another image's sentence at the test"
 # First minus second: what is said of the paper's claim.
 DIFFERENCES = ((WITH, WITHOUT), (WITH, SHUFFLED), (WITH, UNET), (WITHOUT, UNET), (WITH, SWAPPED))
 
@@ -18,8 +18,8 @@ def compare(counts: Mapping[str, np.ndarray], patients: Sequence[str]) -> dict[s
     """Scores of each network and differences between them, see `over_seeds_and_patients`.
 
     Args:
-        counts: for each network (seeds, pictures, 3) pixels, see `segment`.
-        patients: for each picture whose it is.
+        counts: for each network (seeds, images, 3) pixels, see `segment`.
+        patients: for each image whose it is.
     """
     pairs = [(a, b) for a, b in DIFFERENCES if a in counts and b in counts]
     return {
@@ -49,27 +49,29 @@ def over_seeds_and_patients(
     """A score of one network's counts, or the first's minus the second's, with its 95 % interval.
 
     What is said of a way to train holds for other seeds and other patients: so both are drawn anew, each seed
-    with all of its pictures and each patient with all of theirs (a bootstrap of crossed factors, which for
+    with all of its images and each patient with all of theirs (a bootstrap of crossed factors, which for
     few seeds is rather too narrow than too wide).
 
     Args:
-        score: (seeds, pictures, 3) pixel counts -> (seeds,) or (seeds, pictures) values, of which the mean
+        score: (seeds, images, 3) pixel counts -> (seeds,) or (seeds, images) values, of which the mean
             is the score.
-        counts: one network's (seeds, pictures, 3), or two of the same seeds and pictures.
-        patients: for each picture whose it is.
+        counts: one network's (seeds, images, 3), or two of the same seeds and images.
+        patients: for each image whose it is.
     """
     seeds, of = len(counts[0]), np.unique(list(patients), return_inverse=True)[1]
-    pictures = [np.flatnonzero(of == patient) for patient in range(of.max() + 1)]
+    of_patient = [np.flatnonzero(of == patient) for patient in range(of.max() + 1)]
 
-    def value(some_seeds: np.ndarray, some_pictures: np.ndarray) -> float:
-        means = [score(each[some_seeds][:, some_pictures]).mean() for each in counts]
+    def value(some_seeds: np.ndarray, some_images: np.ndarray) -> float:
+        means = [score(each[some_seeds][:, some_images]).mean() for each in counts]
         return float(means[0] - means[1] if len(means) == 2 else means[0])
 
     rng = np.random.default_rng(0)
     draws = [
         value(
             rng.integers(0, seeds, seeds),
-            np.concatenate([pictures[patient] for patient in rng.integers(0, len(pictures), len(pictures))]),
+            np.concatenate(
+                [of_patient[number] for number in rng.integers(0, len(of_patient), len(of_patient))]
+            ),
         )
         for _ in range(RESAMPLES)
     ]
@@ -89,7 +91,7 @@ def iou(counts: np.ndarray) -> np.ndarray:
     return both / (both + extra + missed)
 
 
-# Per picture, and pooled: all pictures as one.
+# Per image, and pooled: all images as one.
 SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "dice": dice,
     "iou": iou,
@@ -100,16 +102,16 @@ SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def print_tables(report: Mapping[str, Any]) -> None:
     """Scores, differences and speed as Markdown tables."""
-    print("| | Dice per picture | IoU per picture | pooled Dice | pooled IoU | Dice by seed |")
+    print("| | Dice per image | IoU per image | pooled Dice | pooled IoU | Dice by seed |")
     print("|---|---|---|---|---|---|")
     for name, row in report["networks"].items():
         cells = [with_interval(row[key]) for key in ("dice", "iou", "pooled_dice", "pooled_iou")]
         print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "")]) + " |")
-    print("\n| difference | Dice per picture | IoU per picture | Dice by seed |\n|---|---|---|---|")
+    print("\n| difference | Dice per image | IoU per image | Dice by seed |\n|---|---|---|---|")
     for name, row in report["differences"].items():
         cells = [with_interval(row[key], sign="+") for key in ("dice", "iou")]
         print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "+")]) + " |")
-    print("\n| | steps | pictures/s in training |\n|---|---|---|")
+    print("\n| | steps | images/s in training |\n|---|---|---|")
     for name, seeds in report["training"].items():
         steps, speed = (np.mean([row[key] for row in seeds.values()]) for key in ("steps", "slices_per_s"))
         print(f"| {name} | {steps:.0f} | {speed:.0f} |")

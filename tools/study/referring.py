@@ -1,14 +1,11 @@
-"""Does the mask follow the sentence? Phantom pictures with several lesions, of which words mean one or some.
+"""Does the mask follow the sentence? Phantom images with several lesions, of which words mean one or some.
 
-Every lesion of the section is asked for in several ways, and of each picture some lesions at once ("all
-cysts"); the network's mask is compared with all lesions of its picture (`referring_scores`). Sentences are
+Every lesion of the section is asked for in several ways, and of each image some lesions at once ("all
+cysts"); the network's mask is compared with all lesions of its image (`referring_scores`). Sentences are
 made here, from the attributes in the datalist, and run by the bundle's own code in a process of its own.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +22,11 @@ from common.text.expressions import Fact, Lesion, Level, describe_all, single_ou
 from common.text.expressions import describe as describe_lesion
 from common.text.expressions import groups as groups_of
 from common.text.noise import add_typos
+from tools.engine import inference_config, run_in_bundle
 
 from .referring_scores import SENTENCE, print_tables, score, score_groups
 
-WORKER = Path(__file__).with_name("referring_worker.py")
+WORKER = "tools.study.referring_worker"
 TYPO_RATE = 0.3  # of the words of four letters or more; every misspelt sentence has one slip at least
 NOTHING_SAID = "the lesion"
 
@@ -46,12 +44,12 @@ PARAPHRASED, MISSPELT, EMPTIED, WORDLESS = (
     "sentence, emptied",
     "no text",
 )
-GROUP = "several lesions"  # of a picture at once
+GROUP = "several lesions"  # of an image at once
 
 
 @dataclass(frozen=True)
-class AskedPicture:
-    """The lesions of one picture.
+class AskedImage:
+    """The lesions of one image.
 
     Attributes:
         items: their items of the datalist.
@@ -71,12 +69,12 @@ class AskedPicture:
 
 @dataclass(frozen=True)
 class AskedGroup:
-    """Several of a picture's lesions, not all of them, which a sentence means.
+    """Several of an image's lesions, not all of them, which a sentence means.
 
     Attributes:
         text: such as "Show all round lesions."
         attribute: what they share.
-        members: their indices among the picture's lesions.
+        members: their indices among the image's lesions.
     """
 
     text: str
@@ -97,27 +95,27 @@ def run(
     """Ask the bundle for every lesion, print tables and write `output`, whose content is returned.
 
     Raises:
-        InputError: see `load_pictures`, no such bundle, or its run failed.
+        InputError: see `load_images`, no such bundle, or its run failed.
     """
-    pictures = load_pictures(data / "datalist.json", section)
-    groups = [ask_group(picture, number, seed) for number, picture in enumerate(pictures)]
+    images = load_images(data / "datalist.json", section)
+    groups = [ask_group(image, number, seed) for number, image in enumerate(images)]
     questions = [
-        ask(picture, number, seed) | {GROUP: [group.text] if group else []}
-        for number, (picture, group) in enumerate(zip(pictures, groups, strict=True))
+        ask(image, number, seed) | {GROUP: [group.text] if group else []}
+        for number, (image, group) in enumerate(zip(images, groups, strict=True))
     ]
-    counts = _answer(bundle, pictures, questions, device=device, checkpoint=checkpoint)
-    facts = [_facts(picture, number, seed) for number, picture in enumerate(pictures)]
-    patients = [picture.patient for picture in pictures]
+    counts = _answer(bundle, images, questions, device=device, checkpoint=checkpoint)
+    facts = [_facts(image, number, seed) for number, image in enumerate(images)]
+    patients = [image.patient for image in images]
     report = {
         "date": date.today().isoformat(),
         "bundle": bundle.resolve().name,
         "section": section,
         "seed": seed,
-        "pictures": len(pictures),
-        "lesions": sum(len(picture.lesions) for picture in pictures),
+        "images": len(images),
+        "lesions": sum(len(image.lesions) for image in images),
         "patients": len(set(patients)),
-        "chance": float(np.mean([1 / len(p.lesions) for p in pictures for _ in p.lesions])),
-        **score([_without(of_picture, GROUP) for of_picture in counts], facts, patients),
+        "chance": float(np.mean([1 / len(p.lesions) for p in images for _ in p.lesions])),
+        **score([_without(of_image, GROUP) for of_image in counts], facts, patients),
         "groups": _score_groups(counts, groups, patients),
     }
     with atomic_path(output) as path:
@@ -126,11 +124,11 @@ def run(
     return report
 
 
-def load_pictures(datalist: Path, section: str) -> list[AskedPicture]:
-    """The pictures of a section with two lesions or more, each lesion by the first item that means it alone.
+def load_images(datalist: Path, section: str) -> list[AskedImage]:
+    """The images of a section with two lesions or more, each lesion by the first item that means it alone.
 
     Raises:
-        InputError: see `load_referring`, an item has no attributes, or no picture has two lesions.
+        InputError: see `load_referring`, an item has no attributes, or no image has two lesions.
     """
     items = load_referring(datalist, section)
     found: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[Case, Lesion]]] = {}
@@ -146,26 +144,26 @@ def load_pictures(datalist: Path, section: str) -> list[AskedPicture]:
         found.setdefault((item.image, item.slice_index), {}).setdefault(
             (item.label, item.lesions), (item, lesion)
         )
-    several = [list(of_picture.values()) for of_picture in found.values() if len(of_picture) > 1]
+    several = [list(of_image.values()) for of_image in found.values() if len(of_image) > 1]
     if not several:
         raise InputError(
-            f'{datalist}: "{section}" has {len(found)} pictures and none with two lesions, expected some of '
+            f'{datalist}: "{section}" has {len(found)} images and none with two lesions, expected some of '
             "which only words mean one lesion; write them with python -m tools.phantom --lesions."
         )
     return [
-        AskedPicture(tuple(item for item, _ in of_picture), tuple(lesion for _, lesion in of_picture))
-        for of_picture in several
+        AskedImage(tuple(item for item, _ in of_image), tuple(lesion for _, lesion in of_image))
+        for of_image in several
     ]
 
 
-def ask(picture: AskedPicture, number: int, seed: int) -> dict[str, list[str | None]]:
-    """What to say for each lesion of a picture, in each way."""
-    indices = range(len(picture.lesions))
+def ask(image: AskedImage, number: int, seed: int) -> dict[str, list[str | None]]:
+    """What to say for each lesion of an image, in each way."""
+    indices = range(len(image.lesions))
 
     def say(level: Level, index: int, wording: Any = "training") -> str:
         rng = np.random.default_rng((seed, number, index))
         return describe_lesion(
-            picture.lesions[index], picture.others(index), level=level, rng=rng, wording=wording
+            image.lesions[index], image.others(index), level=level, rng=rng, wording=wording
         )
 
     asked: dict[str, list[str | None]] = {
@@ -181,12 +179,10 @@ def ask(picture: AskedPicture, number: int, seed: int) -> dict[str, list[str | N
     return asked
 
 
-def ask_group(picture: AskedPicture, number: int, seed: int) -> AskedGroup | None:
-    """Two or more of a picture's lesions, not all, that share something; None where there are none such."""
-    rng = np.random.default_rng((seed, number, len(picture.lesions), 2))
-    found = {
-        fact: who for fact, who in groups_of(picture.lesions).items() if 1 < len(who) < len(picture.lesions)
-    }
+def ask_group(image: AskedImage, number: int, seed: int) -> AskedGroup | None:
+    """Two or more of an image's lesions, not all, that share something; None where there are none such."""
+    rng = np.random.default_rng((seed, number, len(image.lesions), 2))
+    found = {fact: who for fact, who in groups_of(image.lesions).items() if 1 < len(who) < len(image.lesions)}
     if not found:
         return None
     fact = list(found)[int(rng.integers(len(found)))]
@@ -196,16 +192,16 @@ def ask_group(picture: AskedPicture, number: int, seed: int) -> AskedGroup | Non
 def _score_groups(
     counts: Sequence[Mapping[str, np.ndarray]], groups: Sequence[AskedGroup | None], patients: Sequence[str]
 ) -> dict[str, Any] | None:
-    """`score_groups` of the pictures that have one, beside the emptied sentence; None if none has."""
+    """`score_groups` of the images that have one, beside the emptied sentence; None if none has."""
     found = [
-        (of_picture, patient, group)
-        for of_picture, patient, group in zip(counts, patients, groups, strict=True)
+        (of_image, patient, group)
+        for of_image, patient, group in zip(counts, patients, groups, strict=True)
         if group is not None
     ]
     if not found:
         return None
     return score_groups(
-        {name: [of_picture[name][0] for of_picture, _, _ in found] for name in (GROUP, EMPTIED)},
+        {name: [of_image[name][0] for of_image, _, _ in found] for name in (GROUP, EMPTIED)},
         [(group.attribute, group.members) for _, _, group in found],
         [patient for _, patient, _ in found],
     )
@@ -222,56 +218,43 @@ def misspell(text: str, rng: np.random.Generator) -> str:
     return slipped
 
 
-def _facts(picture: AskedPicture, number: int, seed: int) -> list[tuple[Fact, ...]]:
+def _facts(image: AskedImage, number: int, seed: int) -> list[tuple[Fact, ...]]:
     """The facts that the sentences of `ask` rest on."""
     return [
-        single_out(lesion, picture.others(index), np.random.default_rng((seed, number, index)))
-        for index, lesion in enumerate(picture.lesions)
+        single_out(lesion, image.others(index), np.random.default_rng((seed, number, index)))
+        for index, lesion in enumerate(image.lesions)
     ]
 
 
 def _answer(
     bundle: Path,
-    pictures: Sequence[AskedPicture],
+    images: Sequence[AskedImage],
     questions: Sequence[Mapping[str, list[str | None]]],
     *,
     device: str | None,
     checkpoint: Path | None,
 ) -> list[dict[str, np.ndarray]]:
-    """Pixels of each mask and each lesion of each picture, see `referring_worker`."""
-    config = bundle / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(
-            f"{bundle}: found no configs/inference.json in it, expected the folder of a bundle; name one "
-            "such as bundles/lsms_lesion."
-        )
+    """Pixels of each mask and each lesion of each image, see `referring_worker`."""
+    config = inference_config(bundle)
     overrides = {"bundle_root": str(bundle.resolve()), "device": device}
     overrides |= {"checkpoint": None if checkpoint is None else str(checkpoint.absolute())}
     with tempfile.TemporaryDirectory(prefix="referring-") as name:
-        job, answers = Path(name) / "job.json", Path(name) / "answers.json"
-        content = {
-            "config": str(config.resolve()),
+        answers = Path(name) / "answers.json"
+        job = {
+            "config": str(config),
             "overrides": {key: value for key, value in overrides.items() if value is not None},
             "answers": str(answers),
-            "pictures": [
+            "images": [
                 {
-                    "lesions": [_place(item) for item in picture.items],
+                    "lesions": [_place(item) for item in image.items],
                     "texts": [text for texts in question.values() for text in texts],
                 }
-                for picture, question in zip(pictures, questions, strict=True)
+                for image, question in zip(images, questions, strict=True)
             ],
         }
-        job.write_text(json.dumps(content), encoding="utf-8")
-        path = os.pathsep.join([str(bundle.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            [sys.executable, str(WORKER), str(job)],
-            cwd=bundle.resolve(),
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        if done.returncode:
-            raise InputError(
-                f"{bundle}: its run ended with code {done.returncode}; see what it printed above."
-            )
+        code = run_in_bundle(bundle, WORKER, job)
+        if code != 0:
+            raise InputError(f"{bundle}: its run ended with code {code}; see what it printed above.")
         found = json.loads(answers.read_text(encoding="utf-8"))
     return [dict(_split(question, np.array(rows))) for question, rows in zip(questions, found, strict=True)]
 

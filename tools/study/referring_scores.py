@@ -1,7 +1,7 @@
 """Which lesions a mask took, and their summaries.
 
 The lesion that a mask overlaps most is the one that was taken; where several are asked for, those of which it
-covers more than half. Lesions share pictures and patients, so all 95 % intervals are bootstraps over
+covers more than half. Lesions share images and patients, so all 95 % intervals are bootstraps over
 patients.
 """
 
@@ -26,31 +26,31 @@ def score(
     """Scores of each way to ask, each number as `common.metrics.describe` gives it over patients.
 
     Args:
-        counts: for each picture and way (N, N, 3) pixels: mask asked for lesion i, lesion j, and both.
-        facts: for each picture and lesion what its sentence rests on.
-        patients: for each picture whose it is.
+        counts: for each image and way (N, N, 3) pixels: mask asked for lesion i, lesion j, and both.
+        facts: for each image and lesion what its sentence rests on.
+        patients: for each image whose it is.
 
     Returns:
-        ways: for each way `right` (share of lesions, which is of pairs of a picture and a sentence, that were
-        taken when asked for), `pictures` (share of pictures of which all lesions were) and `dice` (of the
-        lesion asked for). For the swapped sentence, `right` is a share of the pairs of lesions of a picture:
+        ways: for each way `right` (share of lesions, which is of pairs of an image and a sentence, that were
+        taken when asked for), `images` (share of images of which all lesions were) and `dice` (of the
+        lesion asked for). For the swapped sentence, `right` is a share of the pairs of lesions of an image:
         by its own sentence the mask is on the one, and by the other's sentence it goes to the other.
         right_by_attribute: for each attribute the share of lesions, over the sentences that rest on it.
     """
-    hits = {name: [taken(picture[name]) for picture in counts] for name in counts[0]}
+    hits = {name: [taken(image[name]) for image in counts] for name in counts[0]}
     ways: dict[str, Any] = {
         name: {
             "right": _over_patients(of_way, patients),
-            "pictures": _over_patients([[all(of_picture)] for of_picture in of_way], patients),
-            "dice": _over_patients([own_dice(picture[name]) for picture in counts], patients),
+            "images": _over_patients([[all(of_image)] for of_image in of_way], patients),
+            "dice": _over_patients([own_dice(image[name]) for image in counts], patients),
         }
         for name, of_way in hits.items()
     }
-    followed = [[a and b for a, b in combinations(of_picture, 2)] for of_picture in hits[SENTENCE]]
-    ways[SWAPPED] = {"right": _over_patients(followed, patients), "pictures": None, "dice": None}
+    followed = [[a and b for a, b in combinations(of_image, 2)] for of_image in hits[SENTENCE]]
+    ways[SWAPPED] = {"right": _over_patients(followed, patients), "images": None, "dice": None}
     by_attribute: dict[str, list[tuple[bool, str]]] = {}
-    for of_picture, said, patient in zip(hits[SENTENCE], facts, patients, strict=True):
-        for hit, of_lesion in zip(of_picture, said, strict=True):
+    for of_image, said, patient in zip(hits[SENTENCE], facts, patients, strict=True):
+        for hit, of_lesion in zip(of_image, said, strict=True):
             for fact in of_lesion:
                 by_attribute.setdefault(fact.attribute, []).append((hit, patient))
     return {
@@ -64,10 +64,10 @@ def score_groups(
     groups: Sequence[tuple[str, tuple[int, ...]]],
     patients: Sequence[str],
 ) -> dict[str, Any]:
-    """Scores of sentences that mean several lesions of a picture, as `score` gives them.
+    """Scores of sentences that mean several lesions of an image, as `score` gives them.
 
     Args:
-        counts: for each way to ask and group (N, 3) pixels: mask, lesion j of its picture, and both.
+        counts: for each way to ask and group (N, 3) pixels: mask, lesion j of its image, and both.
         groups: what the members of each share, and their indices.
         patients: for each group whose it is.
 
@@ -117,9 +117,9 @@ def _by_attribute(found: Mapping[str, Sequence[tuple[bool, str]]]) -> dict[str, 
 
 
 def _over_patients(values: Sequence[Sequence[float]], patients: Sequence[str]) -> dict[str, Any]:
-    """`describe` of all values of all pictures."""
-    groups = [patient for patient, of_picture in zip(patients, values, strict=True) for _ in of_picture]
-    return describe([value for of_picture in values for value in of_picture], groups=groups)
+    """`describe` of all values of all images."""
+    groups = [patient for patient, of_image in zip(patients, values, strict=True) for _ in of_image]
+    return describe([value for of_image in values for value in of_image], groups=groups)
 
 
 def taken(pixels: np.ndarray) -> list[bool]:
@@ -137,20 +137,20 @@ def own_dice(pixels: np.ndarray) -> list[float]:
 def print_tables(report: Mapping[str, Any]) -> None:
     """Both results as Markdown."""
     print(
-        f"{report['lesions']} lesions in {report['pictures']} pictures of {report['patients']} patients "
+        f"{report['lesions']} lesions in {report['images']} images of {report['patients']} patients "
         f"({report['section']}), each asked for by a sentence of its own; taking one by chance is right for "
         f"{report['chance']:.2f}; 95 % intervals by a bootstrap over patients\n"
     )
     print(
-        "| asked by | right lesion (share of lesions) | all lesions of the picture right (share of pictures) "
+        "| asked by | right lesion (share of lesions) | all lesions of the image right (share of images) "
         "| Dice of the referred lesion |\n|---|---|---|---|"
     )
     for name, found in report["ways"].items():
-        cells = [with_interval(found[key]) for key in ("right", "pictures", "dice")]
+        cells = [with_interval(found[key]) for key in ("right", "images", "dice")]
         print(f"| {name} | " + " | ".join(cells) + " |")
     pairs = report["ways"][SWAPPED]["right"]["n"]
     print(
-        f"\n{SWAPPED}: share of the {pairs} pairs of lesions of a picture of which the mask took each by its "
+        f"\n{SWAPPED}: share of the {pairs} pairs of lesions of an image of which the mask took each by its "
         "own sentence, so that changing the words moved it from the one to the other."
     )
     print("\n| sentences that rest on | right lesion | sentences |\n|---|---|---|")
@@ -163,7 +163,7 @@ def print_tables(report: Mapping[str, Any]) -> None:
 def _print_groups(found: Mapping[str, Any]) -> None:
     first = next(iter(found["ways"].values()))
     print(
-        f"\n{first['right']['n']} sentences that mean several lesions of a picture, not all: more than half "
+        f"\n{first['right']['n']} sentences that mean several lesions of an image, not all: more than half "
         "of each of these covered, and of no other one\n"
     )
     print("| asked for several by | exactly these taken | Dice |\n|---|---|---|")

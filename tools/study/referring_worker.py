@@ -1,11 +1,9 @@
 """The part of the study `referring` that runs in the bundle's own process: masks for sentences, as counts.
 
-    python referring_worker.py JOB.json
-
-It imports the bundle's `scripts.common` alone, never the repository's `common` (design: both would meet).
-The job holds `config`, `overrides`, `answers` (where to write) and `pictures`, each with `lesions` (N, fields
-of `Case`s of one picture) and `texts` (null for none). The answer is, for each picture, an array
-(texts, N, 3): pixels of the text's mask, of the lesion, and of both, in the file's own grid.
+It imports the bundle's `scripts.common` alone, never the repository's `common`: both would meet.
+The job (see `common.jobs`) holds `config`, `overrides`, `answers` (where to write) and `images`, each with
+`lesions` (N, fields of `Case`s of one image) and `texts` (null for none). The answer is, for each image,
+an array (texts, N, 3): pixels of the text's mask, of the lesion, and of both, in the file's own grid.
 """
 
 import importlib
@@ -20,20 +18,19 @@ from monai.bundle import ConfigParser
 from tqdm import tqdm
 
 
-def main(job_file: str) -> None:
-    """Answer the job."""
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+def answer(job: dict[str, Any]) -> None:
+    """Write the answers of a job."""
     parser = ConfigParser()
     parser.read_config(job["config"])
     parser.update(job["overrides"])
     parser.get_parsed_content("initialize")
     network, inferer = (parser.get_parsed_content(name) for name in ("network", "inferer"))
-    answers = [count(network, inferer, asked) for asked in tqdm(job["pictures"], "asking", unit="picture")]
+    answers = [count(network, inferer, asked) for asked in tqdm(job["images"], "asking", unit="image")]
     Path(job["answers"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
 def count(network: Any, inferer: Any, asked: dict[str, Any]) -> list[Any]:
-    """The counts of one picture, segmented as users segment it."""
+    """The counts of one image, segmented as users segment it."""
     read = _common("data.labelled").LabelledReader()
     items = [_item(lesion) for lesion in asked["lesions"]]
     plane = items[0].slice_index or 0
@@ -77,4 +74,4 @@ def _common(module: str) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(_common("jobs").run_job(answer))

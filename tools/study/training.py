@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from common.data.draws import EpochSampler, collate_slices
 from common.data.organ_slices import OrganSlices
-from common.data.sentence_draws import ReferringPictures
+from common.data.sentence_draws import ReferringImages
 from common.errors import InputError
 from common.networks.base import TextSegmenter
 
 TURNS = 30  # of each network, one after the other, so that a machine that is busy for a while slows all alike
 
-Samples = OrganSlices | ReferringPictures
+Samples = OrganSlices | ReferringImages
 
 
 class Training:
@@ -37,7 +37,7 @@ class Training:
 
     Args:
         network: moved to `device`.
-        dataset: where slices or pictures are drawn from.
+        dataset: where slices or images are drawn from.
         words: key of a batch whose strings are the text: "prompt", or "target" for bare names.
         minutes: of training, the turns of others left out: on a CPU those that the process computed, so that
             a busy machine takes nothing from any network, on a GPU by the clock.
@@ -62,7 +62,7 @@ class Training:
     ) -> None:
         if len(dataset) < batch_size:
             raise InputError(
-                f"training: found {len(dataset)} pictures, expected at least the {batch_size} of a batch; "
+                f"training: found {len(dataset)} images, expected at least the {batch_size} of a batch; "
                 "give more data."
             )
         self.network = network.to(device)

@@ -1,4 +1,4 @@
-"""Small cases whose slices are told apart by their grey value, and pictures with lesions of known places."""
+"""Small cases whose slices are told apart by their grey value, and 2D images with lesions of known places."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ def slice_number() -> Callable[[np.ndarray], int]:
 
 @pytest.fixture
 def png(tmp_path: Path) -> dict[str, Any]:
-    """A picture of 20 x 40 pixels with lesions of value 3 (left of the picture) and 7 (right)."""
+    """A 2D image of 20 x 40 pixels with lesions of value 3 (left of the image) and 7 (right)."""
     labels = np.zeros((20, 40), np.uint8)
     labels[4:8, 4:10], labels[10:16, 28:36] = 3, 7
     grey = np.where(labels == 3, 100, np.where(labels == 7, 200, 50)).astype(np.uint8)

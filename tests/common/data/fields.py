@@ -15,7 +15,7 @@ from common.networks.guidance import Guidance
 def field(size: int, **framing: Any) -> Any:
     """What data sets ask of a network: the side of its field and its framing; nothing of its encoders.
 
-    It takes pictures too, if `framing` does not say otherwise.
+    It takes 2D images too, if `framing` does not say otherwise.
     """
     return SimpleNamespace(image_size=size, framing=Framing(**{"images": True, **framing}))
 

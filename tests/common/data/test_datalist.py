@@ -226,13 +226,13 @@ def test_a_number_may_have_several_names_and_a_name_several_numbers(folder):
 
 def test_items_of_both_kinds_are_cases(folder):
     (folder / "images" / "e.png").touch()
-    picture = {"image": "images/e.png", "label": "labels/a.nii.gz"}
+    flat = {"image": "images/e.png", "label": "labels/a.nii.gz"}
     path = write(
         folder,
         training=[
             item("a"),
             item("b", slice=4, lesion=[3, 1], prompts=[" all cysts "], orientation_free=True),
-            picture | {"prompts": ["everything"], "attributes": {"shape": "round"}},
+            flat | {"prompts": ["everything"], "attributes": {"shape": "round"}},
             {"image": "images/e.png", "lesion": [], "prompts": ["a square lesion"]},
         ],
     )

@@ -316,7 +316,7 @@ def test_one_slice_is_segmented_and_judged_in_the_files_own_voxels(
     assert found.mask(0).any()
 
 
-def test_organs_of_one_slice_and_of_a_picture_count_there_alone(
+def test_organs_of_one_slice_and_of_a_2d_image_count_there_alone(
     make_case: Callable[..., Case], labels: np.ndarray, tmp_path: Path, png: dict[str, Any]
 ) -> None:
     given = make_case("p", labels, ["liver"])
@@ -324,8 +324,8 @@ def test_organs_of_one_slice_and_of_a_picture_count_there_alone(
     assert (case.slice_index, case.targets[0].region.plane) == (1, 1)
     np.testing.assert_array_equal(masks(case)[0][1], labels[1] == 1)
     assert not masks(case)[0][[0, 2]].any()
-    picture = Case("x", tmp_path / "image.png", tmp_path / "label.png", "x", ("cyst",))
-    shown = EvaluationCases([picture], labels={"cyst": (3, 7)})[0]
+    flat = Case("x", tmp_path / "image.png", tmp_path / "label.png", "x", ("cyst",))
+    shown = EvaluationCases([flat], labels={"cyst": (3, 7)})[0]
     assert (shown.slice_index, shown.targets[0].region.plane) == (None, 0)
     assert masks(shown)[0].shape == (1, 20, 40)
     assert dice(shown, Told(40, {"cyst": (0.3, 1.0)})) == [pytest.approx(1, abs=0.1)]

@@ -98,7 +98,7 @@ def test_all_eight_ways_are_reached_as_often_with_image_and_label_alike() -> Non
 
 
 def test_what_is_stretched_is_turned_by_halves() -> None:
-    """An ellipse that a wide picture's stretching made of a disc must lie as stretching would have it."""
+    """An ellipse that a wide image's stretching made of a disc must lie as stretching would have it."""
     turn = RandQuarterTurnd()
     turn.set_random_state(seed=2)
     given = sample_of(orientation_free=True, square=False)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Channel, Framing
-from common.data.images import read_picture
+from common.data.images import read_image_2d
 from common.data.slices import Box, SliceFrame
 from common.data.volumes import Grid, Volume
 from common.errors import InputError
@@ -40,7 +40,7 @@ def shown(framing: Framing, image: Volume, indices: Any = (0,), size: int = 4) -
 
 def saved(folder: Path, pixels: np.ndarray) -> Any:
     Image.fromarray(pixels).save(folder / "image.png")
-    return read_picture(folder / "image.png")
+    return read_image_2d(folder / "image.png")
 
 
 def random_pixels(*shape: int) -> np.ndarray:
@@ -68,10 +68,10 @@ def test_two_windows_are_two_channels_and_slices_stay_in_order() -> None:
 @pytest.mark.parametrize("crop", ["body", "whole"])
 def test_colours_of_an_image_are_its_channels(tmp_path: Path, crop: str) -> None:
     pixels = random_pixels(4, 4, 3)
-    picture = saved(tmp_path, pixels)
-    field = shown(Framing(crop=crop, channels=RGB), picture)
+    image = saved(tmp_path, pixels)
+    field = shown(Framing(crop=crop, channels=RGB), image)
     np.testing.assert_allclose(field[0], pixels.transpose(2, 0, 1) / 255, atol=1e-6)
-    turned = shown(Framing(channels=("blue", "grey", "red")), picture)[0]
+    turned = shown(Framing(channels=("blue", "grey", "red")), image)[0]
     np.testing.assert_allclose(turned[[2, 0]], pixels.transpose(2, 0, 1)[[0, 2]] / 255, atol=1e-6)
     np.testing.assert_allclose(turned[1], np.asarray(Image.fromarray(pixels).convert("L")) / 255, atol=1e-6)
 
@@ -136,9 +136,9 @@ def test_only_volumes_are_mirrored_and_only_they_are_cropped(tmp_path: Path) -> 
     assert whole == SliceFrame(6, 8, Box(0, 6, 0, 8), 4, 4, 4, mirrored=True)
     dark = np.zeros((6, 8), np.uint8)
     dark[1:5, 2:6] = 255
-    picture = saved(tmp_path, dark)
+    image = saved(tmp_path, dark)
     for framing in (plain, mirrored, Framing(crop="whole", mirrored=True)):
-        assert framing.frame(picture, 4) == SliceFrame.stretched(6, 8, 4)
+        assert framing.frame(image, 4) == SliceFrame.stretched(6, 8, 4)
 
 
 def test_the_body_keeps_its_shape_in_mm_and_what_is_whole_does_not() -> None:

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 from PIL import ExifTags, Image
 
-from common.data.images import read_picture, write_labels_png
+from common.data.images import read_image_2d, write_labels_png
 from common.data.itk_writer import write_labels_itk
 from common.data.label_maps import check_same_grid, read_label_map
 from common.data.readers import read_image
@@ -69,7 +69,7 @@ def test_a_png_that_is_written_here_is_read_back(tmp_path: Path, orientation: in
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(np.arange(15, dtype=np.uint8).reshape(3, 5)).save(tmp_path / "image.jpg", exif=exif)
-    image = read_picture(tmp_path / "image.jpg")
+    image = read_image_2d(tmp_path / "image.jpg")
     labels = np.random.default_rng(1).integers(0, 256, image.slices.shape).astype(np.uint8)
     write_labels_png(tmp_path / "a.png", labels, like=image)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png", like=image).slices, labels)

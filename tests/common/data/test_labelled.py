@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import EvaluationCases, ReferringPictures
+from common.data import EvaluationCases, ReferringImages
 from common.data.datalist import Case
 from common.data.labelled import LabelledReader, Region
 from common.errors import InputError
@@ -89,7 +89,7 @@ def test_the_last_image_is_read_once(
             {"label": "other.png"},
             r"labels have 5 x 5 pixels \(rows x columns\) and the image .* has 20 x 40",
         ),
-        ({"label": "text.png"}, r"text\.png: cannot be read as a picture \("),
+        ({"label": "text.png"}, r"text\.png: cannot be read as an image \("),
     ],
 )
 def test_files_that_do_not_fit_are_refused_before_a_training_starts(
@@ -99,10 +99,10 @@ def test_files_that_do_not_fit_are_refused_before_a_training_starts(
     Image.open(tmp_path / "image.png").save(tmp_path / "image.jpg")
     Image.open(tmp_path / "image.png").convert("RGB").save(tmp_path / "colour.png")
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "other.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     listed = items(tmp_path, png | {"prompts": ["x"]} | changes)
     with pytest.raises(InputError, match=message):
-        ReferringPictures(listed, network=field(32), progress=False)
+        ReferringImages(listed, network=field(32), progress=False)
     with pytest.raises(InputError, match=message):
         EvaluationCases(listed)
 
@@ -120,7 +120,7 @@ def test_an_item_without_any_lesion_is_refused(
     listed = items(tmp_path, png | {"prompts": ["x"], "case": "c"} | changes)
     message = rf'the label map of the case "c" is empty{place}, expected what its sentences refer to; correct'
     with pytest.raises(InputError, match=message):
-        ReferringPictures(listed, network=field(32), progress=False)
+        ReferringImages(listed, network=field(32), progress=False)
     with pytest.raises(InputError, match=message):
         EvaluationCases(listed)
 

@@ -449,13 +449,13 @@ def test_errors_say_what_to_do(cases: list[Case], make_case: Callable[..., Case]
         dataset([Case("a", cases[0].image, other_grid.label, "a", TARGETS["a"])])
 
 
-def test_a_network_of_volumes_trains_on_no_pictures(cases: list[Case], tmp_path: Path) -> None:
-    """As inference refuses them later, in the same words; one that takes pictures trains on them."""
+def test_a_network_of_volumes_trains_on_no_2d_images(cases: list[Case], tmp_path: Path) -> None:
+    """As inference refuses them later, in the same words; one that takes 2D images trains on them."""
     pixels = label_maps()["a"][7].astype(np.uint8)
     for name, grey in (("image.PNG", 30 * pixels), ("label.png", pixels)):
         Image.fromarray(grey).save(tmp_path / name)
-    picture = replace(cases[0], case="p", image=tmp_path / "image.PNG", label=tmp_path / "label.png")
-    data = [*cases, picture]
+    flat = replace(cases[0], case="p", image=tmp_path / "image.PNG", label=tmp_path / "label.png")
+    data = [*cases, flat]
     with pytest.raises(
         InputError, match=r"image\.PNG: found the ending '\.PNG', expected NIfTI .*; convert it"
     ):

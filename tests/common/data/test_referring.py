@@ -1,4 +1,4 @@
-"""Referring data: which lesion an item means, and that left in the text is left in the picture."""
+"""Referring data: which lesion an item means, and that left in the text is left in the image."""
 
 import itertools
 import json
@@ -11,7 +11,7 @@ import torch
 from monai.transforms import Compose
 from PIL import Image
 
-from common.data import Framing, ReferringPictures
+from common.data import Framing, ReferringImages
 from common.data.datalist import load_referring
 from common.data.labelled import LabelledReader
 from common.data.volumes import read_volume
@@ -140,9 +140,9 @@ def test_sentences_that_name_a_side_cannot_be_turned(
         ),
         ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* did you mean lesion\?'),
         ({"Slices": 1}, r'the field "Slices" and no "slice", .* or name it otherwise'),
-        ({"slice": 2}, r'training\[0\] is a picture with "slice", expected none'),
+        ({"slice": 2}, r'training\[0\] is a 2D image with "slice", expected none'),
         ({"image": "image.nii.gz"}, r'training\[0\] is a volume without "slice", expected "slice": NUMBER'),
-        ({"image": "image.bmp"}, r"image\.bmp, expected a picture \(\.png, \.jpg, \.jpeg\) or a NIfTI file"),
+        ({"image": "image.bmp"}, r"image\.bmp, expected a 2D image \(\.png, \.jpg, \.jpeg\) or a NIfTI file"),
         ({"label": None}, r'training\[0\] has no label map, expected "label": "PATH" \("lesion": \[\] needs'),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path, png: dict[str, Any])
 
 @pytest.mark.parametrize("crop", ["body", "whole"])
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA", "PIR"])
-def test_left_in_the_text_is_left_in_the_picture(
+def test_left_in_the_text_is_left_in_the_image(
     tmp_path: Path, make_volume: Any, axes: str, crop: str
 ) -> None:
     """The patient's left lesion lies in the left half of the field, however the file is stored."""
@@ -171,7 +171,7 @@ def test_left_in_the_text_is_left_in_the_picture(
         make_volume(axes) | {"lesion": LEFT_LESION, "prompts": ["left"], "case": "l"},
         make_volume(axes) | {"lesion": RIGHT_LESION, "prompts": ["right"], "case": "r"},
     )
-    dataset = ReferringPictures([left, right], network=field(SIDE, crop=crop, mirrored=True), progress=False)
+    dataset = ReferringImages([left, right], network=field(SIDE, crop=crop, mirrored=True), progress=False)
     half = SIDE // 2
     for index in range(2):
         sample = dataset[index]
@@ -188,7 +188,7 @@ def test_left_in_the_text_is_left_in_the_picture(
 
 def test_a_png_stays_as_it_is(tmp_path: Path, png: dict[str, Any]) -> None:
     (item,) = items(tmp_path, png | {"lesion": 3, "prompts": ["left"]})
-    sample = ReferringPictures([item], network=field(40), progress=False)[0]
+    sample = ReferringImages([item], network=field(40), progress=False)[0]
     expected = np.zeros((20, 40))
     expected[4:8, 4:10] = 1
     np.testing.assert_array_equal(sample["label"][0], expected.repeat(2, axis=0))  # 20 rows on 40: stretched
@@ -207,7 +207,7 @@ def test_no_lesion_vanishes_in_the_field(tmp_path: Path) -> None:
         Image.fromarray(labels).save(tmp_path / f"{name}.png")
     entry = {"image": "image.png", "label": "label.png", "patient": "p", "prompts": ["x"]}
     listed = items(tmp_path, *[entry | {"lesion": number} for number in range(1, len(lesions) + 1)])
-    dataset = ReferringPictures(listed, network=field(size), progress=False)
+    dataset = ReferringImages(listed, network=field(size), progress=False)
     draws = {dataset[index]["case"]: dataset[index]["label"][0] for index in range(len(lesions))}
     for number, (side, top, left) in enumerate(lesions, start=1):
         rows, columns = np.nonzero(draws[f"image-{number}"].numpy())
@@ -235,7 +235,7 @@ def test_sentences_see_the_body_of_the_whole_volume(tmp_path: Path, spacing_mm: 
     write_nifti(tmp_path / "label.nii.gz", labels, spacing_mm)  # type: ignore[arg-type]
     entry = {"image": "image.nii.gz", "label": "label.nii.gz", "slice": SLICE, "prompts": ["x"], "lesion": 5}
     network = field(SIDE)
-    dataset = ReferringPictures(items(tmp_path, entry), network=network, progress=False)
+    dataset = ReferringImages(items(tmp_path, entry), network=network, progress=False)
     volume = read_volume(tmp_path / "image.nii.gz")
     frame = network.framing.frame(volume, SIDE)
     assert (frame.box.shape, frame.box.top, frame.box.left) == ((32, 40), 8, 10)
@@ -265,7 +265,7 @@ def test_two_images_with_one_label_map_have_fields_of_their_own(tmp_path: Path) 
     together, alone = (
         {
             draw["case"]: draw["label"]
-            for dataset in (ReferringPictures(part, network=field(SIDE), progress=False) for part in parts)
+            for dataset in (ReferringImages(part, network=field(SIDE), progress=False) for part in parts)
             for draw in (dataset[index] for index in range(len(dataset)))
         }
         for parts in ([listed], [listed[:1], listed[1:]])
@@ -277,25 +277,25 @@ def test_two_images_with_one_label_map_have_fields_of_their_own(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("crop", ["body", "whole"])
-def test_a_wide_picture_is_stretched_whatever_the_crop_of_volumes(
+def test_a_wide_image_is_stretched_whatever_the_crop_of_volumes(
     tmp_path: Path, png: dict[str, Any], crop: str
 ) -> None:
     """So a quarter turn would stretch it the other way: it is not square."""
     (item,) = items(tmp_path, png | {"prompts": ["x"]})
-    sample = ReferringPictures([item], network=field(SIDE, crop=crop), progress=False)[0]
+    sample = ReferringImages([item], network=field(SIDE, crop=crop), progress=False)[0]
     assert not sample["square"]
     assert sample["label"].sum() == round((24 + 48) * SIDE**2 / 800)
 
 
 @pytest.mark.parametrize("channels", [("red", "green", "blue"), ("blue",)])
-def test_a_colour_picture_has_the_channels_of_the_framing(
+def test_a_colour_image_has_the_channels_of_the_framing(
     tmp_path: Path, png: dict[str, Any], channels: tuple[str, ...]
 ) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
     Image.fromarray(colours).save(tmp_path / "image.png")
     (item,) = items(tmp_path, png | {"prompts": ["x"]})
     network = field(40, channels=channels)
-    image = ReferringPictures([item], network=network, progress=False)[0]["image"]
+    image = ReferringImages([item], network=network, progress=False)[0]["image"]
     volume = LabelledReader()(item).image
     expected = network.framing.field(volume, [0], network.framing.frame(volume, 40))[0]
     assert image.shape == (len(channels), 40, 40)
@@ -303,7 +303,7 @@ def test_a_colour_picture_has_the_channels_of_the_framing(
 
 
 @pytest.mark.parametrize(("shape", "size"), SHAPES_AND_SIZES)
-def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
+def test_image_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
     """Pixel centres at a half: field pixel j shows column (j + 0.5) width / size - 0.5."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     labels, radius = np.zeros(shape, np.uint8), 0.09 * min(shape)
@@ -323,7 +323,7 @@ def test_picture_and_masks_lie_alike_in_the_field(tmp_path: Path, shape: tuple[i
             for n in range(1, 17)
         ],
     )
-    dataset = ReferringPictures(listed, network=field(size), progress=False)
+    dataset = ReferringImages(listed, network=field(size), progress=False)
     draws = {draw["case"]: draw for draw in (dataset[index] for index in range(len(listed)))}
     shown = [draws[f"{name}-1"]["image"][0].numpy() * 255 / 2 for name in ("rows", "columns")]
     own = [(np.mgrid[:size, :size][axis] + 0.5) * shape[axis] / size - 0.5 for axis in range(2)]
@@ -358,13 +358,13 @@ def test_sentences_may_mean_nothing(tmp_path: Path, png: dict[str, Any], make_vo
     masks = [read(item).meant(item).mask() for item in listed]
     assert [mask.shape[1:] for mask in masks] == shapes
     assert [int(mask.sum()) for mask in masks] == [0, 0, 0, 24]
-    dataset = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=3, progress=False)
+    dataset = ReferringImages(listed, network=field(SIDE), prompts_per_image=3, progress=False)
     asked: dict[str, set[tuple[str, ...]]] = {}
     for sample in (dataset[index] for index in range(40)):
         asked.setdefault(sample["case"], set()).add(tuple(sorted(sample["prompt"])))
         for words, mask in zip(sample["prompt"], sample["label"], strict=True):
             assert bool(mask.any()) == (words == "small")
-    assert asked["s"] == {("a square lesion", "a square lesion", "small")}  # the other two of its picture
+    assert asked["s"] == {("a square lesion", "a square lesion", "small")}  # the other two of its image
 
 
 def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
@@ -376,7 +376,7 @@ def test_an_augmentation_is_kept_where_only_nothing_was_asked_for(
         return sample | {"image": sample["image"] * 0.5}
 
     plain, turned = (
-        ReferringPictures(listed, network=field(SIDE), transform=transform, progress=False)[0]["image"]
+        ReferringImages(listed, network=field(SIDE), transform=transform, progress=False)[0]["image"]
         for transform in (None, Compose([darker]))
     )
     np.testing.assert_allclose(turned, plain * 0.5)

@@ -1,4 +1,4 @@
-"""Draws of referring data: which lesions of a picture are asked for together, and which masks they have."""
+"""Draws of referring data: which lesions of an image are asked for together, and which masks they have."""
 
 import itertools
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from monai.transforms import Compose, RandAffined
 from PIL import Image
 
-from common.data import EpochSampler, RandQuarterTurnd, ReferringPictures, collate_slices
+from common.data import EpochSampler, RandQuarterTurnd, ReferringImages, collate_slices
 from common.errors import InputError
 from tests.common.data.fields import field
 from tests.common.data.referring_files import items
@@ -26,7 +26,7 @@ MEANT: dict[str, Any] = {
 
 @pytest.fixture
 def squares(tmp_path: Path) -> dict[str, Any]:
-    """A picture of SIDE x SIDE pixels with four squares, of which value n has the grey value 50 n."""
+    """A 2D image of SIDE x SIDE pixels with four squares, of which value n has the grey value 50 n."""
     labels = np.zeros((SIDE, SIDE), np.uint8)
     for value, (top, left) in PLACES.items():
         labels[top : top + 5, left : left + 5] = value
@@ -35,10 +35,9 @@ def squares(tmp_path: Path) -> dict[str, Any]:
     return {"image": "image.png", "label": "label.png", "patient": "p"}
 
 
-def entries(picture: dict[str, Any]) -> list[dict[str, Any]]:
+def entries(image: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        picture
-        | {"lesion": lesion, "prompts": [words], "case": words, "orientation_free": words[0].isupper()}
+        image | {"lesion": lesion, "prompts": [words], "case": words, "orientation_free": words[0].isupper()}
         for words, lesion in MEANT.items()
     ]
 
@@ -53,8 +52,8 @@ def values(words: str) -> set[int]:
 def test_prompts_of_a_sample_share_no_lesion_unless_they_are_one(
     tmp_path: Path, squares: dict[str, Any], count: int
 ) -> None:
-    dataset = ReferringPictures(
-        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_picture=count, progress=False
+    dataset = ReferringImages(
+        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_image=count, progress=False
     )
     together = set()
     for sample in (dataset[index] for index in range(40 * len(MEANT))):
@@ -86,8 +85,8 @@ def test_prompts_of_a_sample_share_no_lesion_unless_they_are_one(
 def test_a_round_takes_every_item_once_whatever_else_is_asked(
     tmp_path: Path, squares: dict[str, Any]
 ) -> None:
-    dataset = ReferringPictures(
-        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_picture=3, progress=False
+    dataset = ReferringImages(
+        items(tmp_path, *entries(squares)), network=field(SIDE), prompts_per_image=3, progress=False
     )
     for start in (0, len(MEANT)):
         cases = [dataset[index]["case"] for index in range(start, start + len(MEANT))]
@@ -109,17 +108,17 @@ def test_lesions_of_different_label_maps_are_asked_for_together(
             for value in PLACES
         ],
     )
-    sample = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=4, progress=False)[0]
+    sample = ReferringImages(listed, network=field(SIDE), prompts_per_image=4, progress=False)[0]
     assert sorted(sample["prompt"]) == ["1", "2", "3", "4"]
     for words, mask in zip(sample["prompt"], sample["label"], strict=True):
         assert (sample["image"][0][mask > 0] * 255 / 50).mean() == pytest.approx(int(words), abs=0.01)
 
 
-def test_only_pictures_whose_words_allow_it_are_turned(tmp_path: Path, squares: dict[str, Any]) -> None:
+def test_only_images_whose_words_allow_it_are_turned(tmp_path: Path, squares: dict[str, Any]) -> None:
     listed = items(tmp_path, *entries(squares))
     plain, turned, again = (
-        ReferringPictures(
-            listed, network=field(SIDE), prompts_per_picture=2, transform=transform, progress=False, seed=3
+        ReferringImages(
+            listed, network=field(SIDE), prompts_per_image=2, transform=transform, progress=False, seed=3
         )
         for transform in (None, *(Compose([RandQuarterTurnd()]) for _ in range(2)))
     )
@@ -143,13 +142,13 @@ def test_only_pictures_whose_words_allow_it_are_turned(tmp_path: Path, squares: 
 
 
 def test_masks_of_several_lesions_are_those_of_each(tmp_path: Path, png: dict[str, Any]) -> None:
-    """Also where the field is coarser than the picture, and both are asked for before they are alone."""
+    """Also where the field is coarser than the image, and both are asked for before they are alone."""
     meant = {"both": [3, 7], "small": 3, "large": 7, "everything": None}
     listed = items(
         tmp_path,
         *[png | {"lesion": lesion, "prompts": [words], "case": words} for words, lesion in meant.items()],
     )
-    dataset = ReferringPictures(listed, network=field(13), progress=False)
+    dataset = ReferringImages(listed, network=field(13), progress=False)
     masks = {draw["case"]: draw["label"][0] for draw in (dataset[index] for index in range(4))}
     assert torch.equal(masks["both"], torch.maximum(masks["small"], masks["large"]))
     for words, pixels in (("small", 24), ("large", 48)):
@@ -170,8 +169,8 @@ def test_an_augmentation_that_loses_a_lesion_is_left_out(tmp_path: Path, png: di
             mode="nearest",
             padding_mode="zeros",
         )
-        dataset = ReferringPictures(
-            listed, network=field(40), prompts_per_picture=2, transform=moved, progress=False
+        dataset = ReferringImages(
+            listed, network=field(40), prompts_per_image=2, transform=moved, progress=False
         )
         return [dataset[index] for index in range(8)]
 
@@ -188,8 +187,8 @@ def test_draws_are_a_function_of_seed_and_number(tmp_path: Path, png: dict[str, 
         png | {"lesion": 3 + 4 * (n % 2), "prompts": [f"{n}a", f"{n}b"], "case": str(n)} for n in range(7)
     ]
     listed = items(tmp_path, *entries)
-    one, same = (ReferringPictures(listed, network=field(SIDE), seed=4, progress=False) for _ in range(2))
-    other = ReferringPictures(listed, network=field(SIDE), seed=5, progress=False)
+    one, same = (ReferringImages(listed, network=field(SIDE), seed=4, progress=False) for _ in range(2))
+    other = ReferringImages(listed, network=field(SIDE), seed=5, progress=False)
     backwards = [same[index] for index in reversed(range(21))][::-1]
     draws = [one[index] for index in range(21)]
     for first, second in zip(draws, backwards, strict=True):
@@ -202,13 +201,13 @@ def test_draws_are_a_function_of_seed_and_number(tmp_path: Path, png: dict[str, 
     assert list(EpochSampler(one)) == list(range(7))
 
 
-def test_prompts_of_a_picture_ask_for_its_different_lesions(tmp_path: Path, png: dict[str, Any]) -> None:
+def test_prompts_of_an_image_ask_for_its_different_lesions(tmp_path: Path, png: dict[str, Any]) -> None:
     listed = items(
         tmp_path,
         png | {"lesion": 3, "prompts": ["small"], "case": "s"},
         png | {"lesion": 7, "prompts": ["large"], "case": "l"},
     )
-    dataset = ReferringPictures(listed, network=field(SIDE), prompts_per_picture=3, progress=False)
+    dataset = ReferringImages(listed, network=field(SIDE), prompts_per_image=3, progress=False)
     batch = collate_slices([dataset[0], dataset[1]])
     assert batch["image"].shape == (2, 1, SIDE, SIDE)
     assert batch["label"].shape == (6, 1, SIDE, SIDE)
@@ -219,17 +218,24 @@ def test_prompts_of_a_picture_ask_for_its_different_lesions(tmp_path: Path, png:
         assert mask.sum().item() == pytest.approx(areas[prompt], rel=0.2)
 
 
-def test_a_picture_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[str, Any]) -> None:
+def test_an_image_is_asked_for_one_lesion_at_least(tmp_path: Path, png: dict[str, Any]) -> None:
     listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
-    with pytest.raises(InputError, match="prompts_per_picture: found 0, expected 1 or more"):
-        ReferringPictures(listed, network=field(32), prompts_per_picture=0)
+    with pytest.raises(InputError, match="prompts_per_image: found 0, expected 1 or more"):
+        ReferringImages(listed, network=field(32), prompts_per_image=0)
 
 
-def test_a_network_of_volumes_trains_on_no_pictures(tmp_path: Path, png: dict[str, Any]) -> None:
+def test_the_former_name_of_prompts_per_image_is_read(tmp_path: Path, png: dict[str, Any]) -> None:
+    listed = items(tmp_path, png | {"prompts": ["x"], "lesion": 3})
+    with pytest.warns(FutureWarning, match="prompts_per_picture is now called prompts_per_image"):
+        dataset = ReferringImages(listed, network=field(32), prompts_per_picture=3, progress=False)
+    assert (dataset.prompts_per_image, len(dataset[0]["prompt"])) == (3, 3)
+
+
+def test_a_network_of_volumes_trains_on_no_2d_images(tmp_path: Path, png: dict[str, Any]) -> None:
     """As inference refuses them later, in the same words; before anything is read."""
     listed = items(tmp_path, png | {"lesion": 3, "prompts": ["x"]})
     (tmp_path / "image.png").write_bytes(b"not read")
     with pytest.raises(
         InputError, match=r"image\.png: found the ending '\.png', expected NIfTI .*; convert it"
     ):
-        ReferringPictures(listed, network=field(32, images=False), progress=False)
+        ReferringImages(listed, network=field(32, images=False), progress=False)

@@ -248,7 +248,7 @@ def test_missing_file(tmp_path):
         ("text.nii", lambda raw: b"not an image"),
         ("plain.nii.gz", lambda raw: raw),
         ("crc.nii.gz", lambda raw: gzip.compress(raw)[:-8] + b"\0" * 8),
-        ("picture.png", lambda raw: b"\x89PNG\r\n\x1a\n"),
+        ("image.png", lambda raw: b"\x89PNG\r\n\x1a\n"),
     ],
 )
 def test_broken_file(tmp_path, name, content):

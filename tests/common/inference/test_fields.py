@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Channel
-from common.data.images import read_picture
+from common.data.images import read_image_2d
 from common.inference import VolumeInferer
 from common.text.prompts import Prompt
 
@@ -41,7 +41,7 @@ def test_a_network_of_colours_sees_those_of_the_image(make_network, tmp_path):
     pixels = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     network = make_network(8, channels=["blue", "red"], images=True)
-    VolumeInferer()(read_picture(tmp_path / "a.png"), network, ASKED)
+    VolumeInferer()(read_image_2d(tmp_path / "a.png"), network, ASKED)
     (image,) = network.images
     np.testing.assert_allclose(image.numpy(), pixels[..., [2, 0]].transpose(2, 0, 1) / 255, atol=1e-6)
 

@@ -194,7 +194,7 @@ def test_a_case_without_the_slice_is_reported_and_the_others_are_done(
         )
     assert str(caught.value) == (
         f"2 of 5 cases failed: {tmp_path}/short.nii.gz: found slice 3 asked of 2 slices, expected 0 (the "
-        f"most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 asked of a picture, "
+        f"most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 asked of a 2D image, "
         "expected none; leave slice out."
     )
     assert (tmp_path / "out/p_seg.png").is_file()

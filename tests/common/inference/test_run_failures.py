@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from common.devices import check_device
 from common.errors import InputError, input_error_of
 from common.inference import CasesFailedError, VolumeInferer
-from common.inference.worker import check_device
 from tests.common.inference.runs import written
 
 
@@ -201,7 +201,7 @@ def test_a_report_that_fails_at_the_end_hides_nothing(run, network, make_nifti, 
 
 
 def test_a_full_disk_leaves_what_was_there(run, make_nifti, random_hu, tmp_path):
-    """A limit on the size of files stands for the full disk; the picture exceeds it."""
+    """A limit on the size of files stands for the full disk; the preview exceeds it."""
     source, out = make_nifti(random_hu(8, 8, 2)), tmp_path / "out"
     run(source)
     before = {path: path.read_bytes() for path in out.iterdir()}

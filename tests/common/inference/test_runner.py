@@ -18,7 +18,7 @@ from common.text.prompts import Prompt
 from tests.common.inference.runs import TEXTS, written
 
 
-def test_a_case_gets_a_label_map_a_report_and_a_picture(run, make_nifti, random_hu, tmp_path):
+def test_a_case_gets_a_label_map_a_report_and_a_preview(run, make_nifti, random_hu, tmp_path):
     stored = random_hu(8, 8, 5)
     affine = np.diag([-0.8, 0.8, 2.5, 1.0])
     source = make_nifti(stored, affine, "patient 1.nii.gz")

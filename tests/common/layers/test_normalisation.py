@@ -53,7 +53,7 @@ def test_a_checkpoint_does_not_hold_it() -> None:
 
 def test_an_unknown_one_is_refused() -> None:
     sentence = (
-        r"image_normalisation: found 'medsam', expected one of unit, half, imagenet, clip, per_image; choose"
+        r"image_normalisation: found 'medsam', expected one of unit, half, lite, imagenet, clip, per_image"
     )
     with pytest.raises(InputError, match=sentence):
         Normalise("medsam")

@@ -112,19 +112,19 @@ def test_a_missed_slice_and_a_missed_volume_count_as_the_same_distance(
         assert (distance["n"], distance["penalty"], distance["mean"]) == (2, 100, 50.0), rows
 
 
-def test_volumes_single_slices_and_pictures_of_one_organ_stand_in_one_report(
+def test_volumes_single_slices_and_2d_images_of_one_organ_stand_in_one_report(
     report: CaseReport, tmp_path: Path
 ) -> None:
     """Each has its own columns: none is a number of another unit, and none is missing."""
     ref = np.ones((2, 4, 4), bool)
-    whole, in_slice, picture = (result(name, ref, (2.0, 1.0, 3.0)) for name in ("ct", "slice", "photo"))
-    for one, in_mm in ((in_slice, True), (picture, False)):
+    whole, in_slice, flat = (result(name, ref, (2.0, 1.0, 3.0)) for name in ("ct", "slice", "photo"))
+    for one, in_mm in ((in_slice, True), (flat, False)):
         case = one["label"]
         target = replace(case.targets[0], region=Region(ref.astype(np.uint8), (1,), 1))
         spacing = (2.0, 1.0, 3.0) if in_mm else (1.0, 1.0, 1.0)
         image: Any = SimpleNamespace(spacing_mm=spacing, in_mm=in_mm)
         one["label"] = replace(case, image=image, targets=(target,))
-    evaluate(report, [whole, in_slice, picture])
+    evaluate(report, [whole, in_slice, flat])
     rows = {row["case"]: row for row in table(tmp_path / "volumes.csv")}
     sizes = {"ct": "volume_ref_ml", "slice": "area_ref_mm2", "photo": "area_ref_px2"}
     assert {case: [row[name] for name in sizes.values()] for case, row in rows.items()} == {

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.data.evaluation_cases import EvaluationCase, Target
-from common.data.images import read_picture
+from common.data.images import read_image_2d
 from common.data.itk_reader import volume_from_array
 from common.data.labelled import Region
 from common.data.volumes import Volume
@@ -126,12 +126,12 @@ def test_a_sentence_whose_mask_lies_on_another_lesion() -> None:
     assert (row["right_lesion"], row["dsc"], row["pr@0.5"], row["hit"]) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_picture_is_measured_in_pixels(tmp_path) -> None:
+def test_a_2d_image_is_measured_in_pixels(tmp_path) -> None:
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "photo.png")
     labels = np.zeros((1, 6, 9), np.uint8)
     labels[0, 1:4, 1:5] = 7
     target = Target("photo", "p", "lesion", Region(labels, None, 0), SENTENCE.text)
-    case = EvaluationCase("photo", read_picture(tmp_path / "photo.png"), None, (SENTENCE,), (target,))
+    case = EvaluationCase("photo", read_image_2d(tmp_path / "photo.png"), None, (SENTENCE,), (target,))
     own = box(labels.shape, 0, slice(1, 4), slice(3, 7))
     found = segmentation([SENTENCE], [own])
     (row,), (of_slice,) = measure_prompts(case, found, slice_boundaries=["surfel"])

@@ -21,7 +21,7 @@ from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
 from common.training import Evaluator
 
-SIZE = 64  # of the pictures and of the network's field: no pixel is interpolated
+SIZE = 64  # of the images and of the network's field: no pixel is interpolated
 BRIGHT, DARK = "the bright one", "the dark one"
 
 
@@ -48,7 +48,7 @@ class Listener(TextSegmenter):
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[dict[str, str]]:
-    """Of two pictures of patient p with a bright and a dark lesion, and one of q with a bright one.
+    """Of two images of patient p with a bright and a dark lesion, and one of q with a bright one.
 
     The bright areas are 10 x 10 pixels, of which the label maps have 10, 8 and 6 rows.
     """

@@ -338,7 +338,7 @@ def test_errors_say_what_to_do(run, make_nifti, random_hu, scan, monkeypatch):
         run(source, outputs=["rtstruct"])
     monkeypatch.setitem(sys.modules, "highdicom", None)
     monkeypatch.delitem(sys.modules, "common.outputs.dicom_seg", raising=False)
-    with pytest.raises(CasesFailedError, match="dicom_seg: found no highdicom"):
+    with pytest.raises(InputError, match=r"^dicom_seg: found no highdicom, expected it for DICOM"):
         run(scan("axial", 2 * random_hu(2, 8, 8)), outputs=["dicom_seg"])
 
 

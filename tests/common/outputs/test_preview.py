@@ -1,4 +1,4 @@
-"""The picture: which plane, which side, and millimetre-true shapes."""
+"""The preview: which plane, which side, and millimetre-true shapes."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ def prompts(*names):
     return [Prompt(name, name, label) for label, name in enumerate(names, start=1)]
 
 
-def coloured(picture):
-    """Where an RGB picture is neither grey nor the yellow of the side letters, and above the legend."""
-    rgb = picture[..., :3]
+def coloured(preview):
+    """Where an RGB preview is neither grey nor the yellow of the side letters, and above the legend."""
+    rgb = preview[..., :3]
     grey = np.ptp(rgb, axis=-1) < 0.1
     yellow = (rgb[..., 0] > 0.3) & (abs(rgb[..., 0] - rgb[..., 1]) < 0.1) & (rgb[..., 2] < rgb[..., 0] - 0.1)
     mask = ~grey & ~yellow
@@ -117,7 +117,7 @@ def test_the_legend_says_what_the_label_map_lost(left, in_mm, text):
 
 @pytest.mark.parametrize("length", [5, 60, 400])
 @pytest.mark.parametrize("side", [64, 200])
-def test_every_line_of_the_legend_lies_within_the_picture(length, side, make_volume, tmp_path, monkeypatch):
+def test_every_line_of_the_legend_lies_within_the_preview(length, side, make_volume, tmp_path, monkeypatch):
     """As matplotlib draws it, of seven prompts with names of wide letters."""
     drawn, save = [], Figure.savefig
 

@@ -73,14 +73,14 @@ SUPERLATIVES = {
         r"|\blower\b(?! attenuation)|rearmost|underneath|the back|furthest down"
     ),
 }
-# Phrases that speak of the whole picture and compare with nothing: true in one half of it alone.
-FIELD_MM = 240.0  # side of the pictures here
-OF_THE_PICTURE = r"( side| half| part)? (of|in) the (picture|image|slice|scan)"
+# Phrases that speak of the whole image and compare with nothing: true in one half of it alone.
+FIELD_MM = 240.0  # side of the images here
+OF_THE_IMAGE = r"( side| half| part)? (of|in) the (picture|image|slice|scan)"
 HALVES = {
-    "left": rf"left(-hand)?{OF_THE_PICTURE}|on the left(?!{ANATOMY})|\bfar left",
-    "right": rf"right(-hand)?{OF_THE_PICTURE}|on the right(?!{ANATOMY})|\bfar right",
-    "upper": rf"\bat the top|\b(top|upper|anterior){OF_THE_PICTURE}",
-    "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_PICTURE}",
+    "left": rf"left(-hand)?{OF_THE_IMAGE}|on the left(?!{ANATOMY})|\bfar left",
+    "right": rf"right(-hand)?{OF_THE_IMAGE}|on the right(?!{ANATOMY})|\bfar right",
+    "upper": rf"\bat the top|\b(top|upper|anterior){OF_THE_IMAGE}",
+    "lower": rf"\bat the bottom|\b(bottom|lower|posterior){OF_THE_IMAGE}",
 }
 # "All the rest" and "any other" are what a single lesion is compared with.
 EACH_OF_ALL = r"\b(every|each)\b(?! of the)"
@@ -92,7 +92,7 @@ MANY = (
 
 
 def fitting(text: str, lesions: Sequence[Lesion]) -> list[int]:
-    """The evaluator: which of the lesions of a picture a sentence fits, read from its words alone.
+    """The evaluator: which of the lesions of an image a sentence fits, read from its words alone.
 
     Whether it asks for one of them or for all, says `asks_for_all`.
     """
@@ -153,7 +153,7 @@ LESION = st.builds(
     diameter_mm=st.floats(6, 60).map(lambda d: round(d, 1)),
     **{name: st.sampled_from([None, *values]) for name, values in CHOICES.items()},
 )
-PICTURES = st.lists(LESION, min_size=2, max_size=4)
+IMAGES = st.lists(LESION, min_size=2, max_size=4)
 SEEDS = st.integers(0, 2**32 - 1)
 
 

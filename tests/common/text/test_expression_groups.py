@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from common.text import expression_words
 from common.text.expression_words import plural_of
 from common.text.expressions import CHOICES, Fact, Lesion, describe_all, groups
-from tests.common.text.reader import EACH_OF_ALL, MANY, PICTURES, SEEDS, asks_for_all, fitting
+from tests.common.text.reader import EACH_OF_ALL, IMAGES, MANY, SEEDS, asks_for_all, fitting
 
 WORDINGS = ("training", "held_out")
 FACTS = [(name, value) for name, values in CHOICES.items() for value in values]
@@ -59,8 +59,8 @@ def test_groups_are_all_lesions_of_a_value_where_every_lesions_value_is_known() 
 
 
 @settings(deadline=None)
-@given(lesions=PICTURES)
-def test_groups_of_an_attribute_share_out_the_picture_or_there_are_none(lesions: list[Lesion]) -> None:
+@given(lesions=IMAGES)
+def test_groups_of_an_attribute_share_out_the_image_or_there_are_none(lesions: list[Lesion]) -> None:
     found = groups(lesions)
     for name in (*CHOICES, "lobe"):
         members = [index for fact, group in found.items() if fact.attribute == name for index in group]
@@ -71,7 +71,7 @@ def test_groups_of_an_attribute_share_out_the_picture_or_there_are_none(lesions:
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("bare", [True, False])
 @settings(deadline=None)
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_a_sentence_about_a_group_fits_all_of_it_and_no_other_lesion(
     bare: bool, wording: str, lesions: list[Lesion], seed: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_held_out_phrases_about_all_never_occur_in_training() -> None:
 
 
 @settings(deadline=None)
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_the_same_seed_gives_the_same_sentence_about_all(lesions: list[Lesion], seed: int) -> None:
     for fact in groups(lesions):
         one, other = (

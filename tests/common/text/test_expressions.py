@@ -22,7 +22,7 @@ from common.text.expressions import (
     single_out,
 )
 from common.text.noise import add_typos
-from tests.common.text.reader import PICTURES, SEEDS, asks_for_all, fitting, told_apart
+from tests.common.text.reader import IMAGES, SEEDS, asks_for_all, fitting, told_apart
 
 WORDINGS = ("training", "held_out")
 
@@ -43,7 +43,7 @@ WORDINGS = ("training", "held_out")
         ("the lesion at the bottom", [0, 1]),
     ],
 )
-def test_the_reader_knows_phrases_of_the_picture_from_comparisons(text: str, expected: list[int]) -> None:
+def test_the_reader_knows_phrases_of_the_image_from_comparisons(text: str, expected: list[int]) -> None:
     assert fitting(text, [Lesion(130, 220, 30), Lesion(200, 150, 20)]) == expected
 
 
@@ -127,7 +127,7 @@ def test_shapes_and_kinds_that_are_beside_each_other_rule_each_other_out() -> No
 
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("level", ["short", "sentence"])
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_a_sentence_that_singles_out_fits_the_lesion_and_no_other_one(
     level: str, wording: str, lesions: list[Lesion], seed: int
 ) -> None:
@@ -140,27 +140,27 @@ def test_a_sentence_that_singles_out_fits_the_lesion_and_no_other_one(
 
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("corner", [(20, 20), (150, 20), (20, 150), (150, 150)])
-def test_each_wording_of_a_place_holds_in_every_corner_of_the_picture(
+def test_each_wording_of_a_place_holds_in_every_corner_of_the_image(
     corner: tuple[int, int], wording: str
 ) -> None:
-    """Such as two lesions in the right half, of which the leftmost is not on the left of the picture."""
+    """Such as two lesions in the right half, of which the leftmost is not on the left of the image."""
     x, y = corner
-    pictures = {
+    images = {
         "leftmost": [Lesion(x, y, 20), Lesion(x + 50, y, 20)],
         "uppermost": [Lesion(x, y, 20), Lesion(x, y + 50, 20)],
     }
-    pictures |= {"rightmost": pictures["leftmost"][::-1], "lowest": pictures["uppermost"][::-1]}
+    images |= {"rightmost": images["leftmost"][::-1], "lowest": images["uppermost"][::-1]}
     words = json.loads(Path(expression_words.__file__).with_suffix(".json").read_text())["facts"]["place"]
     for place, phrases in words.items():
         texts = [f"the {said} lesion" for said in phrases[wording]["before"]]
         texts += [f"the lesion {said}" for said in phrases[wording]["behind"]]
         for text in texts:
-            assert fitting(text, pictures[place]) == [0], text
+            assert fitting(text, images[place]) == [0], text
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("level", ["report", "half", "quarter"])
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_a_report_is_true_of_its_lesion(level: str, wording: str, lesions: list[Lesion], seed: int) -> None:
     text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
     assert 0 in fitting(text, lesions), text
@@ -168,14 +168,14 @@ def test_a_report_is_true_of_its_lesion(level: str, wording: str, lesions: list[
 
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("level", ["report", "half", "quarter"])
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_a_report_names_what_it_speaks_of(level: str, wording: str, lesions: list[Lesion], seed: int) -> None:
     """ "One" stands for what was named before; the other levels ask for "the largest one"."""
     text = describe(lesions[0], lesions[1:], level=level, rng=np.random.default_rng(seed), wording=wording)
     assert not re.search(r"\bone\b", text.split(". ")[0]), text
 
 
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_singled_out_without_a_fact_too_many(lesions: list[Lesion], seed: int) -> None:
     assume(told_apart(lesions, 0))
     facts = single_out(lesions[0], lesions[1:], np.random.default_rng(seed))
@@ -219,7 +219,7 @@ def test_a_lesion_below_half_a_millimetre_is_not_called_one_of_0_mm() -> None:
     assert facts_of(Lesion(1, 2, 0.6), []) == (Fact("diameter", "1"),)
 
 
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_what_cannot_be_told_apart_is_refused(lesions: list[Lesion], seed: int) -> None:
     twin = replace(lesions[0], x_mm=lesions[0].x_mm + 5)
     with pytest.raises(InputError, match=r"cannot be told from .* expected a clear difference"):
@@ -250,7 +250,7 @@ def test_partial_reports_keep_a_half_and_a_quarter_of_the_facts_and_lose_size_an
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_the_same_seed_gives_the_same_sentence(level: str, lesions: list[Lesion], seed: int) -> None:
     assume(told_apart(lesions, 0))
     one, other = (
@@ -278,7 +278,7 @@ def test_held_out_phrases_of_a_fact_never_occur_in_training() -> None:
     assert patterns["training"] & patterns["held_out"] == {"the"}
 
 
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_a_slip_of_the_finger_leaves_left_and_right(lesions: list[Lesion], seed: int) -> None:
     text = describe(lesions[0], lesions[1:], level="report", rng=np.random.default_rng(seed))
     slipped = add_typos(text, np.random.default_rng(seed), rate=1.0)

@@ -1,4 +1,4 @@
-"""What tests of trainings are made of: a network of few weights, volumes and pictures, given answers."""
+"""What tests of trainings are made of: a network of few weights, volumes and 2D images, given answers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -120,8 +120,8 @@ def volume_cases(datalist: Path) -> EvaluationCases:
     return EvaluationCases(load_datalist(datalist, "validation"), labels=load_label_values(datalist))
 
 
-def write_pictures(folder: Path, names: Sequence[str], *, colour: bool = False) -> Path:
-    """A datalist of pictures of noise, 20 x 30 pixels, with a bright lesion and a sentence each."""
+def write_images(folder: Path, names: Sequence[str], *, colour: bool = False) -> Path:
+    """A datalist of 2D images of noise, 20 x 30 pixels, with a bright lesion and a sentence each."""
     rng = np.random.default_rng(1)
     items: list[dict[str, Any]] = []
     for name in names:
@@ -133,12 +133,12 @@ def write_pictures(folder: Path, names: Sequence[str], *, colour: bool = False) 
             Image.fromarray(array).save(folder / f"{name}_{kind}.png")
         files = {"image": f"{name}_image.png", "label": f"{name}_label.png"}
         items.append({**files, "case": name, "lesion": 1, "prompts": [f"the $left$ lesion of {name}"]})
-    path = folder / "pictures.json"
+    path = folder / "images.json"
     path.write_text(json.dumps({"labels": {"1": "lesion"}, "test": items}))
     return path
 
 
-def picture_cases(datalist: Path) -> EvaluationCases:
+def image_cases(datalist: Path) -> EvaluationCases:
     return EvaluationCases(load_referring(datalist, "test"))
 
 

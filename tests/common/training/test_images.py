@@ -17,9 +17,9 @@ from common.training.images import DrawnSlice, ValidationImages, draw, drawn_sli
 from tests.common.training.parts import (
     Tiny,
     answer,
-    picture_cases,
+    image_cases,
     volume_cases,
-    write_pictures,
+    write_images,
     write_volumes,
 )
 
@@ -87,8 +87,8 @@ def test_pixels_keep_their_shape_and_no_text_is_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_a_picture_is_drawn_in_its_own_pixels_and_colours(tmp_path: Path, colour: bool) -> None:
-    asked = picture_cases(write_pictures(tmp_path, ["x"], colour=colour))[0]
+def test_a_2d_image_is_drawn_in_its_own_pixels_and_colours(tmp_path: Path, colour: bool) -> None:
+    asked = image_cases(write_images(tmp_path, ["x"], colour=colour))[0]
     (row,) = rows_of(asked)
     stored = np.asarray(Image.open(tmp_path / "x_image.png"))
     np.testing.assert_array_equal(row.image, stored)
@@ -102,7 +102,7 @@ def test_a_picture_is_drawn_in_its_own_pixels_and_colours(tmp_path: Path, colour
 
 
 def test_the_first_cases_of_every_epoch_are_drawn(tmp_path: Path) -> None:
-    cases = picture_cases(write_pictures(tmp_path, ["x", "y", "z"]))
+    cases = image_cases(write_images(tmp_path, ["x", "y", "z"]))
     engine = Engine(lambda _engine, asked: {"label": asked, "pred": moved(asked)})
     engine.network = Tiny()  # type: ignore[attr-defined]
     ValidationImages(output_dir=tmp_path / "out", cases=2).attach(engine)

@@ -15,7 +15,7 @@ import torch
 
 from common.errors import InputError
 from common.training import start_processes
-from tests.common.training.parts import write_pictures
+from tests.common.training.parts import write_images
 
 REPOSITORY = Path(__file__).parents[3]
 WORKER = "tests.common.training.training_process"
@@ -47,7 +47,7 @@ def port() -> int:
 
 @pytest.fixture
 def datalist(tmp_path: Path) -> Path:
-    """Two cases for training, three for validation and five pictures: odd numbers for two processes."""
+    """Two cases for training, three for validation and five 2D images: odd numbers for two processes."""
     rng = np.random.default_rng(0)
     items = []
     for name in ("a1", "a2", "v1", "v2", "v3"):
@@ -62,7 +62,7 @@ def datalist(tmp_path: Path) -> Path:
     content = {"labels": {"1": "liver", "2": "spleen"}, "training": items[:2], "validation": items[2:]}
     path = tmp_path / "datalist.json"
     path.write_text(json.dumps(content))
-    write_pictures(tmp_path, ["l1", "l2", "l3", "l4", "l5"])
+    write_images(tmp_path, ["l1", "l2", "l3", "l4", "l5"])
     return path
 
 

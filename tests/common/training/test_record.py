@@ -35,7 +35,7 @@ def test_a_record_adds_an_entry_for_every_start(tmp_path: Path) -> None:
 
 
 def test_a_record_of_items_with_sentences(tmp_path: Path) -> None:
-    """It needs no labels, and two items may be lesions of one picture without ids of their own."""
+    """It needs no labels, and two items may be lesions of one image without ids of their own."""
     datalist = tmp_path / "datalist.json"
     files = {"image": "a.png", "label": "a_label.png", "patient": "p7"}
     items = [{**files, "lesion": number, "prompts": ["a lesion"]} for number in (1, 2)]

@@ -28,9 +28,9 @@ from tests.common.training.parts import (
     Tiny,
     Training,
     WordsNearZero,
-    picture_cases,
+    image_cases,
     volume_cases,
-    write_pictures,
+    write_images,
     write_volumes,
 )
 
@@ -176,9 +176,9 @@ def test_an_evaluator_gives_volume_case_and_segmentation(tmp_path: Path) -> None
     assert network.heard == [["liver", "spleen"]] * 2
 
 
-def test_a_network_of_volumes_is_judged_on_no_pictures(tmp_path: Path) -> None:
+def test_a_network_of_volumes_is_judged_on_no_2d_images(tmp_path: Path) -> None:
     """As inference refuses them; a training says so before its first epoch."""
-    cases = picture_cases(write_pictures(tmp_path, ["a"]))
+    cases = image_cases(write_images(tmp_path, ["a"]))
     options: dict[str, Any] = {"device": CPU, "dataset": cases, "inferer": VolumeInferer()}
     Evaluator(network=Tiny(Framing(crop="whole", images=True)), **options)
     with pytest.raises(

@@ -28,7 +28,7 @@ from common.text.encoders import TextEncoder
 from common.training import Evaluator, end_processes, start_processes
 from common.training.processes import PeerFailureHandler
 from common.training.validation import PromptDice
-from tests.common.training.parts import Tiny, answer, picture_cases, volume_cases
+from tests.common.training.parts import Tiny, answer, image_cases, volume_cases
 
 SIZE, BATCH = 32, 4
 
@@ -102,10 +102,10 @@ class Brightness(Tiny):
 
 
 def lesions(datalist: Path, out: Path) -> None:
-    """Scores of pictures with sentences, by what an evaluation is made of."""
+    """Scores of 2D images with sentences, by what an evaluation is made of."""
     evaluator = Evaluator(
         device=torch.device("cpu"),
-        dataset=picture_cases(datalist.with_name("pictures.json")),
+        dataset=image_cases(datalist.with_name("images.json")),
         network=Brightness(),
         inferer=VolumeInferer(),
         val_handlers=[CaseReport(str(out / "lesions"), boundaries=[])],

@@ -213,7 +213,7 @@ def test_rows_stand_in_the_order_of_the_labels(folders: tuple[Path, Path, Path],
 
 
 def test_what_absent_targets_got_says_its_unit() -> None:
-    """A volume, an area in a slice, and an area in a picture each have a column."""
+    """A volume, an area in a slice, and an area in a 2D image each have a column."""
     row = {"case": "a", "label": "lesion", "status": "false_positive", "dsc": 0.0}
     counts = {"voxels_both": 0, "voxels_pred_only": 3, "voxels_ref_only": 0}
     sizes = {

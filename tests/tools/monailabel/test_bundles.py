@@ -52,7 +52,7 @@ def test_folders_and_zips(tmp_path, caplog):
 def test_which_learn_from_label_maps(tmp_path):
     found = find_bundles([Path(__file__).parents[3] / "bundles"], tmp_path)
     assert found["medvlm_organ"].trains
-    assert not found["lsms_lesion"].trains  # learns from pictures with sentences
+    assert not found["lsms_lesion"].trains  # learns from images with sentences
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
 """A bundle's process at work, without MONAI Label: what it writes and answers about prompts that overlap."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from common.errors import InputError
 from tests.label.threshold import make_threshold_bundle
-from tools.monailabel import label_worker
 from tools.monailabel.bundle_process import BundleProcess
 from tools.monailabel.bundles import find_bundles
 
@@ -51,27 +47,3 @@ def test_masks_that_overlap_are_written_and_counted_whole(tmp_path: Path) -> Non
         assert row["overlap_voxels"] == row["mask"]["voxels"] - row["voxels"]
     np.testing.assert_array_equal(labels > 0, voxels > 0)
     assert found[0]["uncertainty"] == found[1]["uncertainty"]  # of the own masks, which are the same
-
-
-def test_a_bug_while_an_input_error_is_handled_is_not_the_users(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The log has its traceback; what MONAI raises from an InputError is still the user's."""
-    monkeypatch.setattr(label_worker, "_common", lambda name: import_module(f"common.{name}"))
-
-    def bug() -> dict[str, Any]:
-        try:
-            raise InputError("the prompt")
-        except InputError:
-            return {}["no such key"]
-
-    def wrapped() -> dict[str, Any]:
-        raise RuntimeError("component instantiate error") from InputError("the prompt")
-
-    assert label_worker._answered(bug) == {
-        "ok": False,
-        "kind": "internal",
-        "message": "KeyError: 'no such key'",
-    }
-    assert "Traceback" in capsys.readouterr().err
-    assert label_worker._answered(wrapped) == {"ok": False, "kind": "input", "message": "the prompt"}

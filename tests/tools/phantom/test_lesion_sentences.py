@@ -1,4 +1,4 @@
-"""What training sentences say: true of the lesions that are meant, also when the picture is turned."""
+"""What training sentences say: true of the lesions that are meant, also when the image is turned."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ LESION = st.builds(  # as phantoms have them: only what cannot be seen may be un
         for name, values in CHOICES.items()
     },
 )
-PICTURES = st.lists(LESION, min_size=2, max_size=4)
+IMAGES = st.lists(LESION, min_size=2, max_size=4)
 SHARE = lesion_sentences.TYPO_SHARE
 
 
@@ -42,7 +42,7 @@ def said(lesions: list[Lesion], seed: int) -> list[Said]:
 
 
 def turned(lesions: list[Lesion]) -> Iterator[list[Lesion]]:
-    """The picture in the seven other ways of a square; who knows in which segments its lesions lie then."""
+    """The image in the seven other ways of a square; who knows in which segments its lesions lie then."""
     segments = LEFT_LOBE + RIGHT_LOBE
     for way in range(1, 8):
         quarters, mirrored = way % 4, way >= 4
@@ -57,7 +57,7 @@ def turned(lesions: list[Lesion]) -> Iterator[list[Lesion]]:
 
 
 @settings(deadline=None)
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_sentences_fit_the_lesions_that_they_mean_and_no_other_one(lesions: list[Lesion], seed: int) -> None:
     for index, item in enumerate(said(lesions, seed)):
         assert item.texts
@@ -73,23 +73,23 @@ def test_sentences_fit_the_lesions_that_they_mean_and_no_other_one(lesions: list
 
 
 @settings(deadline=None)
-@given(lesions=PICTURES, seed=SEEDS)
+@given(lesions=IMAGES, seed=SEEDS)
 def test_what_may_be_turned_fits_the_same_lesions_in_every_way(lesions: list[Lesion], seed: int) -> None:
     for item in said(lesions, seed):
         if item.orientation_free:
-            for picture in turned(lesions):
+            for image in turned(lesions):
                 for text in item.texts:
-                    assert fitting(text, picture) == list(item.lesions), text
+                    assert fitting(text, image) == list(item.lesions), text
 
 
 @settings(deadline=None)
-@given(lesions=PICTURES, seed=SEEDS)
-def test_groups_are_never_the_whole_picture(lesions: list[Lesion], seed: int) -> None:
+@given(lesions=IMAGES, seed=SEEDS)
+def test_groups_are_never_the_whole_image(lesions: list[Lesion], seed: int) -> None:
     asked = [item for item in said(lesions, seed) if all(map(asks_for_all, item.texts))]
     assert all(0 < len(item.lesions) < len(lesions) for item in asked)
 
 
-def test_every_shape_is_asked_for_in_half_of_the_pictures() -> None:
+def test_every_shape_is_asked_for_in_half_of_the_images() -> None:
     lesions = [Lesion(50, 100, 20, "VI", shape="oval"), Lesion(150, 100, 21, "II", shape="round")]
     share = 0.28 + 6 * 0.12 * 0.28 / 0.88  # drawn first, or second after one of six others
     found = []

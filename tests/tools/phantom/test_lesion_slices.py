@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two training patients in whose pictures all kinds of items come up."""
+    """Two training patients in whose images all kinds of items come up."""
     return written(tmp_path_factory.mktemp("grouped"), cases=2, held_out=0, seed=9)
 
 
@@ -53,12 +53,12 @@ def training(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def single(items: list[dict]) -> list[dict]:
-    """Of each lesion of each picture the first item that means it alone."""
-    return [item for group in pictures(items) for item in each_alone(group)]
+    """Of each lesion of each image the first item that means it alone."""
+    return [item for group in images_of(items) for item in each_alone(group)]
 
 
 def each_alone(group: list[dict]) -> list[dict]:
-    """Of a picture's items the first of each lesion that means it alone."""
+    """Of an image's items the first of each lesion that means it alone."""
     found: dict[int, dict] = {}
     for item in group:
         if isinstance(item["lesion"], int):
@@ -66,7 +66,7 @@ def each_alone(group: list[dict]) -> list[dict]:
     return [found[value] for value in sorted(found)]
 
 
-def pictures(items: list[dict]) -> list[list[dict]]:
+def images_of(items: list[dict]) -> list[list[dict]]:
     groups: dict[str, list[dict]] = {}
     for item in items:
         groups.setdefault(item["image"], []).append(item)
@@ -74,7 +74,7 @@ def pictures(items: list[dict]) -> list[list[dict]]:
 
 
 def shown(folder: Path, item: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-    """HU and label numbers of the item's slice as the picture is shown: the patient's left on its left."""
+    """HU and label numbers of the item's slice as the image is shown: the patient's left on its left."""
     image, labels = read_volume(folder / item["image"]), read_label_map(folder / item["label"])
     index = item["slice"]
     return image.slices[index][:, ::-1], labels.slices[index][:, ::-1], image.spacing_mm
@@ -91,8 +91,8 @@ def test_the_training_data_reader_takes_every_section(folder: Path) -> None:
             assert len(item.prompts) > (3 if section == "training" else 2)
 
 
-def test_every_picture_has_two_to_four_lesions_in_the_liver_field(folder: Path, single: list[dict]) -> None:
-    for group in pictures(single):
+def test_every_image_has_two_to_four_lesions_in_the_liver_field(folder: Path, single: list[dict]) -> None:
+    for group in images_of(single):
         image, labels, spacing = shown(folder, group[0])
         assert [item["lesion"] for item in group] == list(range(1, len(group) + 1))
         assert set(np.unique(labels)) == set(range(len(group) + 1))
@@ -130,7 +130,7 @@ def test_density_is_that_of_the_voxels_beside_the_liver(folder: Path, single: li
             assert image[(depth > 0.5) & (depth < 1.6)].mean() > liver + 10 > inside
 
 
-def test_the_patients_left_is_on_the_left_of_the_picture(folder: Path, single: list[dict]) -> None:
+def test_the_patients_left_is_on_the_left_of_the_image(folder: Path, single: list[dict]) -> None:
     for item in single:
         labels = nibabel.load(folder / item["label"])
         voxels = np.argwhere(np.asarray(labels.dataobj) == item["lesion"])
@@ -145,7 +145,7 @@ def test_the_patients_left_is_on_the_left_of_the_picture(folder: Path, single: l
 
 
 def test_every_lesion_can_be_singled_out(single: list[dict]) -> None:
-    for group in pictures(single):
+    for group in images_of(single):
         lesions = [Lesion.read(item["attributes"], where=item["case"]) for item in group]
         for index, lesion in enumerate(lesions):
             others = lesions[:index] + lesions[index + 1 :]
@@ -194,7 +194,7 @@ def test_some_training_items_mean_several_lesions_and_some_may_be_turned(grouped
 def test_every_sentence_means_the_lesions_of_its_item(training: list[dict]) -> None:
     """A slip of the finger may hide a word from the reader; most sentences have none."""
     exact = []
-    for group in pictures(training):
+    for group in images_of(training):
         lesions = [Lesion.read(item["attributes"], where=item["case"]) for item in each_alone(group)]
         for item in group:
             meant = item["lesion"] if isinstance(item["lesion"], list) else [item["lesion"]]

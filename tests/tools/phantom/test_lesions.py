@@ -129,7 +129,7 @@ def test_appearances_are_such_that_a_reader_can_tell_them():
 
 
 def test_segments_lie_as_couinaud_numbered_them():
-    """Clockwise from the left on a picture seen from the front: II, III, IV, V, VI below, VII, VIII above."""
+    """Clockwise from the left on an image seen from the front: II, III, IV, V, VI below, VII, VIII above."""
     assert segment_of((-20, 50, 55)) == "II"
     assert segment_of((-20, 50, 10)) == "III"
     assert segment_of((30, 50, 55)) == "IV"

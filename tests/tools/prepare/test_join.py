@@ -128,7 +128,7 @@ def test_merged_labels_stay_merged(tmp_path: Path) -> None:
     assert not np.isin(written, values["spleen"]).any()
 
 
-def test_pictures_are_renumbered_as_pictures_and_equal_ids_keep_their_files(tmp_path: Path) -> None:
+def test_2d_images_are_renumbered_as_2d_images_and_equal_ids_keep_their_files(tmp_path: Path) -> None:
     one = data_set(tmp_path / "one", {"1": "liver"}, np.ones((2, 2, 2)))
     folder = tmp_path / "two"
     sections: dict[str, list[dict[str, object]]] = {}
@@ -180,8 +180,8 @@ def test_two_folders_of_one_name_are_refused(tmp_path: Path) -> None:
         join(paths, tmp_path / "out")
 
 
-def test_a_picture_with_the_spine_on_top_lies_as_a_patient_does(tmp_path: Path) -> None:
-    """Grey 0 is air, 255 is 290 HU; the mask's corner of the picture is the patient's right back."""
+def test_an_image_with_the_spine_on_top_lies_as_a_patient_does(tmp_path: Path) -> None:
+    """Grey 0 is air, 255 is 290 HU; the mask's corner of the image is the patient's right back."""
     grey, mask = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
     grey[0, 0] = mask[0, 0] = 255
     for kind, pixels in (("images", grey), ("masks", mask)):

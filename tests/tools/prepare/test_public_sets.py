@@ -273,7 +273,7 @@ def test_mosmed_is_split_by_patient_and_its_own_split_is_said_to_leak(
 
 
 def test_mosmed_keeps_what_has_the_same_id(mosmed: Path, tmp_path: Path) -> None:
-    """A picture of one name in two parts, and a picture with two sentences."""
+    """An image of one name in two parts, and one with two sentences."""
     folder = mosmed / "Test_Folder"
     for kind in ("img", "labelcol"):
         (folder / kind / "Morozov_study_0250_0.png").touch()

@@ -1,4 +1,4 @@
-"""QaTa-COV19 as a datalist: which sentence, whose picture, and whose left."""
+"""QaTa-COV19 as a datalist: which sentence, whose image, and whose left."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_picture_has_its_own_sentence_and_subjects_stay_together(source: Path, tmp_path: Path) -> None:
+def test_every_image_has_its_own_sentence_and_subjects_stay_together(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out")
     sections = {
         name: load_referring(tmp_path / "out" / "datalist.json", name)
@@ -88,8 +88,8 @@ def test_a_subject_in_both_parts_is_reported_and_leaves_the_training(
     assert twice not in {item.case for part in sections for item in part}
 
 
-def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
-    """Where a sentence names one lung alone, the mask lies in that half of the picture."""
+def test_left_of_real_sentences_is_left_in_the_image(tmp_path: Path) -> None:
+    """Where a sentence names one lung alone, the mask lies in that half of the image."""
     if not REAL.is_dir():
         pytest.skip(
             f"REAL DATA ABSENT: QaTa-COV19 expected in {REAL}; the sides of its sentences are not checked"
@@ -109,7 +109,7 @@ def test_left_of_real_sentences_is_left_in_the_picture(tmp_path: Path) -> None:
 
 
 def lvit(source: Path, parts: dict[str, list[tuple[str, str]]]) -> Path:
-    """QaTa-COV19 as LViT's authors keep it: {part: (picture's name, sentence)}."""
+    """QaTa-COV19 as LViT's authors keep it: {part: (image's name, sentence)}."""
     for part, rows in parts.items():
         for kind, prefix in (("img", ""), ("labelcol", "mask_")):
             (source / f"{part}_Folder" / kind).mkdir(parents=True)
@@ -164,8 +164,8 @@ def test_one_of_the_two_layouts_is_wanted(source: Path, tmp_path: Path) -> None:
         prepare(tmp_path / "empty", tmp_path / "out")
 
 
-def test_all_sentences_of_a_picture_are_kept(source: Path, tmp_path: Path) -> None:
-    """A picture with two captions, and one name in both parts with a sentence each."""
+def test_all_sentences_of_an_image_are_kept(source: Path, tmp_path: Path) -> None:
+    """An image with two captions, and one name in both parts with a sentence each."""
     content = json.loads((source / "annotation.json").read_text())
     content["train"].append({"image_path": "mask_covid_7.png", "caption": "in other words"})
     content["valid"].append({"image_path": "mask_covid_8.png", "caption": "of the test"})

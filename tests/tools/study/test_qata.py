@@ -19,7 +19,7 @@ from common.weights.checkpoints import read_tensors
 from tools.study import qata, training
 from tools.study.image_only import ImageOnlyUNet
 
-SIDE, SHAPE = 64, (96, 80)  # of the networks' field and of the pictures
+SIDE, SHAPE = 64, (96, 80)  # of the networks' field and of the images
 BERT = {
     "model_type": "bert",
     "hidden_size": 32,
@@ -52,7 +52,7 @@ def write(folder: Path, count: int) -> Path:
     return folder / "datalist.json"
 
 
-def test_shuffled_sentences_are_the_same_ones_on_other_pictures(tmp_path: Path) -> None:
+def test_shuffled_sentences_are_the_same_ones_on_other_images(tmp_path: Path) -> None:
     items = load_referring(write(tmp_path, 20), "training")
     others = qata.shuffled(items, seed=3)
     assert [item.image for item in others] == [item.image for item in items]
@@ -62,8 +62,8 @@ def test_shuffled_sentences_are_the_same_ones_on_other_pictures(tmp_path: Path) 
     assert qata.shuffled(items, seed=4) != others
 
 
-def test_shuffled_sentences_say_nothing_of_a_picture_but_what_is_not_said(tmp_path: Path) -> None:
-    """The pictures of one sentence get all others, each about as often as it occurs."""
+def test_shuffled_sentences_say_nothing_of_an_image_but_what_is_not_said(tmp_path: Path) -> None:
+    """The images of one sentence get all others, each about as often as it occurs."""
     items = load_referring(write(tmp_path, 100), "training")  # 20 of each of 5 sentences
     pairs = Counter(
         (a.prompts, b.prompts) for s in range(20) for a, b in zip(items, qata.shuffled(items, s), strict=True)
@@ -104,7 +104,7 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     return asked
 
 
-def test_arms_see_the_same_pictures_for_the_same_time_and_differ_in_words(
+def test_arms_see_the_same_images_for_the_same_time_and_differ_in_words(
     tmp_path: Path, presets: list[tuple[str, bool]]
 ) -> None:
     items = load_referring(write(tmp_path, 12), "training")
@@ -135,14 +135,14 @@ def test_arms_see_the_same_pictures_for_the_same_time_and_differ_in_words(
             assert batch["prompt"] == [said[case] for case in batch["case"]]
 
 
-def test_fewer_pictures_than_a_batch_are_refused(tmp_path: Path, presets: list[tuple[str, bool]]) -> None:
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path, presets: list[tuple[str, bool]]) -> None:
     items = load_referring(write(tmp_path, 3), "training")
-    with pytest.raises(InputError, match="training: found 3 pictures, expected at least the 4 of a batch"):
+    with pytest.raises(InputError, match="training: found 3 images, expected at least the 4 of a batch"):
         qata.build(items, minutes=0.2, seed=0, device="cpu")
 
 
 def write_source(folder: Path) -> dict[str, str]:
-    """QaTa-COV19 in small: 14 pictures to train on and 4 to test; returns the sentences of these."""
+    """QaTa-COV19 in small: 14 images to train on and 4 to test; returns the sentences of these."""
     rng = np.random.default_rng(4)
     content: dict[str, list[dict[str, str]]] = {}
     for part, count in (("train", 14), ("valid", 4)):
@@ -166,9 +166,9 @@ def write_source(folder: Path) -> dict[str, str]:
 
 @torch.no_grad()
 def dice_by_pillow(network: torch.nn.Module, folder: Path, name: str, words: str) -> float:
-    """Dice of one picture with nothing of this project but the network.
+    """Dice of one image with nothing of this project but the network.
 
-    Pillow scales there and back. It smooths where it scales down, so pictures are larger than the field.
+    Pillow scales there and back. It smooths where it scales down, so images are larger than the field.
     """
     grey = Image.open(folder / "valid" / "images" / f"{name}.png").convert("F")
     image = np.array(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) / 255
@@ -194,7 +194,7 @@ def test_a_run_scores_what_its_networks_find(
     )
     report = qata.run(source, work, minutes=0.6 / 60, seeds=[0, 1], device="cpu")
     assert json.loads((work / "results.json").read_text()) == report
-    assert report["pictures"] == {"training": 13, "test": 4}  # a tenth of the 14 patients validates
+    assert report["images"] == {"training": 13, "test": 4}  # a tenth of the 14 patients validates
     assert report["seeds"] == [0, 1]
 
     for name, key in ((qata.WITH, "prompt"), (qata.WITHOUT, "target"), (qata.UNET, "target")):
@@ -213,7 +213,7 @@ def test_a_run_scores_what_its_networks_find(
         assert found["dice"]["mean"] == pytest.approx(np.mean(expected), abs=5e-3)
     assert max(row["dice"]["mean"] for row in report["networks"].values()) > 0.1  # something was found
 
-    # The network with words, asked at the test by the sentences of other pictures.
+    # The network with words, asked at the test by the sentences of other images.
     expected = []
     for seed, arms in enumerate(built):
         test = qata.shuffled(load_referring(work / "data" / "datalist.json", "test"), seed)

@@ -7,7 +7,7 @@ from tools.study.qata_scores import WITH, WITHOUT, compare, dice, over_seeds_and
 
 
 def test_scores_are_dice_and_iou_of_the_counts() -> None:
-    counts = np.array([[[6, 2, 2], [0, 0, 5]], [[4, 0, 4], [1, 1, 1]]])  # 2 seeds, 2 pictures
+    counts = np.array([[[6, 2, 2], [0, 0, 5]], [[4, 0, 4], [1, 1, 1]]])  # 2 seeds, 2 images
     report = compare({WITH: counts, WITHOUT: counts[:, :, [0, 2, 1]] * [1, 1, 2]}, "ab")
     row = report["networks"][WITH]
     assert row["dice"]["mean"] == pytest.approx((12 / 16 + 0 + 8 / 12 + 2 / 4) / 4)
@@ -21,7 +21,7 @@ def test_scores_are_dice_and_iou_of_the_counts() -> None:
 
 
 def test_paired_interval_is_that_of_the_mean_of_differences() -> None:
-    """Pictures differ much and networks by the same little everywhere: paired, the difference is certain."""
+    """Images differ much and networks by the same little everywhere: paired, the difference is certain."""
     rng = np.random.default_rng(0)
     right = rng.integers(100, 900, 200)
     better = np.stack([right, 1000 - right, 1000 - right], axis=1)[None]
@@ -41,8 +41,8 @@ def of_dice(values: np.ndarray) -> np.ndarray:
     return np.stack([both, 1000 - both, 1000 - both], axis=-1)
 
 
-def test_interval_takes_in_seeds_pictures_and_patients() -> None:
-    """Seeds and patients differ, each patient's two pictures do not: the variances of both means add up.
+def test_interval_takes_in_seeds_images_and_patients() -> None:
+    """Seeds and patients differ, each patient's two images do not: the variances of both means add up.
 
     A bootstrap of n values has the variance of their mean with n instead of n - 1 (Efron and Tibshirani).
     """

@@ -15,7 +15,7 @@ from common.data.volumes import read_volume
 from common.errors import InputError
 from common.text.expressions import Fact, Lesion
 from tools.phantom.dataset import SIZES, Split, write_set
-from tools.phantom.lesion_slices import PICTURES
+from tools.phantom.lesion_slices import LESION_IMAGES
 from tools.study import referring, referring_scores
 from tools.study.referring_scores import SWAPPED
 
@@ -24,7 +24,7 @@ LESIONS = (
     Lesion(90, 64, 12, "VIII", "haemangioma", "hyperdense", "homogeneous", "sharp", "lobulated"),
     Lesion(130, 120, 20, "VI", None, "hypodense", "none", "sharp", "oval"),
 )
-PICTURE = referring.AskedPicture((), LESIONS)
+IMAGE = referring.AskedImage((), LESIONS)
 NETWORK = '''
 """A network whose masks are known: what is brighter than 0.7, or without a word what is darker than 0.3."""
 import torch
@@ -47,16 +47,16 @@ class Bright(TextSegmenter):
 '''
 
 
-def picture_counts(both: list[list[int]]) -> np.ndarray:
+def image_counts(both: list[list[int]]) -> np.ndarray:
     """(N, N, 3) of masks and lesions of 10 pixels each."""
     overlap = np.array(both)
     return np.stack([np.full_like(overlap, 10), np.full_like(overlap, 10), overlap], axis=-1)
 
 
 def test_the_lesion_taken_is_the_one_that_is_overlapped_most() -> None:
-    counts = picture_counts([[6, 2], [6, 2]])
+    counts = image_counts([[6, 2], [6, 2]])
     assert referring_scores.taken(counts) == [True, False]
-    assert referring_scores.taken(picture_counts([[0, 0], [4, 4]])) == [
+    assert referring_scores.taken(image_counts([[0, 0], [4, 4]])) == [
         False,
         False,
     ]  # nothing, and undecided
@@ -65,8 +65,8 @@ def test_the_lesion_taken_is_the_one_that_is_overlapped_most() -> None:
 
 def test_scores_of_known_masks() -> None:
     counts = [
-        {"sentence": picture_counts([[9, 0], [1, 8]])},
-        {"sentence": picture_counts([[9, 0, 0], [9, 0, 0], [0, 0, 7]])},
+        {"sentence": image_counts([[9, 0], [1, 8]])},
+        {"sentence": image_counts([[9, 0, 0], [9, 0, 0], [0, 0, 7]])},
     ]
     facts = [
         [(Fact("size", "largest"),), (Fact("place", "leftmost"),)],
@@ -79,7 +79,7 @@ def test_scores_of_known_masks() -> None:
     found = referring_scores.score(counts, facts, ["a", "b"])
     assert found["ways"]["sentence"]["right"]["mean"] == pytest.approx(4 / 5)
     assert found["ways"]["sentence"]["dice"]["mean"] == pytest.approx((0.9 + 0.8 + 0.9 + 0.0 + 0.7) / 5)
-    assert found["ways"]["sentence"]["pictures"]["mean"] == 0.5  # all of the first, not of the second
+    assert found["ways"]["sentence"]["images"]["mean"] == 0.5  # all of the first, not of the second
     # Of 1 + 3 pairs both sentences are right for 1 + 1.
     assert found["ways"][SWAPPED]["right"]["mean"] == pytest.approx(2 / 4)
     assert found["ways"][SWAPPED]["right"]["n"] == 4
@@ -107,18 +107,18 @@ def test_a_group_is_taken_where_its_lesions_alone_are_covered() -> None:
 
 
 def test_a_group_that_is_asked_for_is_several_of_the_lesions_and_not_all() -> None:
-    drawn = [referring.ask_group(PICTURE, number, seed=0) for number in range(200)]
-    assert drawn == [referring.ask_group(PICTURE, number, seed=0) for number in range(200)]
+    drawn = [referring.ask_group(IMAGE, number, seed=0) for number in range(200)]
+    assert drawn == [referring.ask_group(IMAGE, number, seed=0) for number in range(200)]
     found = {(group.attribute, group.members) for group in drawn if group}
     # Not the border, which all three share, nor a kind or a shape, which one has alone.
     assert found == {("density", (0, 2)), ("enhancement", (0, 2)), ("lobe", (1, 2))}
-    alike = referring.AskedPicture((), (LESIONS[0], LESIONS[0]))
+    alike = referring.AskedImage((), (LESIONS[0], LESIONS[0]))
     assert referring.ask_group(alike, 0, seed=0) is None
 
 
 def test_intervals_are_over_patients() -> None:
-    """Two patients of ten pictures each, one always right and one never: nothing lies between 0 and 1."""
-    right, wrong = picture_counts([[9, 0], [0, 9]]), picture_counts([[0, 9], [9, 0]])
+    """Two patients of ten images each, one always right and one never: nothing lies between 0 and 1."""
+    right, wrong = image_counts([[9, 0], [0, 9]]), image_counts([[0, 9], [9, 0]])
     counts = [{"sentence": right}] * 10 + [{"sentence": wrong}] * 10
     facts = [[(Fact("size", "largest"),), (Fact("size", "smallest"),)]] * 20
     found = referring_scores.score(counts, facts, ["a"] * 10 + ["b"] * 10)
@@ -129,9 +129,9 @@ def test_intervals_are_over_patients() -> None:
 
 
 def test_every_way_asks_for_every_lesion() -> None:
-    asked = referring.ask(PICTURE, 3, seed=0)
-    assert asked == referring.ask(PICTURE, 3, seed=0)
-    assert asked != referring.ask(PICTURE, 4, seed=0)
+    asked = referring.ask(IMAGE, 3, seed=0)
+    assert asked == referring.ask(IMAGE, 3, seed=0)
+    assert asked != referring.ask(IMAGE, 4, seed=0)
     assert all(len(texts) == 3 for texts in asked.values())
     assert asked[referring.EMPTIED] == ["the lesion"] * 3
     assert asked[referring.WORDLESS] == [None] * 3
@@ -166,25 +166,25 @@ def write_bundle(folder: Path) -> Path:
 
 def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
-    write_set(data, split=Split(1, 0, 1), seed=5, size=SIZES["small"], kind=PICTURES)
+    write_set(data, split=Split(1, 0, 1), seed=5, size=SIZES["small"], kind=LESION_IMAGES)
     output = tmp_path / "results.json"
     bundle = write_bundle(tmp_path / "bright")
     found = referring.run(bundle, data, section="test", seed=0, device=None, checkpoint=None, output=output)
     assert json.loads(output.read_text()) == found
 
-    pictures = referring.load_pictures(data / "datalist.json", "test")
+    images = referring.load_images(data / "datalist.json", "test")
     dice = []
-    for picture in pictures:
-        item = picture.items[0]
+    for image in images:
+        item = image.items[0]
         hu = read_volume(item.image).slices[item.slice_index]
         labels = read_label_map(item.label).slices[item.slice_index]
         bright = hu > -160 + 0.7 * 400  # of the window from -160 to 240
-        masks = [np.isin(labels, item.lesions) for item in picture.items]
+        masks = [np.isin(labels, item.lesions) for item in image.items]
         dice += [2 * np.sum(bright & mask) / (np.sum(bright) + np.sum(mask)) for mask in masks]
     for name in ("sentence", "report", referring.PARAPHRASED, referring.EMPTIED):
         assert found["ways"][name]["dice"]["mean"] == pytest.approx(np.mean(dice))
-    # One mask for all words takes one lesion of a picture at most, and follows no swap.
-    assert found["ways"]["sentence"]["right"]["mean"] <= len(pictures) / found["lesions"]
+    # One mask for all words takes one lesion of an image at most, and follows no swap.
+    assert found["ways"]["sentence"]["right"]["mean"] <= len(images) / found["lesions"]
     assert found["ways"][SWAPPED]["right"]["mean"] == 0
     assert (
         found["ways"][referring.WORDLESS]["dice"]["mean"] != found["ways"][referring.EMPTIED]["dice"]["mean"]
@@ -192,29 +192,29 @@ def test_counts_of_a_bundle_whose_masks_are_known(tmp_path: Path, capfd: pytest.
     # The network hears no words: a group is found as the emptied sentence finds it.
     ways = found["groups"]["ways"]
     assert ways[referring.GROUP] == ways[referring.EMPTIED]
-    asked = [referring.ask_group(picture, number, 0) for number, picture in enumerate(pictures)]
+    asked = [referring.ask_group(image, number, 0) for number, image in enumerate(images)]
     dice = []
-    for picture, group in zip(pictures, asked, strict=True):
+    for image, group in zip(images, asked, strict=True):
         if group is not None:
-            item = picture.items[0]
+            item = image.items[0]
             bright = read_volume(item.image).slices[1] > -160 + 0.7 * 400
             labels = read_label_map(item.label).slices[1]
-            meant = np.isin(labels, [picture.items[index].lesions[0] for index in group.members])
+            meant = np.isin(labels, [image.items[index].lesions[0] for index in group.members])
             dice.append(2 * np.sum(bright & meant) / (np.sum(bright) + np.sum(meant)))
     assert ways[referring.GROUP]["dice"]["mean"] == pytest.approx(np.mean(dice))
     table = capfd.readouterr().out
-    assert f"{found['lesions']} lesions in {len(pictures)} pictures of 1 patients (test)" in table
+    assert f"{found['lesions']} lesions in {len(images)} images of 1 patients (test)" in table
     assert "| sentence, swapped | 0.000 | - | - |" in table
-    assert f"{len(dice)} sentences that mean several lesions of a picture, not all" in table
-    every = referring.load_pictures(data / "datalist.json", "training")  # has items of groups, too
+    assert f"{len(dice)} sentences that mean several lesions of an image, not all" in table
+    every = referring.load_images(data / "datalist.json", "training")  # has items of groups, too
     assert all(len({item.lesions for item in p.items}) == len(p.items) for p in every)
 
 
 ATTRIBUTES = [{"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 9.0}, {"x_mm": 9.0, "y_mm": 9.0, "diameter_mm": 5.0}]
 
 
-def write_pictures(folder: Path, *items: dict[str, Any]) -> Path:
-    """A datalist of one picture with lesions of its own."""
+def write_images(folder: Path, *items: dict[str, Any]) -> Path:
+    """A datalist of one image with lesions of its own."""
     common = {"prompts": ["the lesion"], "patient": "p"}
     (folder / "datalist.json").write_text(json.dumps({"test": [{**common, **item} for item in items]}))
     pixels = np.full((40, 60), 40, np.uint8)
@@ -231,7 +231,7 @@ def test_each_lesion_may_have_a_label_map_of_its_own(tmp_path: Path) -> None:
         {"image": "image.png", "label": f"{name}.png", "case": name, "attributes": attributes}
         for name, attributes in zip(("bright", "dark"), ATTRIBUTES, strict=True)
     ]
-    write_pictures(tmp_path, *two)
+    write_images(tmp_path, *two)
     output = tmp_path / "results.json"
     bundle = write_bundle(tmp_path / "bundle")
     found = referring.run(
@@ -250,20 +250,20 @@ def test_each_lesion_may_have_a_label_map_of_its_own(tmp_path: Path) -> None:
             [{"case": "a-1"}],
             'the case "a-1" has no "attributes", expected those of its lesion; this study reads',
         ),
-        ([{"attributes": ATTRIBUTES[0]}], '"test" has 1 pictures and none with two lesions, expected some'),
+        ([{"attributes": ATTRIBUTES[0]}], '"test" has 1 images and none with two lesions, expected some'),
         ([{"attributes": {"x": 1}}], "image-1: .* expected the attributes x_mm, y_mm, diameter_mm, segment"),
-        ([], '"test" has 0 pictures and none with two lesions'),
+        ([], '"test" has 0 images and none with two lesions'),
     ],
 )
 def test_data_of_which_nothing_can_be_asked_is_refused(
     tmp_path: Path, changes: list[dict[str, Any]], message: str
 ) -> None:
     item = {"image": "image.png", "label": "bright.png", "lesion": 1}
-    datalist = write_pictures(tmp_path, *({**item, **change} for change in changes))
+    datalist = write_images(tmp_path, *({**item, **change} for change in changes))
     with pytest.raises(InputError, match=message):
-        referring.load_pictures(datalist, "test")
+        referring.load_images(datalist, "test")
     with pytest.raises(InputError, match='the section "validation" is missing'):
-        referring.load_pictures(datalist, "validation")
+        referring.load_images(datalist, "validation")
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A network of pictures: PNG and JPEG in, a PNG label map in the same pixels out."""
+"""A network of 2D images: PNG and JPEG in, a PNG label map in the same pixels out."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from common.data.framing import RGB, Framing
-from common.data.images import read_picture
+from common.data.images import read_image_2d
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
 from common.networks.base import TextSegmenter
@@ -54,7 +54,7 @@ def run(inputs, out, network, **options):
     return CaseRunner(inputs, out, network=network, inferer=VolumeInferer(), **options).run()
 
 
-def test_a_picture_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
+def test_a_2d_image_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
     out = tmp_path / "out"
     run(tmp_path / "in", out, ColourNetwork(8), outputs=["labels", "masks", "probabilities", "preview"])
     red, blue = photo[..., 0].astype(int) - 99.5, photo[..., 2].astype(int) - 199.25
@@ -75,7 +75,7 @@ def test_a_picture_comes_back_as_a_label_map_of_its_pixels(photo, tmp_path):
     assert [row["mask"]["voxels"] for row in report["prompts"]] == [np.sum(red > 0), np.sum(blue > 0)]
 
 
-def test_the_whole_picture_is_stretched_to_the_field(tmp_path):
+def test_the_whole_image_is_stretched_to_the_field(tmp_path):
     """Halves of 40 x 20 pixels fill halves of the square field, and the mask ends where they do."""
     pixels = np.zeros((40, 20, 3), np.uint8)
     pixels[20:] = (200, 100, 50)
@@ -90,7 +90,7 @@ def test_the_whole_picture_is_stretched_to_the_field(tmp_path):
     np.testing.assert_array_equal(mask, pixels[..., 1] > 50)
 
 
-def test_grey_pictures_and_volumes_have_three_equal_channels(make_nifti, tmp_path):
+def test_grey_images_and_volumes_have_three_equal_channels(make_nifti, tmp_path):
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     network = ColourNetwork(8, window=(-100, 300))
@@ -103,11 +103,11 @@ def test_grey_pictures_and_volumes_have_three_equal_channels(make_nifti, tmp_pat
 
 
 def test_colours_are_grey_to_a_network_of_one_channel(photo, tmp_path, make_network):
-    network, picture = make_network(8, crop="whole"), read_picture(tmp_path / "in/photo.PNG")
-    VolumeInferer()(picture, network, [Prompt("1 at 0", "a", 1)])
+    network, image = make_network(8, crop="whole"), read_image_2d(tmp_path / "in/photo.PNG")
+    VolumeInferer()(image, network, [Prompt("1 at 0", "a", 1)])
     weights = np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(network.fields[0].numpy() * 255, photo @ weights, atol=0.51)
-    np.testing.assert_allclose(picture.slices[0], photo @ weights, atol=0.51)  # Pillow rounds
+    np.testing.assert_allclose(image.slices[0], photo @ weights, atol=0.51)  # Pillow rounds
 
 
 def test_volumes_can_be_mirrored_and_masks_come_back_where_they_belong(make_volume, random_hu, make_network):
@@ -124,8 +124,8 @@ def test_volumes_can_be_mirrored_and_masks_come_back_where_they_belong(make_volu
             np.testing.assert_array_equal(mirrored.labels, slices > 49.5)
 
 
-def test_a_network_of_volumes_takes_no_pictures(photo, make_nifti, random_hu, network, tmp_path):
-    """Pictures beside the volumes of a folder, such as previews, are left out; one by name is refused."""
+def test_a_network_of_volumes_takes_no_2d_images(photo, make_nifti, random_hu, network, tmp_path):
+    """2D images beside the volumes of a folder, such as previews, are left out; one by name is refused."""
     make_nifti(random_hu(8, 8, 2), name="in/ct.nii.gz")
     options = {"network": network, "prompts": ["5 at 0"]}
     outcomes = run(tmp_path / "in", tmp_path / "out", **options).outcomes
@@ -134,7 +134,7 @@ def test_a_network_of_volumes_takes_no_pictures(photo, make_nifti, random_hu, ne
         run(tmp_path / "in/photo.PNG", tmp_path / "out", **options)
 
 
-def test_the_networks_framing_alone_decides_whether_pictures_are_taken(
+def test_the_networks_framing_alone_decides_whether_2d_images_are_taken(
     photo, make_network, make_nifti, random_hu, tmp_path
 ):
     make_nifti(random_hu(8, 8, 2), name="in/ct.nii.gz")
@@ -144,8 +144,8 @@ def test_the_networks_framing_alone_decides_whether_pictures_are_taken(
         assert [Path(one.input).name for one in outcomes] == expected
 
 
-def test_one_broken_picture_of_a_folder_is_reported(photo, tmp_path):
-    (tmp_path / "in/broken.jpeg").write_bytes(b"no picture")
+def test_one_broken_image_of_a_folder_is_reported(photo, tmp_path):
+    (tmp_path / "in/broken.jpeg").write_bytes(b"no image")
     with pytest.raises(CasesFailedError, match=r"^1 of 2 cases failed: .*broken\.jpeg: cannot be read as"):
         run(tmp_path / "in", tmp_path / "out", ColourNetwork(8))
     assert (tmp_path / "out/photo_seg.png").is_file()

@@ -1,0 +1,77 @@
+"""Values of a run's keys: checked by the table of rules, and handed to MONAI's parser as data."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .config_rules import RULES, take
+
+EXPRESSIONS = ("$", "@", "%")  # what MONAI's parser reads in a text that begins so
+_MISSING = object()
+
+
+def settings(
+    content: Mapping[str, Any], given: Mapping[str, Any], typed: Mapping[str, str]
+) -> dict[str, Any]:
+    """All keys of `RULES` that a run has, with their values in the right types.
+
+    Expressions in config files stay MONAI's; on the command line they are no value.
+
+    Args:
+        content: of the config with all overrides.
+        given, typed: values by key of the command line, as Fire reads them and as they stand there.
+
+    Raises:
+        InputError: see `take`.
+    """
+    given, typed = ({key.replace("::", "#"): one[key] for key in one} for one in (given, typed))
+    found = {}
+    for key in RULES:
+        if key in typed:
+            found[key] = take(key, given[key], typed[key])
+        elif (value := _look_up(content, key)) is not _MISSING and not _evaluated(value):
+            found[key] = take(key, value)
+    return found
+
+
+def _look_up(content: Any, key: str) -> Any:
+    for part in key.split("#"):
+        if not isinstance(content, Mapping) or part not in content:
+            return _MISSING
+        content = content[part]
+    return content
+
+
+def _evaluated(value: Any) -> bool:
+    """Whether MONAI evaluates something in it."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_evaluated, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_evaluated, value))
+    return isinstance(value, str) and value.startswith(EXPRESSIONS)
+
+
+def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides that MONAI's parser hands on as they are: literals without the marks that it reads.
+
+    It takes `run#2` for a path within the config, evaluates `$x`, and looks for `@x` and `%x`.
+
+    Args:
+        values: by key, as in JSON.
+    """
+    return {key: _literal(value) for key, value in values.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether there are only JSON's values in it; into others MONAI does not look."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _literal(value: Any) -> Any:
+    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value):
+        return value
+    return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found[0]):02x}", ascii(value))
