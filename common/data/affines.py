@@ -33,7 +33,8 @@ def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
     if degrees > SKEW_DEGREES:
         _log.warning(
             "%s: the gantry is tilted by %.1f degrees, or the grid is sheared; slices are segmented as they "
-            "are, and masks keep the tilt in their affine, which some viewers ignore.",
+            "are, and masks keep the tilt in their affine; ITK-SNAP, 3D Slicer and SimpleITK cannot open "
+            "such a NIfTI file, so write NRRD with --format nrrd for them.",
             path,
             degrees,
         )

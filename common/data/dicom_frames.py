@@ -2,41 +2,79 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 
 from ..errors import InputError
+from .dicom_files import UNREADABLE
+from .dicom_values import has, integer, words
 
 # Functional groups (PS3.3 C.7.6.16.2) and what single-frame images have in their header.
 _GROUPS = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
-    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
 }
+# Functional groups that say what kind of image a frame is, as ImageType does of a single slice.
+_FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
 def frame_headers(path: Path, header: pydicom.Dataset) -> list[pydicom.Dataset]:
     """A header for every frame as a single slice would have it; InstanceNumber is the frame's number.
 
     Raises:
-        InputError: it does not describe as many frames as it says it has.
+        InputError: it does not describe as many frames as it says it has, or its groups are malformed.
     """
-    shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), pydicom.Dataset())
-    frames = header.get("PerFrameFunctionalGroupsSequence") or []
-    if len(frames) != int(header.get("NumberOfFrames") or 0):
+    shared, frames = _groups(path, header)
+    announced = integer(path, header, "NumberOfFrames")
+    if len(frames) != announced:
         raise InputError(
-            f"{path}: found {len(frames)} frames described and {header.get('NumberOfFrames')} announced, "
-            "expected a whole multi-frame image; copy or export it again."
+            f"{path}: found {len(frames)} frames described and {announced} announced, expected a whole "
+            "multi-frame image; copy or export it again."
         )
     common = pydicom.Dataset()
     common.update(header)
     for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         if keyword in common:
             del common[keyword]
-    return list(_frames(common, header, shared, frames))
+    try:
+        return list(_frames(common, header, shared, frames))
+    except UNREADABLE:
+        raise _malformed(path) from None
+
+
+def is_multi_frame(header: pydicom.Dataset) -> bool:
+    """Whether a header of a multi-frame class has frames: some programs write single slices with it."""
+    return has(header, "PerFrameFunctionalGroupsSequence") or has(header, "NumberOfFrames")
+
+
+def is_scout(path: Path, header: pydicom.Dataset) -> bool:
+    """Whether an image is a scout view (localizer): a word of its ImageType, or of a frame's type."""
+    if "LOCALIZER" in words(header, "ImageType"):
+        return True
+    if not has(header, "PerFrameFunctionalGroupsSequence"):
+        return False
+    shared, frames = _groups(path, header)
+    types = (group.get(name) for group in (shared, *frames) for name in _FRAME_TYPES)
+    return any("LOCALIZER" in words(found[0], "FrameType") for found in types if found)
+
+
+def _groups(path: Path, header: pydicom.Dataset) -> tuple[pydicom.Dataset, Sequence[pydicom.Dataset]]:
+    """The shared functional groups, and those of each frame."""
+    try:
+        shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), pydicom.Dataset())
+        return shared, header.get("PerFrameFunctionalGroupsSequence") or []
+    except UNREADABLE:
+        raise _malformed(path) from None
+
+
+def _malformed(path: Path) -> InputError:
+    return InputError(
+        f"{path}: found functional groups that are malformed, expected a whole multi-frame image; copy or "
+        "export it again."
+    )
 
 
 def _frames(
@@ -49,32 +87,10 @@ def _frames(
         frame = pydicom.Dataset()
         frame.update(common)
         frame.file_meta = header.file_meta
-        _replace(frame, "InstanceNumber", number)
+        # New elements, not new values: an element that frames share would change in all of them.
+        frame["InstanceNumber"] = pydicom.DataElement("InstanceNumber", "IS", number)
         for group, keywords in _GROUPS.items():
-            found = own.get(group) or shared.get(group)
-            for keyword in keywords:
-                if found and found[0].get(keyword) is not None:
-                    _replace(frame, keyword, found[0].get(keyword))
+            if found := own.get(group) or shared.get(group):
+                wanted = {tag_for_keyword(keyword) for keyword in keywords}
+                frame.update({tag: element for tag, element in found[0].items() if tag in wanted})
         yield frame
-
-
-def _replace(frame: pydicom.Dataset, keyword: str, value: Any) -> None:
-    """Set an element of its own: an element that `frame` shares with others would change in all of them."""
-    if keyword in frame:
-        del frame[keyword]
-    setattr(frame, keyword, value)
-
-
-def rescaled_frames(pixels: np.ndarray, headers: Sequence[pydicom.Dataset]) -> np.ndarray:
-    """Frames (N, rows, columns) of a file in the order of the headers, each with its own rescaling.
-
-    GDCM gives all frames the rescaling of the first one.
-    """
-    rescaling = np.ones((len(headers), 2))
-    order = np.array([int(header.InstanceNumber) - 1 for header in headers])
-    for place, header in zip(order, headers, strict=True):
-        rescaling[place] = header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)
-    slope, intercept = (rescaling[:, column, None, None].astype(np.float32) for column in (0, 1))
-    if (rescaling != rescaling[0]).any():
-        pixels = np.rint((pixels - intercept[0]) / slope[0]) * slope + intercept
-    return pixels[order]

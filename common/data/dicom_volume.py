@@ -4,13 +4,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pydicom
 
-from ..errors import InputError
-from .dicom_frames import rescaled_frames
-from .dicom_series import Series, find_series
-from .itk_reader import RAS_FROM_LPS, volume_from_array
+from .dicom_decoding import modality_values
+from .dicom_geometry import affine_of
+from .dicom_series import find_series
+from .itk_files import RAS_FROM_LPS, volume_from_array
 from .volumes import Volume
 
 
@@ -32,6 +31,7 @@ def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> 
     """Read a series of images or one multi-frame image: modality values (rescaled, HU for CT), float32.
 
     The stored axes are columns, rows and slices. A tilted gantry is kept as a sheared affine, and said.
+    Padding (PixelPaddingValue) is background.
 
     Args:
         folder: holds the files.
@@ -41,51 +41,8 @@ def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> 
         InputError: as `find_series`, or pixels that cannot be decoded.
     """
     found = find_series(folder, series=series)
-    affine = RAS_FROM_LPS @ _affine(found)
-    volume = volume_from_array(folder, _pixels(Path(folder), found), affine)
-    return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, found.headers, found.multi_frame)
-
-
-def _affine(series: Series) -> np.ndarray:
-    """(4, 4) indices of (column, row, slice) to LPS+ mm (DICOM PS3.3, C.7.6.2.1.1)."""
-    first, last = series.headers[0], series.headers[-1]
-    orientation = np.asarray(first.ImageOrientationPatient, dtype=float)
-    row_spacing, column_spacing = (float(value) for value in first.PixelSpacing)
-    origin = np.asarray(first.ImagePositionPatient, dtype=float)
-    affine = np.eye(4)
-    affine[:3, 0] = orientation[:3] * column_spacing
-    affine[:3, 1] = orientation[3:] * row_spacing
-    if len(series.headers) > 1:
-        step = (np.asarray(last.ImagePositionPatient, dtype=float) - origin) / (len(series.headers) - 1)
-    else:
-        thickness = float(first.get("SliceThickness") or 1.0)
-        step = np.cross(orientation[:3], orientation[3:]) * thickness
-    affine[:3, 2] = step
-    affine[:3, 3] = origin
-    return affine
-
-
-def _pixels(folder: Path, series: Series) -> np.ndarray:
-    """(columns, rows, slices) float32, decoded and rescaled by GDCM."""
-    import itk  # takes seconds to load, which NIfTI needs not
-
-    kind = itk.ImageSeriesReader if series.multi_frame is None else itk.ImageFileReader
-    reader = kind[itk.Image[itk.F, 3]].New()
-    reader.SetImageIO(itk.GDCMImageIO.New())
-    files = [str(path) for path in series.files]
-    if series.multi_frame is None:
-        reader.SetFileNames(files)
-    else:
-        reader.SetFileName(files[0])
-    try:
-        reader.Update()
-    except RuntimeError as error:
-        syntaxes = sorted({header.file_meta.TransferSyntaxUID.name for header in series.headers})
-        raise InputError(
-            f"{folder}: the pixels cannot be decoded ({', '.join(syntaxes)}), so a file is broken or its "
-            "compression is not supported; export the series uncompressed."
-        ) from error
-    pixels = itk.array_from_image(reader.GetOutput())
-    if series.multi_frame is not None:
-        pixels = rescaled_frames(pixels, series.headers)
-    return pixels.transpose()
+    affine = RAS_FROM_LPS @ affine_of(found.slices)
+    stored = modality_values(Path(folder), found.slices).transpose()
+    volume = volume_from_array(folder, stored, affine)
+    headers = tuple(one.header for one in found.slices)
+    return DicomVolume(volume.slices, volume.spacing_mm, volume.grid, headers, found.multi_frame)

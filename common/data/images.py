@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
-from .itk_reader import volume_of
+from .itk_files import volume_of
 from .volumes import Volume
 
 ENDINGS = (".png", ".jpg", ".jpeg")

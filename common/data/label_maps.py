@@ -9,8 +9,8 @@ import numpy as np
 from ..errors import InputError
 from .images import ENDINGS as IMAGE_ENDINGS
 from .images import read_pixel_numbers
-from .itk_reader import ENDINGS as ITK_ENDINGS
-from .itk_reader import read_itk_voxels
+from .itk_files import ENDINGS as ITK_ENDINGS
+from .itk_files import read_itk_voxels
 from .readers import NIFTI_ENDINGS, ending_of
 from .volumes import Volume, read_voxels
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..memory import check_memory
 from ..zips import unpack_zip
-from .dicom_series import holds_dicom
+from .dicom_files import is_dicom
+from .dicom_folder import holds_slices
 from .dicom_volume import read_dicom
 from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .images import read_image_2d
-from .itk_reader import ENDINGS as ITK_ENDINGS
-from .itk_reader import read_itk
+from .itk_files import ENDINGS as ITK_ENDINGS
+from .itk_files import read_itk
 from .volumes import Volume, announced_shape, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
@@ -45,6 +46,7 @@ def image_ending(path: Path, *, images_2d: bool) -> str:
     """
     ending = ending_of(path, endings(images_2d=images_2d))
     if ending is None:
+        _check_no_slice(path)
         raise InputError(
             f"{path}: found the ending '{path.suffix}', expected {expected(images_2d=images_2d)}; convert it."
         )
@@ -101,9 +103,19 @@ def read_any(path: Path, *, series: str | None = None) -> Volume:
         return _read_zip(path, series)
     if path.is_dir():
         return read_dicom(path, series=series)
+    _check_no_slice(path)
     raise InputError(
         f"{path}: found the ending '{path.suffix}', expected {expected(images_2d=True)}; convert it to NIfTI."
     )
+
+
+def _check_no_slice(path: Path) -> None:
+    """Refuse a single DICOM file: its folder is the image, of a multi-frame one too."""
+    if is_dicom(path):
+        raise InputError(
+            f"{path}: found one DICOM file, expected the folder of its series; name its folder, and the "
+            "series with --series where several lie in it."
+        )
 
 
 def _read_zip(path: Path, series: str | None) -> Volume:
@@ -111,10 +123,10 @@ def _read_zip(path: Path, series: str | None) -> Volume:
     with tempfile.TemporaryDirectory(prefix="dicom-") as name:
         room = "free space there or set TMPDIR to another disk"
         unpack_zip(path, Path(name), again="copy it again or unpack it", room=room)
-        folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_dicom(folder)]
+        folders = [folder for folder in (Path(name), *sorted(Path(name).rglob("*/"))) if holds_slices(folder)]
         if len(folders) != 1:
             raise InputError(
-                f"{path}: found DICOM files in {len(folders)} folders of this archive, expected one; "
+                f"{path}: found DICOM slices in {len(folders)} folders of this archive, expected one; "
                 "unpack it and name one folder."
             )
         try:

@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.dicom_series import holds_dicom
+from ..data.dicom_folder import holds_slices, in_words, kinds_in, no_slices
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
 from ..text.prompts import Prompt
@@ -15,7 +15,7 @@ from .earlier import outputs_in
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -94,6 +94,8 @@ def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
             )
         cases = _cases_in(path, output, images_2d)
         if not cases:
+            if kinds_in(path):
+                raise InputError(no_slices(path))
             raise InputError(
                 f"{path}: found no image here, expected {expected(images_2d=images_2d)}; name another folder."
             )
@@ -108,9 +110,10 @@ def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
 
 
 def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
-    """Image files, and folders of DICOM files, in a folder and its subfolders.
+    """Image files, and folders of DICOM slices, in a folder and its subfolders.
 
-    Left out are hidden ones (unfinished output is), an output folder that lies inside the input folder, and
+    Left out are folders whose DICOM files are no slices (CDs and archives add DICOMDIR, SEG, RTSTRUCT, and
+    scouts), hidden ones (unfinished output is), an output folder that lies inside the input folder, and
     outputs of earlier runs.
     Links to folders are followed, but for one that leads back to where it is.
 
@@ -118,6 +121,7 @@ def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
         InputError: one of the folders cannot be read.
     """
     cases, left_out = [], 0
+    other_dicom: dict[Path, Counter[str]] = {}
     above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
     for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
@@ -138,10 +142,20 @@ def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
                 left_out += 1
             elif ending and not name.startswith("."):
                 cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
-        if holds_dicom(folder):
+        if holds_slices(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
+        elif kinds := kinds_in(folder):
+            other_dicom[folder] = kinds
     if left_out:
-        logger.warning("%s: left out %d files that reports beside them name as outputs.", root, left_out)
+        _log.warning("%s: left out %d files that reports beside them name as outputs.", root, left_out)
+    if cases and other_dicom:
+        _log.warning(
+            "%s: left out %d folders without CT, MR or PET slices (first %s): %s.",
+            root,
+            len(other_dicom),
+            next(iter(other_dicom)),
+            in_words(sum(other_dicom.values(), Counter())),
+        )
     return cases
 
 

@@ -15,20 +15,17 @@ from ..data.readers import read_image
 from ..data.volumes import Volume
 from ..errors import InputError, SwitchError
 from ..fingerprint import source_sha256, value_sha256, weights_sha256
-from ..outputs.kinds import FROM_DICOM, Finished, check_outputs, check_possible
 from ..outputs.staging import check_writable, clear, scratch_array, staged, writing_to
-from ..outputs.writers import write_case
+from ..outputs.writers import FROM_DICOM, Finished, check_outputs, check_possible, write_case
 from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .earlier import earlier_outputs
 from .inferer import VolumeInferer
-from .prompts import ask, warn_of_doubts
-from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
-from .run_report import RunReport
+from .prompts import Texts, ask, warn_of_doubts
+from .report import RunReport, case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .segmentation import PromptResult
-from .texts import Texts
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter

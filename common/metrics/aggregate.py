@@ -1,4 +1,4 @@
-"""From rows of cases to the summary of a data set, in which a miss always counts.
+"""From rows of cases to the summary of a data set, in which a miss always counts; both as files.
 
 Per-case means and pooled overlap answer different questions and never share a name: `metrics.dsc.mean`
 weighs every case alike, `pooled.dsc` every voxel alike (in 2D referring segmentation, the two means of IoU
@@ -6,12 +6,17 @@ are known as mIoU or gIoU, and oIoU or cIoU). `metrics` counts every case, a mis
 `metrics_present`, which many papers print, only cases that have the label in their reference.
 """
 
+import csv
+import json
+import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..files import atomic_path
 from .overlap import COUNT_NAMES, Counts
 from .segmentation import Row
 
@@ -165,3 +170,37 @@ def metric_columns(rows: Iterable[Row]) -> list[str]:
     """Names of the rows' metrics, without what identifies a row and its counts, as they first appear."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in names if name not in (*IDENTITY, "status", *COUNT_NAMES)]
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
+    """Write rows as CSV, one column a key in the order of first appearance; "inf" and "nan" stand as such.
+
+    A field is empty where the row has no such metric, as of a volume, which has no area.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_summary(path: str | os.PathLike[str], summary: dict[str, Any]) -> None:
+    """Write a summary as JSON; a number that is not finite becomes null, which JSON has.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with atomic_path(path) as temporary:
+        text = json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_pair
-from .compiled import Array, compiled
+from .arrays import Array, check_pair, compiled
 from .overlap import Counts
 
 

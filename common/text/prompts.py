@@ -124,6 +124,29 @@ def number_prompts(entries: Sequence[tuple[str, object]]) -> list[Prompt]:
     return _numbered([_from_entry(entry, where) for where, entry in entries])
 
 
+def check_label_numbers(prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that cannot share a uint8 label map.
+
+    Raises:
+        InputError: no prompts, a label number outside 1 to 255, or one used twice.
+    """
+    if not prompts:
+        raise InputError("prompts: found none, expected at least one; say what to segment.")
+    seen: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not 1 <= prompt.label <= MAX_LABEL:
+            raise InputError(
+                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
+                "are 8 bit: change the number or use fewer prompts."
+            )
+        if prompt.label in seen:
+            raise InputError(
+                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
+                "expected a different number for each; change one."
+            )
+        seen[prompt.label] = prompt
+
+
 @dataclass(frozen=True)
 class _Item:
     """A prompt as the file has it: `label` may be open. `where` names the file and the line or item."""

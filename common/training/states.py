@@ -7,10 +7,11 @@ that one renaming publishes file and checksum together. It holds state dicts alo
 
 import hashlib
 import io
+import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,22 @@ from ..errors import InputError
 from ..files import remove_partial_files, write_synced
 from ..fingerprint import source_sha256
 from ..weights.finite import non_finite
-from .settings import compared
 
 _log = logging.getLogger(__name__)
 
 SHOWN = 8  # settings that differ
 _NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
+# Ids of a config that may differ: places, what is only watched or kept, speed, how a run is started, and what
+# the bundle's metadata say of it.
+# All else is compared; of datalist and init_checkpoint the content, by its hash.
+MAY_DIFFER = {
+    *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint"),
+    *("init_checkpoint", "device", "first_process", "keep_states", "val_interval", "images", "half"),
+    *("slice_batch", "slice_store", "num_workers", "activation_checkpointing", "timeout_minutes"),
+    *("imports", "initialize", "finalize", "run", "training", "evaluating", "network"),
+    *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
+    *("_meta_", "train#handlers", "validate#handlers", "network_def#text_bank"),
+}
 
 
 class TrainingStates:
@@ -211,3 +222,22 @@ def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str])
             "give the same settings to go on with it, or another ckpt_dir (or remove the states) to train "
             "anew."
         )
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, str]:
+    """{id: value as JSON} of all that two runs of a config must share, such as {"epochs": "60"}."""
+    return {
+        name: json.dumps(value, default=str)
+        for name, value in _leaves(config, "")
+        if not any(name == free or name.startswith(f"{free}#") for free in MAY_DIFFER)
+    }
+
+
+def _leaves(content: Any, name: str) -> Iterator[tuple[str, Any]]:
+    parts = content.items() if isinstance(content, Mapping) else enumerate(content)
+    for key, value in parts:
+        where = f"{name}#{key}" if name else str(key)
+        if isinstance(value, Mapping | list | tuple) and value:
+            yield from _leaves(value, where)
+        else:
+            yield where, value

@@ -1,4 +1,7 @@
-"""MONAI's trainer with what every training of this project has, so that configs say what differs."""
+"""MONAI's trainer with what every training of this project has, so that configs say what differs.
+
+Random draws depend on where a training is, not on how it got there: see `SeedIterations`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, ValidationHandler
 from torch import Tensor, nn
@@ -28,7 +33,6 @@ from .precision import PrecisionInferer
 from .processes import PeerFailureHandler
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
-from .seeding import SeedIterations
 from .states import TrainingStates
 from .validation import ValidateEarly, ValidateLastEpoch
 from .watch import EpochMetrics, ProgressLine
@@ -188,3 +192,21 @@ def _loader(dataset: Dataset[dict[str, Any]], batch_size: int, num_workers: int)
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+class SeedIterations:
+    """Handler that seeds torch's generators before each iteration, from (seed, rank, iteration) alone.
+
+    Dropout and whatever else a network draws then need no stored generator states after a restart. Samples
+    and augmentations are seeded by their own number (`OrganSlices`).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        entropy = (self.seed, idist.get_rank(), engine.state.iteration)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)

@@ -33,12 +33,17 @@ def random_slices(*shape):
     return 2 * np.random.default_rng(1).integers(-500, 500, shape)  # even: the rescale slope is 2
 
 
-def check_positions(volume, folder):
-    """Every pixel of every file lies where PS3.3 C.7.6.2.1.1 says, with its rescaled value."""
+def check_positions(volume, folder, padded=None):
+    """Every pixel of every file lies where PS3.3 C.7.6.2.1.1 says, with its rescaled value.
+
+    `padded` is the value of pixels that are PixelPaddingValue.
+    """
     to_index = np.linalg.inv(volume.affine)
     for path in sorted(folder.iterdir()):
         header = pydicom.dcmread(path)
         values = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        if padded is not None:
+            values[header.pixel_array == header.PixelPaddingValue] = padded
         row, column = np.indices(values.shape)
         orientation = np.asarray(header.ImageOrientationPatient, float)
         between_rows, between_columns = map(float, header.PixelSpacing)
@@ -69,7 +74,7 @@ def test_a_real_scan(tmp_path):
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: a real DICOM series is not read in this run")
     volume = read_dicom(folder)
-    check_positions(volume, folder)
+    check_positions(volume, folder, padded=-1024)  # its smallest value: the padding lies 2000 HU below
     np.testing.assert_allclose(volume.spacing_mm, (1.0, 0.810547, 0.810547), atol=1e-5)
 
 
@@ -101,7 +106,7 @@ def test_compressed_pixels_that_are_broken_are_said(make_dicom, tmp_path):
     header = pydicom.dcmread(path)
     header.PixelData = pydicom.encaps.encapsulate([b"\xff" * 70])
     header.save_as(path)
-    with pytest.raises(InputError, match=r"the pixels cannot be decoded \(RLE Lossless\), so a file"):
+    with pytest.raises(InputError, match=r"the pixels cannot be decoded \(RLE Lossless\), so the"):
         read_dicom(tmp_path)
 
 
@@ -127,20 +132,12 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
     slices, options = random_slices(3, 4, 4), {"order": (0, 1, 2), "slopes": (2, 2, 2)}
     header = make_multi_frame(tmp_path / "a.dcm", slices, **options)
     make_multi_frame(tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID)
-    with pytest.raises(InputError, match="instances 1 and 1 lie at the same place"):
-        read_dicom(tmp_path)
-    higher = make_multi_frame(
-        tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID
-    )
-    for number, frame in enumerate(higher.PerFrameFunctionalGroupsSequence, start=3):
-        frame.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 2 * number]
-    higher.save_as(tmp_path / "b.dcm")
-    with pytest.raises(InputError, match="found 2 multi-frame images in one series, expected one; put each"):
+    with pytest.raises(InputError, match="found 2 files in one series and multi-frame images among them"):
         read_dicom(tmp_path)
     (tmp_path / "b.dcm").unlink()
     header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
     header.save_as(tmp_path / "a.dcm")
-    with pytest.raises(InputError, match="instances 1 and 2 lie at the same place, expected one image"):
+    with pytest.raises(InputError, match="frame 1 and frame 2 lie at the same place, expected one image"):
         read_dicom(tmp_path)
     del header.PerFrameFunctionalGroupsSequence[1]
     header.save_as(tmp_path / "a.dcm")
@@ -158,7 +155,7 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
             pydicom.uid.JPEG2000Lossless,
             "found uncompressed pixels, expected those of its transfer syntax",
         ),
-        (pydicom.uid.UID("1.2.3.4.5"), r"found the transfer syntax 1\.2\.3\.4\.5, expected one that DICOM"),
+        (pydicom.uid.UID("1.2.3.4.5"), "found a transfer syntax that DICOM does not define, expected one"),
     ],
 )
 def test_a_wrong_transfer_syntax_is_said(claimed, message, make_dicom, tmp_path):
@@ -214,8 +211,9 @@ def test_one_of_several_series_is_chosen_by_uid_or_number(make_dicom, tmp_path):
     with pytest.raises(InputError) as caught:
         read_dicom(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}: found 2 series: ")
-    assert f"{one} (number 1, CT native, 2 slices)" in str(caught.value)
-    assert f"{two} (number 2, CT portal venous, 3 slices)" in str(caught.value)
+    assert f"{one} (number 1, CT, 2 files, such as 0001-{one[-6:]}.dcm)" in str(caught.value)
+    assert f"{two} (number 2, CT, 3 files, such as 0001-{two[-6:]}.dcm)" in str(caught.value)
+    assert "portal" not in str(caught.value)  # free text, in which names stand
     assert str(caught.value).endswith("choose one with --series and its UID or number.")
     with pytest.raises(InputError, match="found 2 series and not '7': "):
         read_dicom(tmp_path, series="7")
@@ -244,14 +242,15 @@ def alter(folder, index, **tags):
 @pytest.mark.parametrize(
     ("index", "tags", "message"),
     [
-        (3, {"ImagePositionPatient": [-10, 20, -28]}, "instances 3 and 2 lie at the same place, expected"),
+        (3, {"ImagePositionPatient": [-10, 20, -28]},
+         r"0003-\d+\.dcm \(instance 3\) and 0004-\d+\.dcm \(instance 2\) lie at the same place, expected"),
         (5, {"ImagePositionPatient": [-10, 20, -20]},
-         r"1 slice is missing between instances 4 and 5 \(4 mm apart, elsewhere 2 mm\)"),
+         r"1 slice is missing between 0002.* \(instance 4\) and .* \(instance 5\) \(4 mm apart, elsewhere 2"),
         (5, {"ImagePositionPatient": [-10, 20, -21.2]},
-         r"the slice spacing is uneven: 2\.8 mm between instances 4 and 5, elsewhere 2 mm"),
-        (2, {"Rows": 2, "PixelData": bytes(16)}, r"instance 2 has Rows \[2\.0\] and instance \d has"),
-        (2, {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "instance . has ImageOrientationPatient"),
-        (2, {"PixelSpacing": None}, "instance 2 has no PixelSpacing, expected it in every slice"),
+         r"the slice spacing is uneven: 2\.8 mm between 0002.* and 0001.* \(instance 5\), elsewhere 2 mm"),
+        (2, {"Rows": 2, "PixelData": bytes(16)}, r"0004.* \(instance 2\) has Rows \[2\.0\] and 000.* has"),
+        (2, {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, r" \(instance .\) has ImageOrientationPatient"),
+        (2, {"PixelSpacing": None}, r"0004-\d+\.dcm: found no PixelSpacing, expected it in every slice"),
         (1, {"PixelData": b"\0\0"}, r"found \d+ bytes after the header, expected 32 for its pixels"),
     ],
 )  # fmt: skip
@@ -264,7 +263,7 @@ def test_slices_that_make_no_stack_are_named(index, tags, message, make_dicom, t
 
 def test_other_errors_say_what_to_do(make_dicom, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: found no DICOM slice with a position, expected a series"):
+    with pytest.raises(InputError, match="empty: found no DICOM file, expected a series of CT, MR or PET"):
         read_dicom(tmp_path / "empty")
     make_dicom(tmp_path / "one", random_slices(1, 4, 4))
     for length, message in [
@@ -294,5 +293,5 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path, monkeypatch):
         for folder in "ab":
             for file in (tmp_path / "one").iterdir():
                 archive.write(file, f"{folder}/{file.name}")
-    with pytest.raises(InputError, match=r"two\.zip: found DICOM files in 2 folders of this archive"):
+    with pytest.raises(InputError, match=r"two\.zip: found DICOM slices in 2 folders of this archive"):
         read_image(tmp_path / "two.zip")

@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its own manual uses
 from PIL import ExifTags, Image
 
 from common.data.images import read_image_2d, write_labels_png
-from common.data.itk_writer import write_labels_itk
+from common.data.itk_files import write_labels_itk
 from common.data.label_maps import check_same_grid, read_label_map
 from common.data.readers import read_image
 from common.data.volumes import write_labels

@@ -18,8 +18,7 @@ from common.data.evaluation_cases import EvaluationCases
 from common.data.framing import Framing
 from common.data.organ_slices import OrganSlices
 from common.inference import VolumeInferer
-from common.inference.own_masks import OwnMasks
-from common.inference.segmentation import Segmentation, summarise
+from common.inference.segmentation import OwnMasks, Segmentation, summarise
 from common.losses import WeightedSum
 from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance

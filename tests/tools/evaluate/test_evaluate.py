@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.itk_writer import write_labels_itk
+from common.data.itk_files import write_labels_itk
 from common.data.label_maps import read_label_map
 from common.data.volumes import write_labels
 from common.metrics import measure_mask, summarise

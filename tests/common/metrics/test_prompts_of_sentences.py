@@ -16,7 +16,7 @@ from common.data.evaluation_cases import Target
 from common.data.labelled import Region
 from common.inference import VolumeInferer
 from common.metrics import CaseReport
-from common.metrics.sentences import hits_target, sentence_facts
+from common.metrics.prompts import hits_target, sentence_facts
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
 from common.training import Evaluator

@@ -14,8 +14,8 @@ from matplotlib.path import Path as Polygon
 from common.data.readers import read_image
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
-from common.outputs.kinds import FORMATS
 from common.outputs.staging import scratch_array
+from common.outputs.writers import FORMATS
 from common.text.prompts import Prompt
 
 STEEP, GENTLE = "9 at 99.5", "3 at 19.5"  # logits are equal at 139.5 HU

@@ -15,7 +15,7 @@ from common.data.evaluation_cases import EvaluationCases
 from common.data.framing import Framing
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
-from tools.study.scoring import score
+from tools.study.training import score
 
 ORGANS = {"liver": (1,), "spleen": (2,), "stomach": (3,)}
 LEVELS = {"liver": 0.3, "spleen": 0.6, "stomach": 2.0}  # above which each is bright

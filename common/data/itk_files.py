@@ -1,14 +1,16 @@
-"""Volumes from NRRD and MetaImage files, and from any voxels with an affine."""
+"""Volumes from NRRD and MetaImage files, and from any voxels with an affine; label maps as such files."""
 
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
 from ..errors import InputError
+from ..files import atomic_path
 from .affines import check_affine
 from .volumes import Grid, Volume
 
@@ -111,6 +113,29 @@ def volume_of(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarr
     return Volume(slices, (float(sizes[0]), float(sizes[1]), float(sizes[2])), grid)
 
 
+def write_labels_itk(path: str | os.PathLike[str], slices: np.ndarray, *, like: Volume) -> None:
+    """Write a label map (D, H, W) uint8 in the stored grid of `like`, in the format that the ending says.
+
+    Args:
+        path: ends in .nrrd or .mha.
+
+    Raises:
+        OSError: no space or permission.
+    """
+    import itk  # takes seconds to load, which NIfTI needs not
+
+    labels = np.ascontiguousarray(like.to_stored(slices.astype(np.uint8)).transpose())
+    image = itk.image_from_array(labels)
+    affine = RAS_FROM_LPS @ like.grid.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing)
+    image.SetOrigin(affine[:3, 3])
+    image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
+    with atomic_path(path) as temporary:
+        if not _written(image, labels, str(temporary)):
+            raise OSError(f"ITK did not write all of {temporary.name}")
+
+
 def _header(shape: tuple[int, ...], affine: np.ndarray) -> nib.Nifti1Header:
     """NIfTI header with the affine as sform, and as qform too where its axes are orthogonal."""
     image = nib.Nifti1Image(np.broadcast_to(np.uint8(0), shape), affine)
@@ -131,3 +156,14 @@ def _reason(error: Exception) -> str:
     """The last line of an ITK error, which says what was wrong after where in the source it was noticed."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def _written(image: Any, labels: np.ndarray, path: str) -> bool:
+    """Write it and look: on a full disk ITK's NRRD writer may leave a part of the file and not say so."""
+    import itk
+
+    try:
+        itk.imwrite(image, path, compression=True)
+        return np.array_equal(itk.array_from_image(itk.imread(path)), labels)
+    except RuntimeError:  # ITK's for all that goes wrong
+        return False

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.layers.attention import Attention
+from common.layers.blocks import Attention
 
 
 def by_formula(layer: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from common.data.itk_reader import read_itk, volume_from_array
+from common.data.itk_files import read_itk, volume_from_array
 from common.data.label_maps import read_label_map
 from common.data.readers import read_image
 from common.data.volumes import write_labels
