@@ -104,6 +104,16 @@ def read_image_2d(path: str | os.PathLike[str]) -> Image2D:
     return Image2D(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 
+def exif_orientation(path: str | os.PathLike[str]) -> int:
+    """How EXIF says that a image is turned, 1 to 8; 1, not at all, also of what is no image."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # reading its pixels says what is wrong
+    return found if found in _FIRST_ROW_AND_COLUMN else 1
+
+
 def read_pixel_numbers(path: str | os.PathLike[str]) -> Image2D:
     """Read the grey values or palette numbers of a PNG, which stay as they are.
 

@@ -16,7 +16,7 @@ from .readers import NIFTI_ENDINGS, ending_of
 from .volumes import Volume, read_voxels
 
 ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png")
-WHOLE = 1e-4  # scale factors in a header may leave rounding errors such as 0.9999999
+WHOLE = 1e-3  # scale factors in a header and resampling may leave rounding errors such as 0.9999
 
 
 def read_label_map(path: str | os.PathLike[str], *, like: Volume | None = None) -> Volume:

@@ -118,20 +118,6 @@ def choose_prompts(
     return chosen
 
 
-def warn_if_not_hounsfield(volume: Volume, window: tuple[float, float] | None) -> None:
-    """Say when a volume that goes through a window in Hounsfield units has no value below 0.
-
-    Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have none.
-    """
-    if window is not None and volume.in_mm and volume.slices.min() >= 0:
-        logger.warning(
-            "%s: found no value below %g, expected CT in Hounsfield units (air -1000, fat -100); masks of "
-            "anything else are not to be trusted.",
-            volume.grid.path,
-            volume.slices.min(),
-        )
-
-
 def check_slice(volume: Volume, index: int | None) -> None:
     """Refuse a slice that a volume lacks; None = all slices are asked.
 

@@ -24,7 +24,7 @@ from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .earlier import earlier_outputs
 from .inferer import VolumeInferer
-from .prompts import Texts, ask, warn_if_not_hounsfield, warn_of_doubts
+from .prompts import Texts, ask, warn_of_doubts
 from .report import RunReport, case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .segmentation import PromptResult
 
@@ -217,7 +217,7 @@ class CaseRunner:
             return
         volume, framing = loaded.volume, self.network.framing
         check_possible(self.outputs, volume)
-        warn_if_not_hounsfield(volume, framing.window)
+        framing.warn_if_contradicted(volume)
         with staged(case) as folder:
             shape = (len(case.prompts), *volume.slices.shape)
             with writing_to(case.stem.parent):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..user_text import read_user_text
 from .vocabulary import Vocabulary
 
 MAX_CHARACTERS = 2000  # several times what any text encoder here reads; longer text is a mistake
@@ -97,7 +98,7 @@ def read_prompts_file(path: str | os.PathLike[str]) -> list[Prompt]:
         raise InputError(
             f"{path}: found the ending {path.suffix!r}, expected .txt or .json; rename the file."
         )
-    items = readers[path.suffix.lower()](_read_text(path), path)
+    items = readers[path.suffix.lower()](read_user_text(path, what="prompts file"), path)
     if not 1 <= len(items) <= MAX_LABEL:
         raise InputError(
             f"{path}: found {len(items)} prompts, expected 1 to {MAX_LABEL}; "
@@ -155,21 +156,6 @@ class _Item:
     name: str
     label: int | None = None
     colour: tuple[int, int, int] | None = None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a prompts file."
-        ) from error
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise InputError(
-            f"{path}: found the byte 0x{byte:02x} at position {error.start}, expected UTF-8 text; "
-            "save the file as UTF-8."
-        ) from error
 
 
 def _from_lines(content: str, path: Path) -> list[_Item]:

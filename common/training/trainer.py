@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .divergence import EndAtDivergence
 from .evaluator import Evaluator
 from .images import ValidationImages
 from .precision import PrecisionInferer
@@ -33,7 +34,7 @@ from .processes import PeerFailureHandler
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
 from .states import TrainingStates
-from .validation import ValidateLastEpoch
+from .validation import ValidateEarly, ValidateLastEpoch
 from .watch import EpochMetrics, ProgressLine
 
 
@@ -73,7 +74,8 @@ class Trainer(SupervisedTrainer):
             `workflow.trainer.config = workflow.parser.get()`. None = not known.
 
     Raises:
-        InputError: `train_handlers` do not validate, or an epoch has no whole batch.
+        InputError: `train_handlers` do not validate, or an epoch has no whole batch; and while it runs, see
+            `EndAtDivergence` and `TrainingStates`.
     """
 
     def __init__(
@@ -113,16 +115,19 @@ class Trainer(SupervisedTrainer):
             keep=keep_states,
             datalist=datalist,
             init_checkpoint=init_checkpoint,
+            checkpoint=checkpoint,
             objects={"network": model, "optimizer": optimizer, "lr_scheduler": lr_scheduler, "best": best},
         )
         before = [
             LoadCheckpoint(network=model, path=init_checkpoint, to_train=True),
             *([ActivationCheckpointing(model)] if activation_checkpointing else []),
             SeedIterations(seed),
+            EndAtDivergence(network=model, optimizer=optimizer),
             EpochMetrics(optimizer=optimizer, loss=loss_function),
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
         after = [
+            ValidateEarly(validator=evaluator, interval=validation.interval),
             ValidateLastEpoch(validator=evaluator, interval=validation.interval),
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),

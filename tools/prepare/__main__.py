@@ -83,22 +83,39 @@ def _add(
 
 
 def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _add(names, "folder", "your own images and label maps (NIfTI)", "the folder that holds both")
+    parser = _add(
+        names,
+        "folder",
+        "your own images with label maps (NIfTI, NRRD, MHA, PNG), with a file for each organ, in the layouts "
+        "of nnU-Net, BIDS and TotalSegmentator, or with masks and a CSV of sentences",
+        "the folder that holds all of it",
+    )
     add = parser.add_argument
     add(
         "--images",
-        default="images/*.nii.gz",
         metavar="PATTERN",
-        help="one * for the case (default: %(default)s)",
+        help="one * for the case, such as 'images/*.nii.gz' (default: the layout is looked for)",
     )
-    add("--labels", default="labels/*.nii.gz", metavar="PATTERN", help="the same * (default: %(default)s)")
+    add(
+        "--labels",
+        metavar="PATTERN",
+        help="the same *, such as 'labels/*.nii.gz'; of a file for each organ 'labels/*/{organ}.nii.gz'",
+    )
+    add(
+        "--sentences",
+        type=Path,
+        metavar="CSV",
+        help="with the columns image and prompt, and mask, lesion, slice, patient, split if you have them "
+        "(default: the only CSV in the folder)",
+    )
+    add("--channel", metavar="NAME", help="which of nnU-Net's channels, or which suffix of BIDS, such as T1w")
     add(
         "--name",
         action="append",
-        required=True,
+        default=[],
         metavar="NUMBER=NAME",
         help="of a label; give it for each, and several for one that lies in another: --name 1=liver --name "
-        "2=liver --name '2=liver tumour'",
+        "2=liver --name '2=liver tumour'. nnU-Net and BIDS say them; of a file for each organ those to use",
     )
     add(
         "--ignore",
@@ -171,7 +188,7 @@ def _share(text: str) -> Fraction:
 
 def _fraction(text: str) -> Fraction:
     try:
-        return Fraction(text)
+        return Fraction(text if text.isascii() and len(text) < 20 and "e" not in text.lower() else "")
     except (ValueError, ZeroDivisionError) as error:
         raise argparse.ArgumentTypeError(f"found {text}, expected a number such as 0.25 or 1/4") from error
 
@@ -191,7 +208,8 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> int:
-    from .folder import Options, parse_names, prepare
+    from ._options import Options, parse_names
+    from .folder import prepare
 
     faults = prepare(
         options.source,
@@ -200,6 +218,8 @@ def _folder(options: argparse.Namespace) -> int:
             names=parse_names(options.name),
             images=options.images,
             labels=options.labels,
+            sentences=options.sentences,
+            channel=options.channel,
             ignore=frozenset(options.ignore),
             patient=options.patient,
             validation=options.validation,
