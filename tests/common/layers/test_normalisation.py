@@ -52,6 +52,8 @@ def test_a_checkpoint_does_not_hold_it() -> None:
 
 
 def test_an_unknown_one_is_refused() -> None:
-    sentence = r"image_normalisation: found 'medsam', expected one of unit, half, lite, imagenet, clip, per_image"
+    sentence = (
+        r"image_normalisation: found 'medsam', expected one of unit, half, lite, imagenet, clip, per_image"
+    )
     with pytest.raises(InputError, match=sentence):
         Normalise("medsam")
