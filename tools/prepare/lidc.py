@@ -6,7 +6,7 @@ https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX.
 Read in either of two layouts. Both become a datalist split by patient, of the masks that at least half of the
 readers marked; each item also says how far the readers agree (`_readers`).
 
-- TCIA's: folders of DICOM files, each with the XML file of its readings (`_lidc_xml`). Every CT series becomes
+- TCIA's: folders of DICOM files, each with the XML file of its readings (`_lidc_xml`). A CT series becomes
   a NIfTI volume with spacing in mm, a label map with a number for each nodule, and one for each reader with
   the same numbers. An item is about the slice that has most of a nodule, with all nodules on it. Shares of a
   whole slice say little of nodules: the items have the levels P0 and P1 alone.

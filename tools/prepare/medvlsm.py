@@ -3,8 +3,8 @@ using Vision-Language Models", MIDL 2024 (github.com/naamiinepal/medvlsm), with 
 
 Each is read as their repository lays it out (data/NAME): images/, masks/ and, with prompts and splits,
 anns/train.json, val.json and test.json. Sets whose split the files' names tell need no anns/, but for the
-rule `theirs`. The split is the published one; in CAMUS and CheXlocalize names tell the patient, elsewhere nothing
-does, and the frames of one video may lie in several parts (CVC-ClinicDB).
+rule `theirs`. The split is the published one; in CAMUS and CheXlocalize names tell the patient,
+elsewhere nothing does, and the frames of one video may lie in several parts (CVC-ClinicDB).
 
 Two faults of the published files are refused: pictures that are in two parts (ISIC 3, BKAI 3), and the JSON
 of CVC-300, which lists the pictures of CVC-ColonDB.
