@@ -1,4 +1,4 @@
-"""HyperKvasir's polyps: masks without JPEG's noise, words, the published split, and near-duplicates in one part."""
+"""HyperKvasir's polyps: masks without JPEG's noise, words, the published split, near-duplicates together."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tools.prepare._duplicates import picture_hash, same_scene
 from tools.prepare.hyperkvasir import prepare
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-REAL = SHARED / "endo_kvasir_seg"
+REAL = [SHARED / "endo_kvasir_seg", SHARED / "endo_kvasir_small"]
 SPLIT = json.loads((Path(__file__).parents[3] / "tools/prepare/kvasir_split.json").read_text())
 TRAIN, VAL = SPLIT["training"][:3], SPLIT["validation"][:2]
 SCENES = {TRAIN[0]: 1, TRAIN[1]: 2, TRAIN[2]: 3, VAL[0]: 4, VAL[1]: 5, "unlisted": 6}
@@ -119,19 +119,16 @@ def test_an_empty_mask_is_an_item_that_means_nothing(tmp_path):
 
 
 @pytest.mark.skipif(
-    not REAL.is_dir(), reason="NO ../shared/data: near-duplicates of real pictures not looked for"
+    not all(folder.is_dir() for folder in REAL),
+    reason="NO ../shared/data: real near-duplicates not looked for",
 )
 def test_near_duplicates_of_real_pictures_are_those_that_were_seen_to_be():
-    """Pairs looked at: two alike, one scene with another frame around it, and three alike in their frame alone."""
+    """Looked at: two alike, one scene with another frame around it, and three alike in their frame alone."""
     alike = ["cju886ryxnsl50801r93jai7q", "cju8amfdtqi4x09871tygrgqe"]
     framed = ["cju13hp5rnbjx0835bf0jowgx", "cjyzu9th0qt4r0a46pyl4zik0"]
     others = ["cju1b3zgj3d8e0801kpolea6c", "cju5uget8krjy0818kvywd0zu", "cju8ayeq7r1fb0818z1junacy"]
     files = [
-        next(
-            path
-            for set_ in ("endo_kvasir_seg", "endo_kvasir_small")
-            if (path := SHARED / set_ / "images" / f"{name}.jpg").is_file()
-        )
+        next(path for folder in REAL if (path := folder / "images" / f"{name}.jpg").is_file())
         for name in alike + framed + others
     ]
     numbers = same_scene([picture_hash(path) for path in files])
