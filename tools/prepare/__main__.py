@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from tools.command_line import says_input_errors
 
+from ._level_commands import add_level_commands
+
 
 class DataSet(NamedTuple):
     """A module of this folder with `prepare(source, out, ...)`: one line of help, and what --source is."""
@@ -20,6 +22,10 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "flare22": DataSet("abdominal CT, 13 organs (FLARE22 challenge)", "the folder with images/ and labels/"),
+    "lidc": DataSet(
+        "lung nodules in CT, marked by up to four radiologists (LIDC-IDRI)",
+        "DICOM series with their XML files, or the folder with images/, readers/ and split.csv",
+    ),
     "mosmed": DataSet(
         "lung CT slices with infections and sentences (MosMedData+)", "the folder with Train_Folder"
     ),
@@ -67,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_folder(names)
     _add_join(names)
     _add_partial(names)
+    add_level_commands(names)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
