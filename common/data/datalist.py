@@ -120,7 +120,7 @@ def load_referring(
                 f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
             )
     if level is not None:
-        levels = [level] if isinstance(level, str) else level
+        levels = level if isinstance(level, list | tuple) else [level]
         cases = [at_level(case, one, where=f"{path}: {section}") for one in levels for case in cases]
     _warn_of_shared_sentences(path, section, cases)
     return cases

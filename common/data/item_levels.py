@@ -75,9 +75,7 @@ def at_level(item: "Case", level: str, *, where: str) -> "Case":
         )
     texts = [text for one in _drawn(item.levels, level) for text in item.levels[one]]
     if not texts:
-        wanted = (
-            f"one from {LEVELS[1]} up for the level {RANDOM}" if level == RANDOM else f"the level {level}"
-        )
+        wanted = f"a level from {LEVELS[1]} up ({RANDOM})" if level == RANDOM else f"the level {level}"
         raise InputError(
             f'{where}: the case "{item.case}" lacks {wanted} (levels found: '
             f'{", ".join(item.levels) or "none"}), expected it in every item; add it to its "levels", ask '

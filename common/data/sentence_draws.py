@@ -34,8 +34,8 @@ class ReferringImages(Dataset[dict[str, Any]]):
     Items that are `orientation_free` are asked for together, so that the image may be turned.
 
     Args:
-        data: items, each asked by one of its prompts, see `any_text`; all are read once and kept in memory at the network's size (48 KiB for a grey image of
-            128 pixels and one lesion, 675 KiB at 480).
+        data: items, each asked by one of its prompts, see `any_text`. All are read once and kept in memory
+            at the network's size (48 KiB for a grey image of 128 pixels and one lesion, 675 KiB at 480).
         network: whose field the images are brought to. A lesion's mask keeps its area there, at least one
             pixel; what an item without `lesion` means counts as one lesion.
         length: draws that make an epoch; None takes each item once.

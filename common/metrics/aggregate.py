@@ -130,7 +130,7 @@ def _summary(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
 
 
 def _by_group(rows: Sequence[Row], columns: Sequence[str], penalty_mm: float | None) -> dict[str, Any]:
-    """Summaries of the rows of each value of each column that has several; inside them those of later columns."""
+    """Summaries for the values of each column that has several, and in them those for later columns."""
     found: dict[str, Any] = {}
     for place, column in enumerate(columns, start=1):
         parts: dict[str, list[Row]] = {}

@@ -29,8 +29,8 @@ def measure_prompts(
     """Rows of every prompt's own mask, whatever the label map gave to other prompts.
 
     What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`,
-    `dataset` and `level` where the datalist says them, and `label_map_lost_voxels`, those of the own mask that the label map gives to other prompts; rows of
-    sentences have `sentence_facts` too. 2D images have no millimetres: their lengths and areas, tolerances
+    `dataset` and `level` where the datalist says them, and `label_map_lost_voxels`, those of the own mask
+    that the label map gives to other prompts; rows of sentences have `sentence_facts` too. 2D images have no millimetres: their lengths and areas, tolerances
     included, are in pixels, and the names say so (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
 
     Args:
@@ -72,8 +72,8 @@ def sentence_facts(target: "Target", mask: np.ndarray) -> Row:
                             where the data has no other one there, or several or none are meant
     pr@0.5, pr@0.7, pr@0.9  the IoU is above 0.5, 0.7, 0.9 (Pr@X, Prec@X of referring segmentation); NaN where
                             nothing is meant
-    dice_published          Dice, but 1 where nothing is meant and nothing found, which is NaN as `dsc`: as papers
-                            average it that count such images
+    dice_published          `dsc`, but 1 and not NaN where nothing is meant and nothing is found, as papers
+                            count such images in their means
 
     Args:
         target: what the sentence means.
