@@ -120,7 +120,7 @@ def load_referring(
                 f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
             )
     if level is not None:
-        levels = level if isinstance(level, list | tuple) else [level]
+        levels = [level] if isinstance(level, str) or not isinstance(level, Sequence) else level
         cases = [at_level(case, one, where=f"{path}: {section}") for one in levels for case in cases]
     _warn_of_shared_sentences(path, section, cases)
     return cases
@@ -187,7 +187,7 @@ def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Cas
         if not isinstance(items, list):
             raise InputError(f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items.')
     every = [item for items in listed.values() for item in items]
-    of_sentences = all(isinstance(item, dict) and "prompts" in item for item in every)
+    of_sentences = all(isinstance(item, dict) and ("prompts" in item or "levels" in item) for item in every)
     unnamed = of_sentences and "labels" not in content
     names = () if unnamed else tuple(label_values(path, content.get("labels")))
     return {name: _parse(path, name, items, names) for name, items in listed.items()}

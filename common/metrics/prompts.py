@@ -30,8 +30,9 @@ def measure_prompts(
 
     What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`,
     `dataset` and `level` where the datalist says them, and `label_map_lost_voxels`, those of the own mask
-    that the label map gives to other prompts; rows of sentences have `sentence_facts` too. 2D images have no millimetres: their lengths and areas, tolerances
-    included, are in pixels, and the names say so (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
+    that the label map gives to other prompts; rows of sentences have `sentence_facts` too. 2D images have no
+    millimetres: their lengths and areas, tolerances included, are in pixels, and the names say so
+    (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
 
     Args:
         asked: what was asked, and `found` what came of it.
