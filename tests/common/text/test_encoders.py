@@ -32,7 +32,7 @@ from common.errors import InputError
 from common.layers.adapters import add_query_value_lora
 from common.text import encoders
 from common.text.encoders import TextEncoder
-from common.weights.pretrained import MINILM
+from common.weights.known import MINILM
 from tests.tiny_models import write_bytes_tokenizer
 
 WORDS = ["the", "left", "right", "kidney", "liver", "of", "patient", "spleen", "##s", "a", "large", "lesion"]
