@@ -175,11 +175,12 @@ _TRAINING = {
     "organs": Rule("a list of names", _texts, or_none=True),
     "text_level": _one_of("none", "simple", "sentence", "complex", "mixed"),
     **dict.fromkeys(("noise", "negative_rate", "absent_rate", "flip_probability"), _SHARE),
-    **dict.fromkeys(("epochs", "batch_size", "prompts_per_slice", "prompts_per_picture"), _whole(1)),
+    **dict.fromkeys(("epochs", "batch_size", "prompts_per_slice", "prompts_per_image"), _whole(1)),
+    "prompts_per_picture": _whole(1, or_none=True),  # the former name of prompts_per_image
     **dict.fromkeys(("val_interval", "keep_states", "accumulation_steps"), _whole(1)),
     "draws_per_epoch": _whole(1, or_none=True),
     **dict.fromkeys(("num_workers", "images"), _whole(0)),
-    "learning_rate": _number(0, above=True),
+    "learning_rate": _number(0, 1e30, above=True),  # float32 ends at 3.4e38
     "loss_weights": Rule("names and numbers from 0 up, such as {'dice': 1.0}", _weights),
     **dict.fromkeys(("half", "activation_checkpointing"), _SWITCH),
     "timeout_minutes": _number(0, above=True),

@@ -1,13 +1,18 @@
 """Writing files so that no half-written one is ever seen."""
 
+import hashlib
+import io
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
+
+NOT_UTF8 = "backslashreplace"  # how bytes of paths are written that are no UTF-8; JSON reads them back
 
 
 @contextmanager
@@ -62,6 +67,55 @@ def write_synced(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def cut_to_bytes(name: str, limit: int) -> str:
+    """The longest beginning of a name that takes at most `limit` bytes in a file system."""
+    while len(name.encode("utf-8", "surrogateescape")) > limit:
+        name = name[:-1]
+    return name
+
+
+def short_name(name: str, limit: int) -> str:
+    """A name of at most `limit` bytes: as it is, or its beginning and a hash of all of it."""
+    raw = name.encode("utf-8", "surrogateescape")  # bytes that are no UTF-8 come from paths
+    if len(raw) <= limit:
+        return name
+    mark = f"~{hashlib.sha256(raw).hexdigest()[:8]}"
+    return cut_to_bytes(name, limit - len(mark)) + mark
+
+
+@contextmanager
+def utf8_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path to the same file for libraries that know UTF-8 alone: by way of links, where it has other
+    bytes.
+    """
+    path = Path(path)
+    if _is_utf8(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="path-") as room:
+        folder = Path(room) / "folder"
+        folder.symlink_to(path.parent.absolute())
+        plain = folder / path.name
+        if not _is_utf8(path.name):
+            plain = Path(room) / f"file{''.join(path.suffixes[-1:])}"
+            plain.symlink_to(path.absolute())
+        yield plain
+
+
+def show_any_path() -> None:
+    """Let stdout show paths with bytes that are no UTF-8, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors=NOT_UTF8)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_partial_files(folder: str | os.PathLike[str]) -> None:

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import NoReturn, ParamSpec
 
 from common.errors import InputError
+from common.files import show_any_path
 from common.pipes import CLOSED, print_no_more
 from common.printable import printable
 
@@ -32,6 +33,7 @@ def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callabl
     def decorate(command: Callable[P, int]) -> Callable[P, int]:
         @wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            show_any_path()
             try:
                 code = command(*args, **kwargs)
                 sys.stdout.flush()  # here, where it can be said that nobody reads it

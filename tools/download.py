@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.html import is_html
 
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0  # without a byte
@@ -56,6 +57,7 @@ def read_small(address: str, limit: int) -> bytes:
             content: bytes = answer.read(limit + 1)
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{address}: cannot be read ({_reason(error)}); check the address.") from error
+    _refuse_html(address, content)
     if len(content) > limit:
         raise InputError(f"{address}: longer than {limit:,} bytes, which no such file is; check the address.")
     return content
@@ -129,25 +131,49 @@ def _fill(address: str, part: Path, size: int | None, progress: Progress | None)
 
 def _append(address: str, part: Path, start: int, size: int | None, progress: Progress | None) -> None:
     """Ask for what is missing; a server that sends the whole file is taken from the beginning."""
-    with _open(address, start) as answer, open(part, "ab") as file:
+    with _open(address, start) as answer:
+        block, continues = answer.read(BLOCK), _continues(answer, start)
+        if not continues:
+            _refuse_html(address, block)  # before a good part makes way for it
         if start and address.startswith("file:"):
             answer.seek(start)
-        elif start and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-            file.truncate(0)
-            start = 0
+            block, continues = answer.read(BLOCK), True
+        start = start if continues else 0
         stated = answer.headers.get("Content-Length")
         total = size if size is not None else (start + int(stated) if stated else None)
-        while block := answer.read(BLOCK):
-            start += len(block)
-            if size is not None and start > size:
-                file.close()
-                part.unlink()
-                raise InputError(f"{address}: longer than the {size:,} bytes announced; nothing was kept.")
-            file.write(block)
-            if progress is not None:
-                progress(start, total)
+        with open(part, "ab" if start else "wb") as file:
+            while block:
+                start += len(block)
+                if size is not None and start > size:
+                    file.close()
+                    part.unlink()
+                    raise InputError(
+                        f"{address}: longer than the {size:,} bytes announced; nothing was kept."
+                    )
+                file.write(block)
+                if progress is not None:
+                    progress(start, total)
+                block = answer.read(BLOCK)
         if total is not None and start < total:
             raise http.client.IncompleteRead(b"", total - start)
+
+
+def _continues(answer: Any, start: int) -> bool:
+    """Whether a server's answer goes on from byte `start`."""
+    return start > 0 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
+
+
+def _refuse_html(address: str, content: bytes) -> None:
+    """Refuse a web page, which networks that ask to be signed in to send with status 200, whatever was asked.
+
+    Raises:
+        InputError: it is one.
+    """
+    if is_html(content):
+        raise InputError(
+            f"{address}: answered with a web page (HTML), expected the file itself; sign in to the network "
+            "or check the address, then run this again. What had arrived before is kept."
+        )
 
 
 def _open(address: str, start: int = 0) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import InputError
-from common.weights.known import KNOWN_BASES, KNOWN_FILES, WHEELS, KnownFile, Wheel
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
+from common.weights.wheels import WHEELS, Wheel
 from tools.command_line import says_input_errors
 
 EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps

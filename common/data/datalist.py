@@ -40,6 +40,7 @@ Other fields are left to whom they are for, but one that is spelt nearly like a 
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -47,11 +48,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..user_text import read_user_text
+from .faults import Faults
 from .items import Case as Case  # what this module gives
 from .items import parse_item
 from .labels import label_values
 
 SECTIONS = ("training", "validation", "test")
+
+_log = logging.getLogger(__name__)
 
 
 def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
@@ -71,8 +76,11 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
             f"use one of {', '.join(SECTIONS)}, or add it."
         )
     check_patients(sections, path)
+    faults = Faults(f"{section} cases of {path}")
     for case in sections[section]:
-        _check_files(path, section, case)
+        with faults.collected():
+            _check_files(path, section, case)
+    faults.check()
     return sections[section]
 
 
@@ -83,6 +91,7 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
         InputError: as there, or an item has no sentence, or no label map though its sentences mean something.
     """
     cases = load_datalist(path, section)
+    _warn_of_shared_sentences(path, section, cases)
     for index, case in enumerate(cases):
         place = f"{path}: {section}[{index}]"
         if not case.prompts:
@@ -95,6 +104,27 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
                 f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
             )
     return cases
+
+
+def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases: Sequence[Case]) -> None:
+    """Say which sentences stand for different lesions of one image: no network can tell these apart."""
+    meant: dict[tuple[object, ...], list[Case]] = {}
+    for case in cases:
+        for prompt in case.prompts:
+            said = " ".join(prompt.casefold().split()).rstrip(".")
+            meant.setdefault((case.image, case.slice_index, said), []).append(case)
+    shared = [items for items in meant.values() if len({case.lesions for case in items}) > 1]
+    if shared:
+        first, other = shared[0][0], next(c for c in shared[0] if c.lesions != shared[0][0].lesions)
+        _log.warning(
+            '%s: %d sentences of "%s" stand for different lesions of one image, as in the cases "%s" and '
+            '"%s"; make them differ, or give the lesions one item with "lesion": [1, 2].',
+            path,
+            len(shared),
+            section,
+            first.case,
+            other.case,
+        )
 
 
 def load_label_values(
@@ -156,7 +186,9 @@ def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a datalist (JSON).")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_user_text(path, what="datalist (JSON)"))
+    except InputError:  # which is a ValueError too
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not JSON ({error}); give a datalist in MONAI's decathlon layout."
@@ -231,7 +263,7 @@ def _counts(total: int, fractions: Mapping[str, float | Fraction]) -> dict[str, 
 
 def _check_files(path: Path, section: str, case: Case) -> None:
     for kind, file in (("image", case.image), ("label", case.label)):
-        if file is not None and not file.exists():
+        if file is not None and not os.path.exists(file):  # whatever its name: too long, with NUL
             raise InputError(
                 f'{path}: {section} case "{case.case}" names the {kind} {file}, which does not exist; '
                 "correct the path (absolute, or relative to the datalist) or remove the item."

@@ -9,7 +9,7 @@ import pydicom
 from .dicom_decoding import modality_values
 from .dicom_geometry import affine_of
 from .dicom_series import find_series
-from .itk_reader import RAS_FROM_LPS, volume_from_array
+from .itk_files import RAS_FROM_LPS, volume_from_array
 from .volumes import Volume
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL, Prompt
 from ..text.vocabulary import Vocabulary
+from .faults import Faults
 from .items import Case, is_image_2d
 from .labelled import LabelledReader, Region, check_absent, plane_of
 from .volumes import Volume
@@ -111,9 +112,11 @@ class EvaluationCases(Dataset[EvaluationCase]):
             )
         if left_out := len(data) - sum(len(group) for group in self._groups):
             _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
-        for group in self._groups:
-            if group[0].prompts:
+        faults = Faults("images with sentences")
+        for group in (group for group in self._groups if group[0].prompts):
+            with faults.collected():
                 self._sentences_of(group)
+        faults.check()
 
     def __len__(self) -> int:
         return len(self._groups)

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import write_synced
+from .faults import Faults
 from .framing import Framing
 from .items import Case
 from .labelled import LabelledReader, plane_of
 
-_FORMAT = 3  # of the store's files; raise it when what `frame_case` makes of a case changes
+_FORMAT = 4  # of the store's files; raise it when what `frame_case` makes of a case changes
 _OPEN_FILES = 256  # at once: systems often allow a process 1,024
 
 
@@ -31,6 +32,10 @@ class SliceSource(Protocol):
     @property
     def present(self) -> dict[int, np.ndarray]:
         """{label number: slices (n,) that hold at least one of its pixels}."""
+
+    @property
+    def vanished(self) -> dict[int, np.ndarray]:
+        """{label number: slices (n,) that hold it in the label map and none of it in the field}."""
 
     @property
     def case(self) -> str:
@@ -58,6 +63,7 @@ class FramedCase:
     images: Tensor
     labels: Tensor
     present: dict[int, np.ndarray]
+    vanished: dict[int, np.ndarray]
     case: str
     spacing_mm: tuple[float, float, float]
     first: int
@@ -86,13 +92,18 @@ def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
         )
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
+    framing.warn_if_contradicted(image)
     planes = range(len(labels)) if case.slice_index is None else [plane_of(case, len(labels))]
     frame = framing.frame(image, size)
     images = framing.field(image, planes, frame).half()
     labels = labels[planes]
     numbers = np.where((labels > 0) & (labels <= 255), labels, 0).astype(np.float32)
     framed = frame.to_field(torch.from_numpy(numbers)[:, None], mode="nearest-exact")[:, 0].byte()
-    return FramedCase(images, framed, _present(framed.numpy()), case.case, image.spacing_mm, planes[0])
+    before, present = _present(numbers.astype(np.uint8)), _present(framed.numpy())
+    none = np.empty(0, int)
+    lost = {number: np.setdiff1d(found, present.get(number, none)) for number, found in before.items()}
+    vanished = {number: slices for number, slices in lost.items() if len(slices)}
+    return FramedCase(images, framed, present, vanished, case.case, image.spacing_mm, planes[0])
 
 
 def _present(labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -119,7 +130,10 @@ class StoredCase:
         depth, height, width = content["spacing_mm"]
         self.spacing_mm = (float(depth), float(height), float(width))
         self.first = int(content["first"])
-        self.present = {int(number): np.array(found) for number, found in content["present"].items()}
+        self.present, self.vanished = (
+            {int(number): np.array(found) for number, found in content[key].items()}
+            for key in ("present", "vanished")
+        )
         if path.stat().st_size != len(self) * _record(self.channels, self.size).itemsize:
             raise ValueError(f"{path.stat().st_size} bytes")
 
@@ -168,14 +182,20 @@ def open_store(
         InputError: as `frame_case`, or the folder cannot be written to.
     """
     found: dict[int, StoredCase] = {}
+    faults = Faults("training cases")
     order = [(start + place) % len(cases) for place in range(len(cases))]
     for index in tqdm(order, desc="slice store", unit="case", disable=not progress):
         path = Path(folder) / f"{cases[index].case}-{_key(cases[index], size, framing)}.slices"
         try:
             found[index] = StoredCase(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not whole
-            _store(path, frame_case(cases[index], size=size, framing=framing))
-            found[index] = StoredCase(path)
+            framed = None
+            with faults.collected():
+                framed = frame_case(cases[index], size=size, framing=framing)
+            if framed is not None:
+                _store(path, framed)
+                found[index] = StoredCase(path)
+    faults.check()
     return [found[index] for index in range(len(cases))]
 
 
@@ -190,6 +210,7 @@ def _store(path: Path, framed: FramedCase) -> None:
         "spacing_mm": framed.spacing_mm,
         "first": framed.first,
         "present": {number: found.tolist() for number, found in framed.present.items()},
+        "vanished": {number: found.tolist() for number, found in framed.vanished.items()},
         "crc32": [zlib.crc32(record.tobytes()) for record in records],
     }
     write_synced(path, records.tobytes())

@@ -1,5 +1,6 @@
 """What a network sees of a slice or an image: declared by the network, applied here alone."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,6 +16,9 @@ from .volumes import Volume
 
 CROPS = ("body", "whole")
 COLOURS = ("grey", "red", "green", "blue")
+NARROW = 0.1  # of a window's width: no CT has so few grey values, images with mean 0 and deviation 1 have
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,25 @@ class Framing:
         field = frame.place(torch.stack(planes, dim=1))
         return field if shown == different else field[:, [different.index(source) for source in shown]]
 
+    def warn_if_contradicted(self, volume: Volume) -> None:
+        """Say when a volume's values cannot be the Hounsfield units that the window is in.
+
+        Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have no
+        value below 0, so that they are white nearly everywhere. A window from 0 up was chosen for such
+        images.
+        """
+        if not volume.in_mm:
+            return
+        low, high = (float(value) for value in (volume.slices.min(), volume.slices.max()))
+        if found := contradiction(low, high, self.window):
+            _log.warning(
+                "%s: found %s, expected CT in Hounsfield units (air -1000, fat -100) for the window "
+                "from %g to %g; masks of anything else are not to be trusted.",
+                volume.grid.path,
+                found,
+                *self.window,
+            )
+
     def _shown(self, channel: Channel, volume: Volume) -> Channel:
         """The channel as it is of this volume, so that equal ones show the same."""
         colour = channel.colour if volume.in_colour else "grey"
@@ -165,6 +188,20 @@ class Framing:
         limits = volume.value_range or source.window
         assert limits is not None  # of a volume, see `_shown`
         return window(frame.crop(planes), limits)  # cropped first: what lies outside needs no arithmetic
+
+
+def contradiction(low: float, high: float, window: tuple[float, float]) -> str | None:
+    """What in the range of an image's values speaks against Hounsfield units; None where nothing does.
+
+    Args:
+        low, high: smallest and largest value of the image.
+        window: (low, high) of what is shown of it.
+    """
+    if window[0] < 0 and low >= 0:
+        return f"no value below {low:g}"
+    if high - low < NARROW * (window[1] - window[0]):
+        return f"values from {low:g} to {high:g} alone"
+    return None
 
 
 def checked_window(limits: Any) -> tuple[float, float]:

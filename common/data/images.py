@@ -12,7 +12,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
-from .itk_reader import volume_of
+from .integrity import check_png
+from .itk_files import volume_of
 from .volumes import Volume
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -103,6 +104,16 @@ def read_image_2d(path: str | os.PathLike[str]) -> Image2D:
     return Image2D(volume.slices, (1.0, 1.0, 1.0), volume.grid, colours, white, orientation)
 
 
+def exif_orientation(path: str | os.PathLike[str]) -> int:
+    """How EXIF says that a image is turned, 1 to 8; 1, not at all, also of what is no image."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # reading its pixels says what is wrong
+    return found if found in _FIRST_ROW_AND_COLUMN else 1
+
+
 def read_pixel_numbers(path: str | os.PathLike[str]) -> Image2D:
     """Read the grey values or palette numbers of a PNG, which stay as they are.
 
@@ -129,6 +140,7 @@ def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> t
     """Stored pixels (rows, columns) or (rows, columns, 3), and the EXIF orientation."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a PNG or JPEG.")
+    check_png(path)
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             frames = int(getattr(image, "n_frames", 1))

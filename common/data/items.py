@@ -4,6 +4,7 @@ The format is that of `datalist`.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .item_fields import check_slips, with_present_names
 from .readers import NIFTI_ENDINGS, ending_of
 
+LONGEST = 200  # bytes of an id: file systems allow 255, and outputs add their endings
 NONE = "none"  # stands in an id where lesions would, for sentences that mean nothing
 
 
@@ -83,8 +85,8 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     label = item.get("label")
     if label is not None and not isinstance(label, str):
         raise InputError(f'{path}: {place} has the label {json.dumps(label)}, expected "label": "PATH".')
-    slice_index = _slice(path, place, item.get("slice"))
-    lesions = _lesions(path, place, item["lesion"]) if item.get("lesion") is not None else None
+    slice_index = _slice(path, place, _from_table(item.get("slice")))
+    lesions = _lesions(path, place, _from_table(item["lesion"])) if item.get("lesion") is not None else None
     prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
     _check_slice(path, place, path.parent / image, slice_index, sentences=bool(prompts))
     absent = _absent(path, place, item.get("absent", []))
@@ -180,6 +182,13 @@ def _lesions(path: Path, place: str, value: Any) -> tuple[int, ...]:
     return tuple(sorted(lesions))
 
 
+def _from_table(value: Any) -> Any:
+    """41 for the 41.0 of a table with empty cells, in a list too."""
+    if isinstance(value, list):
+        return [_from_table(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _counts(value: Any, *, lowest: int) -> bool:
     """Whether it is a whole number from `lowest` up."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
@@ -213,11 +222,19 @@ def _orientation_free(path: Path, place: str, value: Any, prompts: Sequence[str]
 
 def _identifier(path: Path, place: str, field: str, value: Any) -> str:
     # An id names files later on: a separator in it would lead out of the output folder.
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "/" in str(value):
+    sound = isinstance(value, str | int) and not isinstance(value, bool) and _names_files(str(value))
+    if not sound:
         raise InputError(
-            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/".'
+            f'{path}: {place} has {json.dumps(value)} as "{field}", expected a name without "/", backslash, '
+            f"control characters and a dot in front, of at most {LONGEST} bytes."
         )
     return str(value)
+
+
+def _names_files(name: str) -> bool:
+    """Whether files can be called so."""
+    odd = any(letter in "/\\" or unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return bool(name.strip()) and not name.startswith(".") and not odd and len(name.encode()) <= LONGEST
 
 
 def _stem(image: str) -> str:

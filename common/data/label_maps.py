@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .affines import check_same_place
 from .images import ENDINGS as IMAGE_ENDINGS
 from .images import read_pixel_numbers
-from .itk_reader import ENDINGS as ITK_ENDINGS
-from .itk_reader import read_itk_voxels
+from .itk_files import ENDINGS as ITK_ENDINGS
+from .itk_files import read_itk_voxels
 from .readers import NIFTI_ENDINGS, ending_of
 from .volumes import Volume, read_voxels
 
 ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png")
-GRID_TOLERANCE_MM = 1e-3  # per affine entry: float32 headers of one scan differ by less, real shifts by more
-WHOLE = 1e-4  # scale factors in a header may leave rounding errors such as 0.9999999
+WHOLE = 1e-3  # scale factors in a header and resampling may leave rounding errors such as 0.9999
 
 
 def read_label_map(path: str | os.PathLike[str], *, like: Volume | None = None) -> Volume:
@@ -41,7 +41,8 @@ def read_label_map(path: str | os.PathLike[str], *, like: Volume | None = None) 
 def check_same_grid(labels: Volume, image: Volume) -> None:
     """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
 
-    Files that store the same grid in different axis orders pass. Affine entries may differ by 1e-3 mm.
+    Files that store the same grid in different axis orders pass, and those that headers round a little
+    differently, with a warning: see `check_same_place`.
 
     Raises:
         InputError: the shapes or the affines differ, or one of them has no place in space (PNG, JPEG).
@@ -62,12 +63,8 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
             f"{path}: the labels have {_times(labels.slices.shape[axes:])} {what} and the image {other} has "
             f"{_times(image.slices.shape[axes:])}, expected the same grid; {advice}"
         )
-    difference = np.abs(labels.affine - image.affine).max()
-    if image.in_mm and difference > GRID_TOLERANCE_MM:
-        raise InputError(
-            f"{path}: the labels' affine differs from that of the image {other} by up to {difference:.3g} "
-            f"mm, expected at most {GRID_TOLERANCE_MM:g} mm; {advice}"
-        )
+    if image.in_mm:
+        check_same_place(path, labels.affine, other, image.affine, image.slices.shape)
 
 
 def _read(path: Path) -> Volume:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..text.vocabulary import Vocabulary
-from .items import Case
+from .images import exif_orientation
+from .items import Case, is_image_2d
 from .label_maps import read_label_map
 from .readers import is_blank, read_any
 from .volumes import Volume
@@ -68,6 +69,7 @@ class LabelledReader:
 
     def __init__(self) -> None:
         self._kept: tuple[tuple[Path, Path | None], LabelledImage] | None = None
+        self._looked_at: set[Path] = set()  # a training validates its cases again and again
 
     def __call__(self, item: Case) -> LabelledImage:
         """Read an item's image and label map.
@@ -76,6 +78,9 @@ class LabelledReader:
             InputError: unreadable files, or image and label map of different grids.
         """
         files = item.image, item.label
+        if item.label is not None and is_image_2d(item.image) and item.image not in self._looked_at:
+            self._looked_at.add(item.image)
+            _warn_if_turned_apart(item.image, item.label)
         if self._kept is None or self._kept[0] != files:
             self._kept = files, _read(item.image, item.label)
         return self._kept[1]
@@ -121,6 +126,21 @@ def check_absent(
                     f'{", ".join(map(str, numbers))}), but the case "{item.case}" says "{name}" is absent, '
                     'expected none; correct the label map, or remove the name from the item\'s "absent".'
                 )
+
+
+def _warn_if_turned_apart(image: Path, label: Path) -> None:
+    """Say when EXIF turns an image and not its label map, or the other way: one of them may lie wrong."""
+    turned, own = exif_orientation(image), exif_orientation(label)
+    if turned != own:
+        _log.warning(
+            "%s: its EXIF orientation is %d and that of the label map %s is %d, expected the same; both are "
+            "turned upright by their own, so save them anew without EXIF if the label map was drawn on the "
+            "pixels as they are stored.",
+            image,
+            turned,
+            label,
+            own,
+        )
 
 
 def _read(image: Path, label: Path | None) -> LabelledImage:

@@ -14,6 +14,8 @@ from typing import Any
 from ..errors import InputError
 from ..text.prompts import MAX_LABEL
 
+_NUMBERS = frozenset(map(str, range(MAX_LABEL + 1)))
+
 
 def label_values(path: Path, labels: Any) -> dict[str, tuple[int, ...]]:
     """{name: its numbers, rising} in the order in which the names appear, without background.
@@ -33,10 +35,10 @@ def label_values(path: Path, labels: Any) -> dict[str, tuple[int, ...]]:
         raise InputError(f'{path}: "labels" is {json.dumps(labels)}, {expected}.')
     values: dict[str, list[int]] = {}
     for key, named in labels.items():
-        number = int(key) if key.isdecimal() and str(int(key)) == key else -1
+        number = int(key) if key in _NUMBERS else -1
         names = named if isinstance(named, list) else [named]
         sound = all(isinstance(name, str) and name.strip() for name in names)
-        if not 0 <= number <= MAX_LABEL or not names or not sound or len(set(names)) < len(names):
+        if number < 0 or not names or not sound or len(set(names)) < len(names):
             raise InputError(f'{path}: "labels" has the entry {json.dumps({key: named})}, {expected}.')
         for name in names if number > 0 else ():
             values.setdefault(name, []).append(number)

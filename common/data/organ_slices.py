@@ -1,5 +1,6 @@
 """Training samples: an axial slice, a few organs' descriptions and their masks."""
 
+import logging
 import os
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from ..errors import InputError
 from ..text.phrases import Phrasing
 from ..text.vocabulary import Organ, Vocabulary
 from .draws import steps_per_epoch
+from .faults import Faults
 from .framed_cases import SliceSource, frame_case, open_store
 from .items import Case
 from .labelled import check_absent
@@ -24,8 +26,11 @@ from .readers import check_images
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
 
+_log = logging.getLogger(__name__)
+
 MIXED_LEVELS = ("simple", "sentence", "complex")
 Pair = tuple[int, int]  # which case, and which of its slices
+_NO_SLICES = np.empty(0, int)
 _NO_NUMBERS = torch.empty(0, dtype=torch.uint8)  # in the label map, of what is not there
 
 
@@ -117,10 +122,11 @@ class OrganSlices(Dataset[dict[str, Any]]):
         progress = progress and idist.get_rank() == 0
         self.cases: Sequence[SliceSource]
         if store is None:
-            shown = tqdm(data, desc="reading cases", unit="case", disable=not progress)
-            self.cases = [
-                frame_case(case, size=network.image_size, framing=network.framing) for case in shown
-            ]
+            self.cases, faults = [], Faults("training cases")
+            for item in tqdm(data, desc="reading cases", unit="case", disable=not progress):
+                with faults.collected():
+                    self.cases.append(frame_case(item, size=network.image_size, framing=network.framing))
+            faults.check()
         else:
             start = idist.get_rank() * len(data) // idist.get_world_size()
             self.cases = open_store(
@@ -131,8 +137,12 @@ class OrganSlices(Dataset[dict[str, Any]]):
                 progress=progress,
                 start=start,
             )
+        faults = Faults("training cases")
         for item, case in zip(data, self.cases, strict=True):
-            check_absent(item, labels, partial(_any_among, case.present), vocabulary)
+            with faults.collected():
+                check_absent(item, labels, partial(_any_among, case.present), vocabulary)
+        faults.check()
+        self._size = network.image_size
         self._with, self._without = self._index()
         self._ends = np.cumsum([len(self._with[place]) for place in range(len(self.organs))])
         named = [index for index in range(len(data)) if self.absent[index] and not self.annotated[index]]
@@ -231,22 +241,47 @@ class OrganSlices(Dataset[dict[str, Any]]):
         lacking: dict[int, np.ndarray] = {}
         for place, (organ, numbers) in enumerate(zip(self.organs, self.numbers, strict=True)):
             present, absent = [np.empty((0, 2), int)], [np.empty((0, 2), int)]
+            lost, cases_lost = 0, 0
             for index, case in enumerate(self.cases):
                 if place not in self.annotated[index]:
                     continue
-                none = np.empty(0, int)
-                found = np.unique(np.concatenate([case.present.get(n, none) for n in numbers.tolist()]))
+                found, vanished = (_slices_of(numbers, by) for by in (case.present, case.vanished))
+                gone = np.setdiff1d(vanished, found)
+                lost, cases_lost = lost + len(gone), cases_lost + (len(gone) > 0)
                 rest = np.setdiff1d(np.arange(len(case)), found)
                 for collected, slices in ((present, found), (absent, rest)):
                     collected.append(np.stack([np.full(len(slices), index), slices], axis=1))
             having[place], lacking[place] = np.concatenate(present), np.concatenate(absent)
-            if not len(having[place]):
-                raise InputError(
-                    f"labels: no training case has a voxel of '{organ.name}' (label "
-                    f"{', '.join(map(str, numbers.tolist()))}); remove it from 'labels' or add a case that "
-                    "has it."
-                )
+            self._check_left(organ.name, numbers, left=len(having[place]), lost=lost, cases=cases_lost)
         return having, lacking
+
+    def _check_left(self, organ: str, numbers: Tensor, *, left: int, lost: int, cases: int) -> None:
+        """Refuse an organ of which no slice is left in the field; say where most of them are lost.
+
+        Args:
+            left, lost: slices that hold it in the field, and in the label maps alone.
+            cases: that lose some.
+        """
+        label = ", ".join(map(str, numbers.tolist()))
+        if not left and not lost:
+            raise InputError(
+                f"labels: no training case has a voxel of '{organ}' (label {label}); remove it from 'labels' "
+                "or add a case that has it."
+            )
+        found = (
+            f"image_size: '{organ}' (label {label}) is smaller than a pixel in {lost} of the {lost + left} "
+            f"slices that hold it ({cases} training cases), at {self._size} x {self._size} pixels"
+        )
+        advice = "raise network_def#image_size, or leave it out with organs"
+        if not left:
+            raise InputError(f"{found}, so nothing of it is left to learn from; {advice}.")
+        if lost > left:
+            _log.warning("%s, so it is trained on the others alone; %s.", found, advice)
+
+
+def _slices_of(numbers: Tensor, by: Mapping[int, np.ndarray]) -> np.ndarray:
+    """(n,) slices of any of the numbers."""
+    return np.unique(np.concatenate([by.get(number, _NO_SLICES) for number in numbers.tolist()]))
 
 
 def _pair(row: np.ndarray) -> Pair:

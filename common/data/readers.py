@@ -13,8 +13,8 @@ from .dicom_folder import holds_slices
 from .dicom_volume import read_dicom
 from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .images import read_image_2d
-from .itk_reader import ENDINGS as ITK_ENDINGS
-from .itk_reader import read_itk
+from .itk_files import ENDINGS as ITK_ENDINGS
+from .itk_files import read_itk
 from .volumes import Volume, announced_shape, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")

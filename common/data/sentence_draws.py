@@ -13,6 +13,8 @@ from tqdm import tqdm
 from ..errors import InputError
 from .draws import steps_per_epoch
 from .evaluation_cases import LESION, lesions_of
+from .faults import Faults
+from .framing import Framing
 from .items import Case
 from .labelled import LabelledImage, LabelledReader
 from .readers import check_images
@@ -80,21 +82,29 @@ class ReferringImages(Dataset[dict[str, Any]]):
         self._spacings: list[tuple[float, float]] = []
         self._square: list[bool] = []
         read, framing = LabelledReader(), network.framing
+        faults = Faults("training items")
         for index, item in enumerate(tqdm(self.data, "reading images", unit="item", disable=not progress)):
-            labelled = read(item)
-            plane = item.slice_index or 0
-            labelled.meant(item)  # refuses what cannot be meant
-            frame = framing.frame(labelled.image, self._size)
-            if _image_key(item) not in self._images:
-                self._images[_image_key(item)] = framing.field(labelled.image, [plane], frame)[0].half()
-            for key, alone in lesions_of(item):
-                if key not in self._masks:
-                    mask = labelled.meant(alone).mask()[plane]
-                    self._masks[key] = _mask_in_field(torch.from_numpy(mask), frame)
-            self._together.setdefault(_together_key(item), []).append(index)
-            self._spacings.append(labelled.image.spacing_mm[1:])
-            stretched = framing.crop == "whole" or not labelled.image.in_mm
-            self._square.append(not stretched or _is_square(labelled))
+            with faults.collected():
+                self._take(index, item, read, framing)
+        faults.check()
+
+    def _take(self, index: int, item: Case, read: LabelledReader, framing: Framing) -> None:
+        """Read an item and keep what it shows and means."""
+        labelled = read(item)
+        plane = item.slice_index or 0
+        labelled.meant(item)  # refuses what cannot be meant
+        frame = framing.frame(labelled.image, self._size)
+        if _image_key(item) not in self._images:
+            framing.warn_if_contradicted(labelled.image)
+            self._images[_image_key(item)] = framing.field(labelled.image, [plane], frame)[0].half()
+        for key, alone in lesions_of(item):
+            if key not in self._masks:
+                mask = labelled.meant(alone).mask()[plane]
+                self._masks[key] = _mask_in_field(torch.from_numpy(mask), frame)
+        self._together.setdefault(_together_key(item), []).append(index)
+        self._spacings.append(labelled.image.spacing_mm[1:])
+        stretched = framing.crop == "whole" or not labelled.image.in_mm
+        self._square.append(not stretched or _is_square(labelled))
 
     def __len__(self) -> int:
         return self.length

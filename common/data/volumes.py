@@ -16,12 +16,10 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
-from .affines import check_affine, warn_if_forms_differ
+from .integrity import DEFLATE_RATIO, check_bytes, opened_whole
+from .nifti_headers import check_stored_header, nibabel_speaks_of, world_affine
 
 AXES = ("S", "P", "L")  # D ends superior, H ends posterior, W ends at the patient's left
-
-GZIP_RATIO = 1100  # no stream of deflate holds more than 1032 times its length
-_MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # NIfTI's codes of m and um; all others (2 is mm, 0 unknown) count as mm
 _UNREADABLE = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
@@ -207,7 +205,14 @@ def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
     """Stored values (X, Y, Z), scaled, of `dtype` (None: what header and scaling give), and their grid."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a NIfTI file (.nii or .nii.gz).")
+    # numbers beyond float32 become infinite without a word of numpy's: readers count them
+    with nibabel_speaks_of(path), np.errstate(all="ignore"):
+        return _read_nifti(path, dtype)
+
+
+def _read_nifti(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
     with _unreadable_is_input_error(path):
+        check_stored_header(path)
         image = nib.load(path, mmap=False)
     if not isinstance(image, nib.Nifti1Image):
         raise InputError(
@@ -220,10 +225,16 @@ def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
             "convert the image to one grey channel."
         )
     _check_length(path, image)
-    with _unreadable_is_input_error(path):
-        affine = _world_affine(path, image.header)
-        stored = np.asarray(image.dataobj, dtype=dtype).reshape(shape)
-    return stored, Grid(path, shape, affine, image.header)
+    affine = world_affine(path, image.header)
+    return _stored(path, image, dtype).reshape(shape), Grid(path, shape, affine, image.header)
+
+
+def _stored(path: Path, image: nib.Nifti1Image, dtype: Any) -> np.ndarray:
+    """The voxels, of which a compressed stream's checksum is checked."""
+    with _unreadable_is_input_error(path), opened_whole(path) as stream:
+        file: Any = stream
+        whole = type(image).from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
+        return np.asarray(whole.dataobj, dtype=dtype)
 
 
 def announced_shape(path: Path) -> tuple[int, ...]:
@@ -238,9 +249,11 @@ def announced_shape(path: Path) -> tuple[int, ...]:
 
 def _check_length(path: Path, image: nib.Nifti1Image) -> None:
     """Refuse a header that announces more voxels than the file can hold, before memory is taken for them."""
-    announced = math.prod(image.shape) * image.get_data_dtype().itemsize
-    held = path.stat().st_size * (1 if path.suffix == ".nii" else GZIP_RATIO)
-    if announced > held:
+    announced, size = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
+    voxels: Any = image.dataobj  # the header's own offset is 0 once nibabel has read it
+    if not path.name.lower().endswith(".gz"):
+        check_bytes(path, size - voxels.offset, announced)
+    elif announced > size * DEFLATE_RATIO:
         raise InputError(
             f"{path}: cannot be read as NIfTI (its header announces {announced:,} bytes of voxels, more "
             "than it can hold), so the file is broken, cut off or of another kind; give a whole .nii or "
@@ -273,25 +286,6 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
             f"{path}: the image has shape {_times(shape)}, an axis without voxels; export it again."
         )
     return shape[0], shape[1], shape[2]
-
-
-def _world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """(4, 4) stored indices to RAS+ mm: the sform if its code is set, otherwise the qform."""
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        raise InputError(
-            f"{path}: the affine is missing (qform and sform codes are both 0), so nothing says where the "
-            "patient's left is; convert the series again from DICOM, or set the affine if you know it "
-            "(nibabel: image.set_sform(affine, 1))."
-        )
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    check_affine(path, affine)
-    if int(header["sform_code"]) and int(header["qform_code"]):
-        try:
-            warn_if_forms_differ(path, affine, header.get_qform(), header.get_data_shape())
-        except ValueError:
-            _log.warning("%s: the qform is no rotation; the sform is used.", path)
-    unit = int(header["xyzt_units"]) % 8  # the bits above are the unit of time, in any number
-    return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
 
 
 def _volume(stored: np.ndarray, grid: Grid) -> Volume:

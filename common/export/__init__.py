@@ -1,6 +1,6 @@
 """A segmenter as files for elsewhere: ONNX and TorchScript graphs, or one folder with its base encoders."""
 
-from .folding import fold_adapters
+from ..layers.adapters import fold_adapters
 from .full import export_full
 from .graphs import OPSET, export_graphs
 from .runtime import ExportedSegmenter

@@ -10,10 +10,10 @@ from typing import Any
 from peft import PeftModel
 
 from ..errors import InputError
+from ..layers.adapters import fold_adapters
 from ..networks.base import TextSegmenter
 from ..weights.checkpoints import save_checkpoint, settings_of, write_model_json
 from ..weights.pretrained import FrozenBase, frozen_base
-from .folding import fold_adapters
 
 _log = logging.getLogger(__name__)
 

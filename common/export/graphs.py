@@ -16,9 +16,9 @@ from torch.utils import _pytree as pytree
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..layers.adapters import fold_adapters
 from ..networks.base import TextSegmenter
 from ..networks.guidance import Guidance
-from .folding import fold_adapters
 
 OPSET = 20  # of ONNX: the first in which GELU is one operation
 Format = Literal["onnx", "torchscript"]

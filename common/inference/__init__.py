@@ -1,7 +1,7 @@
 """Segmenting volumes with prompts: the engine, what it writes, and the runner over many files."""
 
 from .inferer import VolumeInferer
-from .run_report import CasesFailedError, RunReport
+from .report import CasesFailedError, RunReport
 from .runner import CaseRunner
 from .segmentation import Extent, PromptResult, Segmentation, SliceRange
 

@@ -19,6 +19,7 @@ def load_ahead(
 
     No more than two loaded items exist at a time. `future.result()` raises what `load` raised. The process
     does not wait for the thread when it ends: an input may never answer (a pipe, a share that is gone).
+    MONAI's `ThreadBuffer` would hold a third volume, and lose the error of a case.
     """
     pending: deque[tuple[Item, Future[Loaded]]] = deque()
     asked: SimpleQueue[tuple[Item, Future[Loaded]] | None] = SimpleQueue()

@@ -4,16 +4,26 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data.dicom_folder import holds_slices, in_words, kinds_in, no_slices
+from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
+from ..files import short_name
 from ..text.prompts import Prompt
 from .earlier import outputs_in
 from .lists import ENDINGS as LIST_ENDINGS
 from .lists import Entry, read_list
+
+# Images that people keep in folders and no reader here takes; 2D ones too, where a network takes volumes
+OTHER_IMAGES = (
+    *(".img", ".hdr", ".mgz", ".mgh", ".nii.bz2", ".nii.zst", ".mnc", ".par", ".rec", ".v", ".vtk", ".vti"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".webp", ".svs", ".npy", ".npz", ".h5", ".mat", ".gipl"),
+    *IMAGE_2D_ENDINGS,
+)
+STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +84,9 @@ def find_cases(
             cases += _cases_listed(path, output, images_2d, section)
         else:
             cases += _cases_of(path, output, images_2d)
+    cases = [
+        replace(case, stem=case.stem.with_name(short_name(case.stem.name, STEM_BYTES))) for case in cases
+    ]
     cases = _with_clashes(cases)
     clashes = [case.clash for case in cases if case.clash is not None]
     if cases and len(clashes) == len(cases):
@@ -120,8 +133,7 @@ def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
     Raises:
         InputError: one of the folders cannot be read.
     """
-    cases, left_out = [], 0
-    other_dicom: dict[Path, Counter[str]] = {}
+    cases, left_out = [], _LeftOut()
     above = {root: {root.resolve()}}  # of each folder: itself and those that led to it, links resolved
     for where, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         folder = Path(where)
@@ -138,25 +150,59 @@ def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
         own = outputs_in(folder, files)
         for name in sorted(files):
             ending = ending_of(Path(name), endings(images_2d=images_2d))
+            if name.startswith("."):
+                continue
             if ending and name in own:
-                left_out += 1
-            elif ending and not name.startswith("."):
+                left_out.outputs += 1
+            elif ending:
                 cases.append(InputCase(folder / name, place / name.removesuffix(ending)))
+            elif other := ending_of(Path(name), OTHER_IMAGES):
+                left_out.formats[other.lower()] += 1
         if holds_slices(folder):
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
         elif kinds := kinds_in(folder):
-            other_dicom[folder] = kinds
-    if left_out:
-        _log.warning("%s: left out %d files that reports beside them name as outputs.", root, left_out)
-    if cases and other_dicom:
-        _log.warning(
-            "%s: left out %d folders without CT, MR or PET slices (first %s): %s.",
-            root,
-            len(other_dicom),
-            next(iter(other_dicom)),
-            in_words(sum(other_dicom.values(), Counter())),
-        )
+            left_out.dicom[folder] = kinds
+    left_out.say_of(root, wanted=expected(images_2d=images_2d), found=len(cases))
     return cases
+
+
+@dataclass
+class _LeftOut:
+    """What of a folder is no input, in numbers.
+
+    Attributes:
+        outputs: files that reports beside them name as outputs.
+        formats: images of other formats, by ending.
+        dicom: folders whose DICOM files are no slices, with the kinds of these.
+    """
+
+    outputs: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    dicom: dict[Path, Counter[str]] = field(default_factory=dict)
+
+    def say_of(self, root: Path, *, wanted: str, found: int) -> None:
+        """Warn, a line for each kind. Where no input was found, an error will name the DICOM folders."""
+        if self.outputs:
+            _log.warning(
+                "%s: left out %d files that reports beside them name as outputs.", root, self.outputs
+            )
+        if self.formats:
+            _log.warning(
+                "%s: %d images of other formats are left out (%s), expected %s; convert them if they are "
+                "wanted.",
+                root,
+                self.formats.total(),
+                ", ".join(f"{count} {ending}" for ending, count in sorted(self.formats.items())),
+                wanted,
+            )
+        if self.dicom and found:
+            _log.warning(
+                "%s: left out %d folders without CT, MR or PET slices (first %s): %s.",
+                root,
+                len(self.dicom),
+                next(iter(self.dicom)),
+                in_words(sum(self.dicom.values(), Counter())),
+            )
 
 
 def _cases_listed(path: Path, output: Path, images_2d: bool, section: str | None) -> list[InputCase]:

@@ -18,14 +18,13 @@ from tqdm import tqdm
 
 from ..data.volumes import Volume
 from ..errors import InputError
-from ..text.prompts import Prompt
+from ..text.prompts import Prompt, check_label_numbers
 from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
 from .passes import Passes, working
-from .prompts import check_label_numbers, check_slice
-from .segmentation import Segmentation, summarise
+from .prompts import check_slice
+from .segmentation import Segmentation, SliceStatistics, summarise
 from .slice_batch import Job, segment_slices
-from .slice_statistics import SliceStatistics
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter

@@ -13,7 +13,6 @@ same, which is asked for by the first, as in evaluation.
 """
 
 import csv
-import io
 import json
 import reprlib
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from ..data.item_fields import FIELDS, check_slips, with_present_names
 from ..data.items import suffix
 from ..errors import InputError
 from ..text.prompts import Prompt, number_prompts
+from ..user_text import read_rows, read_user_text, whole
 
 ENDINGS = (".csv", ".json")
 ONE_PROMPT = "prompt"  # what lists have beside the fields of datalists
@@ -75,9 +75,11 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
         InputError: another shape, an entry without a path, or a field that is unknown or malformed.
     """
     try:
-        text = path.read_text("utf-8-sig")
-        content: Any = json.loads(text) if path.suffix.lower() == ".json" else _rows(text)
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        text = read_user_text(path, what="list of inputs")
+        content: Any = json.loads(text) if path.suffix.lower() == ".json" else read_rows(text)
+    except InputError:  # which is a ValueError too
+        raise
+    except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of inputs ({error}).") from error
     place, of_datalist = str(path), isinstance(content, dict)
     if section is not None and not of_datalist:
@@ -96,18 +98,6 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
         for number, item in enumerate(items, start=1)
     ]
     return _merged(entries)
-
-
-def _rows(text: str) -> list[dict[str, Any]]:
-    """Rows without their empty cells.
-
-    Raises:
-        ValueError: cells are separated by semicolons, as spreadsheets of many countries write them.
-    """
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if any(";" in name for name in rows.fieldnames or ()):
-        raise ValueError("found semicolons between its columns, expected commas")
-    return [{name: cell for name, cell in row.items() if cell} for row in rows]
 
 
 def _section(path: Path, content: dict[str, Any], asked: str | None) -> str:
@@ -168,6 +158,7 @@ def _check_fields(fields: dict[Any, Any], where: str, *, of_datalist: bool) -> N
 
 
 def _number(value: Any, where: str) -> int | None:
+    value = whole(value)
     if isinstance(value, str) and value.strip().isdecimal() and len(value) <= MOST_DIGITS:
         return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):

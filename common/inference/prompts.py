@@ -1,19 +1,24 @@
-"""What each case of a run is asked: prompts that can share one label map, and which slices."""
+"""What each case of a run is asked: its prompts, their encoded texts, and which slices."""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of
 from ..data.volumes import Volume
 from ..errors import InputError
 from ..text.doubts import doubts
-from ..text.prompts import MAX_LABEL, Prompt, ask_both, check_prompt, read_prompts_file
+from ..text.prompts import Prompt, ask_both, check_label_numbers, check_prompt, read_prompts_file
 from .cases import InputCase, Inputs, find_cases
+from .clock import Clock
 
+if TYPE_CHECKING:
+    from ..networks.guidance import Guidance
+
+TEXTS_AT_ONCE = 256  # encoded ahead: features take memory
 logger = logging.getLogger(__name__)
 
 
@@ -106,46 +111,11 @@ def choose_prompts(
         raise InputError(
             f"prompts: found the text {prompts!r}, expected a list of texts; write [{prompts!r}]."
         )
-    chosen = _as_prompts(prompts or ()) if prompts_file is None else read_prompts_file(prompts_file)
-    check_label_numbers(chosen)
+    if prompts_file is not None:
+        return read_prompts_file(prompts_file)
+    chosen = _as_prompts(prompts or ())
+    check_label_numbers(chosen)  # a file's were checked where each has its place in it
     return chosen
-
-
-def check_label_numbers(prompts: Sequence[Prompt]) -> None:
-    """Refuse prompts that cannot share a uint8 label map.
-
-    Raises:
-        InputError: no prompts, a label number outside 1 to 255, or one used twice.
-    """
-    if not prompts:
-        raise InputError("prompts: found none, expected at least one; say what to segment.")
-    seen: dict[int, Prompt] = {}
-    for prompt in prompts:
-        if not 1 <= prompt.label <= MAX_LABEL:
-            raise InputError(
-                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
-                "are 8 bit: change the number or use fewer prompts."
-            )
-        if prompt.label in seen:
-            raise InputError(
-                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
-                "expected a different number for each; change one."
-            )
-        seen[prompt.label] = prompt
-
-
-def warn_if_not_hounsfield(volume: Volume, window: tuple[float, float] | None) -> None:
-    """Say when a volume that goes through a window in Hounsfield units has no value below 0.
-
-    Scanners give air -1000 and fat -100; MR, label maps and CT without its rescale intercept have none.
-    """
-    if window is not None and volume.in_mm and volume.slices.min() >= 0:
-        logger.warning(
-            "%s: found no value below %g, expected CT in Hounsfield units (air -1000, fat -100); masks of "
-            "anything else are not to be trusted.",
-            volume.grid.path,
-            volume.slices.min(),
-        )
 
 
 def check_slice(volume: Volume, index: int | None) -> None:
@@ -185,3 +155,52 @@ def _as_prompts(given: Sequence[str | Prompt]) -> list[Prompt]:
         row if isinstance(row, Prompt) else Prompt(row, row, number)
         for number, row in enumerate(rows, start=1)
     ]
+
+
+class Texts:
+    """Texts of cases that come one after the other, encoded ahead: once where all are asked the same.
+
+    Args:
+        cases: with their prompts.
+        encode: a network's `encode_text`.
+    """
+
+    def __init__(self, cases: Sequence[InputCase], encode: "Callable[[list[str]], Guidance]") -> None:
+        self._cases, self._encode = cases, encode
+        self._rows: dict[str, int] = {}
+        self._features: Guidance | None = None
+        self._clock = Clock()
+
+    def take_seconds(self) -> dict[str, float]:
+        """What encoding took since it was last asked for, under "text": of a case that waited for it."""
+        seconds, self._clock = self._clock.seconds, Clock()
+        return seconds
+
+    def of(self, case: InputCase) -> "Guidance":
+        """The encoded texts of a case's prompts."""
+        texts = [prompt.text for prompt in case.prompts]
+        if not self._rows.keys() >= set(texts):
+            self._look_ahead(case)
+        assert self._features is not None
+        return self._features.rows([self._rows[text] for text in texts])
+
+    def _look_ahead(self, case: InputCase) -> None:
+        """Encode the texts of the case and of those behind it; its own alone if that fails."""
+        own = [prompt.text for prompt in case.prompts]
+        try:
+            self._remember(self._upcoming(case))
+        except Exception:  # memory, or a text of another case, which must not end this one
+            self._remember(list(dict.fromkeys(own)))
+
+    def _upcoming(self, case: InputCase) -> list[str]:
+        texts: dict[str, None] = {}
+        for one in self._cases[self._cases.index(case) :]:
+            if len(texts) >= TEXTS_AT_ONCE:
+                break
+            texts |= dict.fromkeys(prompt.text for prompt in one.prompts)
+        return list(texts)
+
+    def _remember(self, texts: list[str]) -> None:
+        with self._clock("text"):
+            self._features = self._encode(texts)
+        self._rows = {text: row for row, text in enumerate(texts)}

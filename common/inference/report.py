@@ -1,10 +1,13 @@
-"""What was done to a case, as a JSON that a program can read."""
+"""What was done to a case and what became of a run, as JSON that programs read and lines for a terminal."""
 
+import json
 import os
 import platform
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import monai
 import torch
@@ -12,12 +15,16 @@ import torch
 from .. import __version__
 from ..data.volumes import Volume
 from ..errors import InputError
+from ..files import NOT_UTF8, atomic_path
 from ..fingerprint import source_sha256, value_sha256
 from ..printable import printable
 from ..text.doubts import doubts
 from .cases import InputCase
 from .segmentation import Extent, PromptResult, Segmentation
 
+SHOWN_FAILURES = 5
+
+Status = Literal["done", "skipped", "failed"]
 AXES = "slices inferior to superior, rows anterior to posterior, columns right to left"
 AXES_2D = "one slice, rows top to bottom, columns left to right"
 
@@ -140,3 +147,77 @@ def prompt_table(results: Sequence[PromptResult], *, in_mm: bool) -> str:
         )
         lines[-1] += f"{where}, presence {result.presence_score:.2f}"
     return "\n".join(lines)
+
+
+class CasesFailedError(InputError):
+    """Some cases of a run failed; the others are done."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case: its input, its report file, and why it failed if it did."""
+
+    input: str
+    report: str
+    status: Status
+    seconds: float
+    reason: str | None = None
+
+
+@dataclass
+class RunReport:
+    """Collects the outcomes of a run.
+
+    Attributes:
+        total: cases that the run is to do.
+        outcomes: of the cases that are through.
+        slices: of the cases that were segmented.
+    """
+
+    total: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    slices: int = 0
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _since: float = field(default_factory=time.perf_counter)
+
+    def add(self, case: InputCase, status: Status, reason: str | None = None) -> None:
+        """Note a case's outcome; its seconds are those since the last one."""
+        now = time.perf_counter()
+        seconds = round(now - self._since, 3)
+        self.outcomes.append(Outcome(str(case.source), str(case.output(".json")), status, seconds, reason))
+        self._since = now
+
+    def count(self, status: str) -> int:
+        """Cases with a status."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def speed(self) -> str:
+        """Slices a second over the cases that were segmented, reading and writing included; "" before."""
+        seconds = sum(outcome.seconds for outcome in self.outcomes if outcome.status == "done")
+        return f"{self.slices / seconds:.1f} slices/s" if seconds > 0 else ""
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, also when the run was cut short (`cases` then says how many there were)."""
+        content = {
+            "started": self.started,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "cases": self.total,
+            **{status: self.count(status) for status in ("done", "skipped", "failed")},
+            "versions": versions(),
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", "utf-8", NOT_UTF8)
+
+    def raise_if_failed(self) -> None:
+        """Raise when a case failed.
+
+        Raises:
+            CasesFailedError: names the first of them with their reasons.
+        """
+        reasons = [str(outcome.reason).rstrip(".") for outcome in self.outcomes if outcome.status == "failed"]
+        if reasons:
+            more = f"; and {len(reasons) - SHOWN_FAILURES} more" if len(reasons) > SHOWN_FAILURES else ""
+            shown = "; ".join(reasons[:SHOWN_FAILURES])
+            raise CasesFailedError(f"{len(reasons)} of {self.total} cases failed: {shown}{more}.")

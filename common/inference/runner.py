@@ -14,21 +14,19 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..data.readers import read_image
 from ..data.volumes import Volume
 from ..errors import InputError, SwitchError
+from ..files import show_any_path
 from ..fingerprint import source_sha256, value_sha256, weights_sha256
-from ..outputs.kinds import FROM_DICOM, Finished, check_outputs, check_possible
 from ..outputs.staging import check_writable, clear, scratch_array, staged, writing_to
-from ..outputs.writers import write_case
+from ..outputs.writers import FROM_DICOM, Finished, check_outputs, check_possible, write_case
 from ..text.prompts import Prompt
 from .ahead import load_ahead
 from .cases import InputCase, Inputs, find_cases
 from .clock import Clock
 from .earlier import earlier_outputs
 from .inferer import VolumeInferer
-from .prompts import ask, warn_if_not_hounsfield, warn_of_doubts
-from .report import case_report, describe_checkpoint, prompt_table, request_of, shared_request
-from .run_report import RunReport
+from .prompts import Texts, ask, warn_of_doubts
+from .report import RunReport, case_report, describe_checkpoint, prompt_table, request_of, shared_request
 from .segmentation import PromptResult
-from .texts import Texts
 
 if TYPE_CHECKING:
     from ..networks.base import TextSegmenter
@@ -132,6 +130,7 @@ class CaseRunner:
             SwitchError: a switch that works for no case, at the first one.
             CasesFailedError: cases failed; the others are done.
         """
+        show_any_path()
         check_outputs(self.outputs, self.file_format)
         images_2d = self.network.framing.images
         found = find_cases(self.inputs, self.output_dir, images_2d=images_2d, section=self.section)
@@ -218,7 +217,7 @@ class CaseRunner:
             return
         volume, framing = loaded.volume, self.network.framing
         check_possible(self.outputs, volume)
-        warn_if_not_hounsfield(volume, framing.window)
+        framing.warn_if_contradicted(volume)
         with staged(case) as folder:
             shape = (len(case.prompts), *volume.slices.shape)
             with writing_to(case.stem.parent):

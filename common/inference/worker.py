@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..jobs import FAILED, Job, run_job
 from ..printable import printable
 from ..text.prompts import Prompt
-from .run_report import CasesFailedError
+from .report import CasesFailedError
 
 SOME_CASES_FAILED = 3  # an exit code, beside those of `..jobs`
 

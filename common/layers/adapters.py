@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PrefixTuningConfig, TaskType, get_peft_model, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -136,6 +137,27 @@ def _add_fused_lora(encoder: nn.Module, rank: int) -> None:
     for parent, (name, layer) in fused:
         if name == FUSED and isinstance(layer, nn.Linear):
             setattr(parent, name, FusedQueryValueLora(layer, rank=rank))
+
+
+def fold_adapters(network: nn.Module) -> int:
+    """Add every LoRA's B A to the weights beside it and take the adapter away, in place; returns how many.
+
+    W x + B A x = (W + B A) x. A `LowRankBypass` stays: it runs beside a whole encoder, from its embedding to
+    its output, and no weight inside a nonlinear encoder can stand for that.
+    """
+    parents = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, (LoraLayer, FusedQueryValueLora))
+    ]
+    for parent, name, layer in parents:
+        if isinstance(layer, FusedQueryValueLora):
+            setattr(parent, name, layer.merged())
+        else:
+            layer.merge(safe_merge=True)
+            setattr(parent, name, layer.get_base_layer())
+    return len(parents)
 
 
 def add_bottlenecks(encoder: nn.Module, *, width: int, rank: int = 8) -> None:

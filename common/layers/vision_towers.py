@@ -1,7 +1,7 @@
 """Pretrained ViT-B image encoders through transformers: ViT, CLIP and SAM (or MedSAM) vision towers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from transformers import (
@@ -26,7 +26,6 @@ from ..weights.pretrained import (
 )
 from ..weights.sam import load_sam
 from .adapters import is_adapter
-from .encoded_image import EncodedImage
 from .normalisation import Normalise
 
 # What each family's published image processor does after scaling to [0, 1].
@@ -68,6 +67,24 @@ def random_tower(family: str, **config: Any) -> PreTrainedModel:
     """A randomly initialised tower of `family` (a key of FAMILIES); `config` as transformers names it."""
     config_class, model_class, options = FAMILIES[family]
     return model_class(config_class(**config), **options)
+
+
+class EncodedImage(NamedTuple):
+    """What an image encoder gives: the maps of B images.
+
+    Attributes:
+        features: (B, C, h, w), the encoder's output.
+        embedded: (B, C, h, w), the patch embeddings that went into it; empty where there are none to adapt.
+        skips: finer maps for the decoder, coarse to fine; () for a plain ViT.
+        taps: (B, C, h, w) each, the outputs of the blocks that were asked for, in that order.
+        class_tokens: (B, C) each, the class token in each of the `taps`; () for SAM, which has none.
+    """
+
+    features: Tensor
+    embedded: Tensor
+    skips: tuple[Tensor, ...] = ()
+    taps: tuple[Tensor, ...] = ()
+    class_tokens: tuple[Tensor, ...] = ()
 
 
 class VisionTower(nn.Module):

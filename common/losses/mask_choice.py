@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..layers.precision import full_precision
+from ..layers.blocks import full_precision
 
 
 class MaskChoice(nn.Module):

@@ -7,10 +7,9 @@ imported when it is asked for, so that measuring two arrays does not wait for to
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .aggregate import describe, pooled_overlap, summarise, with_interval
+from .aggregate import describe, pooled_overlap, summarise, with_interval, write_rows, write_summary
 from .cases import CaseRows, measure_case, measure_prompt, slice_counts
 from .segmentation import measure_channels, measure_labels, measure_mask
-from .tables import write_rows, write_summary
 
 if TYPE_CHECKING:
     from .handlers import CaseReport

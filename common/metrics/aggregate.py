@@ -1,4 +1,4 @@
-"""From rows of cases to the summary of a data set, in which a miss always counts.
+"""From rows of cases to the summary of a data set, in which a miss always counts; both as files.
 
 Per-case means and pooled overlap answer different questions and never share a name: `metrics.dsc.mean`
 weighs every case alike, `pooled.dsc` every voxel alike (in 2D referring segmentation, the two means of IoU
@@ -6,16 +6,22 @@ are known as mIoU or gIoU, and oIoU or cIoU). `metrics` counts every case, a mis
 `metrics_present`, which many papers print, only cases that have the label in their reference.
 """
 
+import csv
+import json
+import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..files import NOT_UTF8, atomic_path
 from .overlap import COUNT_NAMES, Counts
 from .segmentation import Row
 
 RESAMPLES = 2000
+SAME = 1e-9  # relative difference of means that is rounding
 IDENTITY = ("case", "label", "slice", "sentence", "patient")  # columns that say what a row is of
 STATUSES = ("found", "missed", "false_positive", "absent")
 PRESENT = ("found", "missed")  # the reference has the label
@@ -43,7 +49,7 @@ def describe(
     Returns:
         `n`, `left_out`, `penalty`, `mean`, `median`, `std` and `ci95`. `std` is that of a sample (ddof=1),
         None with fewer than two values. Mean and median are None without a value, and the interval also
-        where all values or groups are the same: a bootstrap would say that nothing else can be.
+        where there is one group or all have one mean: a bootstrap would say that nothing else can be.
     """
     given = np.array(list(values), dtype=np.float64)
     of = np.arange(len(given)) if groups is None else np.unique(list(groups), return_inverse=True)[1]
@@ -56,10 +62,10 @@ def describe(
         return result | {"mean": None, "median": None, "std": None, "ci95": None}
     result |= {"mean": float(used.mean()), "median": float(np.median(used))}
     result["std"] = float(used.std(ddof=1)) if len(used) > 1 else None
-    if (used == used[0]).all() or (of == of[0]).all():
-        return result | {"ci95": None}
     sizes = np.unique(of, return_counts=True)[1]
     sums = np.bincount(np.unique(of, return_inverse=True)[1], weights=used)
+    if np.allclose(sums / sizes, sums[0] / sizes[0], rtol=SAME, atol=0):  # of one group too
+        return result | {"ci95": None}
     draws = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
     low, high = np.percentile(means, (2.5, 97.5)).tolist()
@@ -84,8 +90,8 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
     """Summaries of each label and of all labels together.
 
     Args:
-        rows: with the keys "case" and "label" beside those of `measure_labels`. Where they say whose they are
-            ("patient"), intervals are bootstraps over patients, else over rows. Rows of volumes, slices and
+        rows: with the keys "case" and "label" beside those of `measure_labels`. Intervals are bootstraps over
+            patients where rows say whose they are ("patient"), else over cases. Rows of volumes, slices and
             2D images may stand together: a metric is then that of the rows that have it, and `n` counts them.
         penalty_mm: distance that a missed or falsely found label counts as; without one, such cases are
             missing from the distances' means, and `left_out` beside each of these means counts them, as it
@@ -143,11 +149,20 @@ def _describe(rows: Sequence[Row], name: str, penalty_mm: float | None) -> dict[
     Only distances need a penalty: shares and volumes are finite for a miss. Pixels are no millimetres.
     """
     rows = [row for row in rows if name in row]
+    whose = all("patient" in row for row in rows)
     return describe(
         [float(row[name]) for row in rows],
         penalty=penalty_mm if name.endswith("_mm") else None,
-        groups=[str(row["patient"]) for row in rows] if all("patient" in row for row in rows) else None,
+        groups=[str(row["patient"]) for row in rows]
+        if whose
+        else _numbered(str(row["case"]) for row in rows),
     )
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """A number for each name, those of first appearance ascending, as a text that sorts so."""
+    numbers: dict[str, int] = {}
+    return [f"{numbers.setdefault(name, len(numbers)):09d}" for name in names]
 
 
 def _mean_over(labels: Mapping[str, Any], which: str) -> dict[str, float]:
@@ -165,3 +180,40 @@ def metric_columns(rows: Iterable[Row]) -> list[str]:
     """Names of the rows' metrics, without what identifies a row and its counts, as they first appear."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in names if name not in (*IDENTITY, "status", *COUNT_NAMES)]
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
+    """Write rows as CSV, one column a key in the order of first appearance; "inf" and "nan" stand as such.
+
+    A field is empty where the row has no such metric, as of a volume, which has no area.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=NOT_UTF8) as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_summary(path: str | os.PathLike[str], summary: dict[str, Any]) -> None:
+    """Write a summary as JSON; a number that is not finite becomes null, which JSON has.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with atomic_path(path) as temporary:
+        text = json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", "utf-8", NOT_UTF8)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

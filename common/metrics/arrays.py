@@ -1,14 +1,21 @@
-"""What callers hand over, as arrays that the kernels take: numpy, torch on any device, MetaTensor."""
+"""Arrays that the kernels take from what callers hand over, and how the kernels are compiled.
 
-from collections.abc import Sequence
+Callers hand over numpy, torch on any device, or MetaTensor. Kernels are loops over voxels and surface
+elements, compiled with numba. Its cache notices changes in a kernel's own file only, so that no kernel calls
+one of another file.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 
 Spacing = Sequence[float] | None
+Array = NDArray[Any]
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
@@ -83,3 +90,16 @@ def check_pair(pred: NDArray[Any], ref: NDArray[Any]) -> None:
             f"pred: found shape {pred.shape}, expected (H, W) or (D, H, W) with voxels; "
             "pass one image at a time, without batch and channel axes."
         )
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call, without holding the interpreter's lock in the calls, so that threads help.
+
+    The machine code is kept on disk beside the file or in the user's cache, where one can be written.
+    """
+    # What is kept names its module: imported as `common` and as `scripts.common`, a file needs two entries.
+    function.__qualname__ = f"{function.__module__}.{function.__qualname__}"
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba finds no folder for its cache, as in a read-only container
+        return numba.njit(nogil=True)(function)

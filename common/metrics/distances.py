@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .areas import surfel_areas
-from .elements import find_elements
+from .elements import find_elements, surfel_areas
 from .nearest import nearest_by_columns, nearest_by_planes
 
 Boundary = Literal["surfel", "voxel"]

@@ -8,11 +8,10 @@ from typing import Any, cast
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from .aggregate import IDENTITY, summarise
+from .aggregate import IDENTITY, summarise, write_rows, write_summary
 from .distances import Boundary
 from .prompts import measure_prompts
 from .segmentation import TOLERANCES_MM, Row
-from .tables import write_rows, write_summary
 
 _log = logging.getLogger(__name__)
 

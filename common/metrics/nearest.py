@@ -6,7 +6,7 @@ transforming whole planes takes the same time however far apart they are.
 
 import numpy as np
 
-from .compiled import Array, compiled
+from .arrays import Array, compiled
 
 
 @compiled

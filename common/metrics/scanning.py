@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_pair
-from .compiled import Array, compiled
+from .arrays import Array, check_pair, compiled
 from .overlap import Counts
 
 
@@ -24,17 +23,31 @@ def _note_run(
 
 
 @compiled
-def scan_labels(pred: Array, ref: Array, index_of: Array, boxes: Array, counts: Array) -> None:
+def _find(labels: Array, label: int) -> int:
+    """The index of a label, which may be any number, among ascending ones; their count where it is none."""
+    low, high = 0, len(labels)
+    while low < high and label != 0:
+        middle = (low + high) // 2
+        if labels[middle] == label:
+            return middle
+        if labels[middle] < label:
+            low = middle + 1
+        else:
+            high = middle
+    return len(labels)
+
+
+@compiled
+def scan_labels(pred: Array, ref: Array, labels: Array, boxes: Array, counts: Array) -> None:
     """One pass over two label maps (I, J, K): boxes and agreement of L labels.
 
     Args:
-        index_of: (highest + 1,) the index of each label in the arrays below, L for what is none of them.
+        labels: (L,) int64, ascending, from 1.
         boxes: (L + 1, 3, 2) int64, filled with an empty interval; becomes [start, stop) of the voxels that
             have a label in either map. The last row is room to work in, and so is that of `counts`.
         counts: (I, L + 1, 3) int64 of zeros; becomes a slice's voxels of a label in both, in `pred` only
             and in `ref` only.
     """
-    none = len(boxes) - 1
     size_i, size_j, size_k = pred.shape
     for i in range(size_i):
         for j in range(size_j):
@@ -47,8 +60,7 @@ def scan_labels(pred: Array, ref: Array, index_of: Array, boxes: Array, counts: 
                 p, r, start = a[k], b[k], k
                 while k < size_k and a[k] == p and b[k] == r:
                     k += 1
-                found = index_of[p] if 0 <= p < len(index_of) else none
-                true = index_of[r] if 0 <= r < len(index_of) else none
+                found, true = _find(labels, p), _find(labels, r)
                 if p == r:
                     _note_run(boxes, counts, found, 0, i, j, start, k)
                 else:
@@ -93,13 +105,13 @@ class LabelScan:
             )  # the kernels need a copy, and reordering the background would take longest
             volumes, self._first_slice = [volume[box] for volume in volumes], box[0].start
         self.pred, self.ref = (_for_kernels(volume) for volume in volumes)
-        self._index_of = np.full(max(labels, default=0) + 1, len(labels))
-        self._index_of[labels] = range(len(labels))
+        known = sorted(labels)
+        self._index_of = {label: index for index, label in enumerate(known)}
         self._boxes = np.zeros((len(labels) + 1, 3, 2), np.int64)
         self._boxes[..., 0] = max(self.pred.shape)
         self._counts = np.zeros((slices, len(labels) + 1, 3), np.int64)
         counted = self._counts[self._first_slice : self._first_slice + len(self.pred)]
-        scan_labels(self.pred, self.ref, self._index_of, self._boxes, counted)
+        scan_labels(self.pred, self.ref, np.array(known, np.int64), self._boxes, counted)
 
     def counts(self, label: int) -> Counts:
         """Voxels of a label in the whole map."""

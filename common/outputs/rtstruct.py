@@ -14,7 +14,7 @@ from skimage.measure import find_contours
 
 from .. import __version__
 from ..data.dicom_volume import DicomVolume
-from ..data.itk_reader import RAS_FROM_LPS
+from ..data.itk_files import RAS_FROM_LPS
 from ..files import atomic_path
 from ..inference.segmentation import Segmentation
 from .dicom_names import CHARACTER_SET, dicom_name

@@ -5,7 +5,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -103,13 +103,6 @@ def _locked(folder: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(handle)
-
-
-def publish(folder: Path, names: Sequence[str], *, to: Path) -> None:
-    """Move files from `folder`; the last one says that the others are whole, so its older self goes first."""
-    (to / names[-1]).unlink(missing_ok=True)
-    for name in names:
-        os.replace(folder / name, to / name)
 
 
 def scratch_array(folder: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..user_text import read_user_text
 from .vocabulary import Vocabulary
 
 MAX_CHARACTERS = 2000  # several times what any text encoder here reads; longer text is a mistake
@@ -97,7 +98,7 @@ def read_prompts_file(path: str | os.PathLike[str]) -> list[Prompt]:
         raise InputError(
             f"{path}: found the ending {path.suffix!r}, expected .txt or .json; rename the file."
         )
-    items = readers[path.suffix.lower()](_read_text(path), path)
+    items = readers[path.suffix.lower()](read_user_text(path, what="prompts file"), path)
     if not 1 <= len(items) <= MAX_LABEL:
         raise InputError(
             f"{path}: found {len(items)} prompts, expected 1 to {MAX_LABEL}; "
@@ -123,6 +124,29 @@ def number_prompts(entries: Sequence[tuple[str, object]]) -> list[Prompt]:
     return _numbered([_from_entry(entry, where) for where, entry in entries])
 
 
+def check_label_numbers(prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that cannot share a uint8 label map.
+
+    Raises:
+        InputError: no prompts, a label number outside 1 to 255, or one used twice.
+    """
+    if not prompts:
+        raise InputError("prompts: found none, expected at least one; say what to segment.")
+    seen: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not 1 <= prompt.label <= MAX_LABEL:
+            raise InputError(
+                f"prompts: '{prompt.text}' has label {prompt.label}, expected 1 to {MAX_LABEL}; label maps "
+                "are 8 bit: change the number or use fewer prompts."
+            )
+        if prompt.label in seen:
+            raise InputError(
+                f"prompts: '{seen[prompt.label].text}' and '{prompt.text}' both have label {prompt.label}, "
+                "expected a different number for each; change one."
+            )
+        seen[prompt.label] = prompt
+
+
 @dataclass(frozen=True)
 class _Item:
     """A prompt as the file has it: `label` may be open. `where` names the file and the line or item."""
@@ -132,21 +156,6 @@ class _Item:
     name: str
     label: int | None = None
     colour: tuple[int, int, int] | None = None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a prompts file."
-        ) from error
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise InputError(
-            f"{path}: found the byte 0x{byte:02x} at position {error.start}, expected UTF-8 text; "
-            "save the file as UTF-8."
-        ) from error
 
 
 def _from_lines(content: str, path: Path) -> list[_Item]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
+from ..user_text import read_user_text
 
 Side = Literal["left", "right"]
 
@@ -157,11 +158,9 @@ class Vocabulary:
         """
         path = Path(path) if path is not None else _FOLDER / "vocabulary.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); give the path of a vocabulary."
-            ) from error
+            content = json.loads(read_user_text(path, what="vocabulary"))
+        except InputError:  # which is a ValueError too
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: found no valid JSON ({error}), expected a vocabulary.") from error
         _check_schema(path, content)

@@ -50,13 +50,15 @@ class Evaluator(SupervisedEvaluator):
         val_handlers: Sequence[Any] = (),
     ) -> None:
         check_images(dataset.images, images_2d=network.framing.images)
+        self._framing = network.framing
+        self._looked_at: set[str] = set()  # by id; a training validates its cases again and again
         said = [StatsHandler(iteration_log=False)] if idist.get_rank() == 0 else []
         super().__init__(
             device=device,
             val_data_loader=DataLoader(dataset, batch_size=None, sampler=CaseSampler(dataset)),
             network=network,
             inferer=inferer,
-            prepare_batch=_prepared,
+            prepare_batch=self._prepared,
             key_val_metric={KEY_METRIC: PromptDice()},
             val_handlers=[*said, *val_handlers],
             decollate=False,
@@ -72,9 +74,11 @@ class Evaluator(SupervisedEvaluator):
         for handler in handlers:
             handler.attach(self)
 
-
-def _prepared(
-    case: EvaluationCase, *_: Any, **__: Any
-) -> tuple[Volume, EvaluationCase, tuple[()], dict[str, Any]]:
-    """The inferer moves the slices itself."""
-    return case.image, case, (), {"prompts": case.prompts, "slice_index": case.slice_index}
+    def _prepared(
+        self, case: EvaluationCase, *_: Any, **__: Any
+    ) -> tuple[Volume, EvaluationCase, tuple[()], dict[str, Any]]:
+        """The inferer moves the slices itself."""
+        if case.case not in self._looked_at:
+            self._framing.warn_if_contradicted(case.image)
+            self._looked_at.add(case.case)
+        return case.image, case, (), {"prompts": case.prompts, "slice_index": case.slice_index}

@@ -7,10 +7,11 @@ that one renaming publishes file and checksum together. It holds state dicts alo
 
 import hashlib
 import io
+import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,23 @@ from ignite.engine import Engine, Events
 from ..errors import InputError
 from ..files import remove_partial_files, write_synced
 from ..fingerprint import source_sha256
-from .settings import compared
+from ..weights.finite import non_finite
 
 _log = logging.getLogger(__name__)
 
 SHOWN = 8  # settings that differ
 _NAME = re.compile(r"epoch_(\d+)-([0-9a-f]{16})\.pt")
+# Ids of a config that may differ: places, what is only watched or kept, speed, how a run is started, and what
+# the bundle's metadata say of it.
+# All else is compared; of datalist and init_checkpoint the content, by its hash.
+MAY_DIFFER = {
+    *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint"),
+    *("init_checkpoint", "device", "first_process", "keep_states", "val_interval", "images", "half"),
+    *("slice_batch", "slice_store", "num_workers", "activation_checkpointing", "timeout_minutes"),
+    *("imports", "initialize", "finalize", "run", "training", "evaluating", "network"),
+    *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
+    *("_meta_", "train#handlers", "validate#handlers", "network_def#text_bank"),
+}
 
 
 class TrainingStates:
@@ -41,14 +53,18 @@ class TrainingStates:
             DistributedDataParallel), optimizer, learning-rate scheduler, best score. The trainer's gradient
             scaler, epoch and iteration are kept besides.
         datalist: whose content two runs must share, since draws are numbers of its items.
-        init_checkpoint: from which the training began, or None; its content must be shared as well.
+        init_checkpoint: from which the training began, or None; its content must be shared as well, wherever
+            the file lies.
+        checkpoint: which the training writes. Where it began from that file, its content is another one by
+            now and is not compared.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
 
     A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`. The
     config is the engine's `config`, see `Trainer`; a warning says so where it has none.
 
     Raises:
-        InputError: a state of a run with other settings (when the engine starts), or a full disk.
+        InputError: a state of a run with other settings (when the engine starts), values that are NaN or
+            infinite, or a full disk.
     """
 
     def __init__(
@@ -58,6 +74,7 @@ class TrainingStates:
         objects: Mapping[str, Any],
         datalist: str | os.PathLike[str],
         init_checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         keep: int = 2,
     ) -> None:
         if keep < 1:
@@ -65,6 +82,7 @@ class TrainingStates:
         self.folder = Path(folder)
         self.objects = dict(objects)
         self.files = {"datalist": datalist, "init_checkpoint": init_checkpoint}
+        self.checkpoint = checkpoint
         self.keep = keep
         self._settings: dict[str, str] = {}
 
@@ -74,10 +92,7 @@ class TrainingStates:
 
     def resume(self, engine: Engine) -> None:
         """Bring the engine and all objects to the newest sound state, where there is one."""
-        contents = {
-            f"{name}_sha256": "none" if path is None else source_sha256(path)
-            for name, path in self.files.items()
-        }
+        contents = {f"{name}_sha256": self._content_of(path) for name, path in self.files.items()}
         config = getattr(engine, "config", None)
         self._settings = {**compared(config or {}), **contents, "processes": str(idist.get_world_size())}
         found = newest_sound_state(self.folder)
@@ -106,8 +121,19 @@ class TrainingStates:
             else "none is left; give its checkpoint as init_checkpoint to train longer",
         )
 
+    def _content_of(self, path: str | os.PathLike[str] | None) -> str:
+        if path is None:
+            return "none"
+        if self.checkpoint is not None and Path(path).resolve() == Path(self.checkpoint).resolve():
+            return "of the checkpoint that this training writes"
+        return source_sha256(path)
+
     def save(self, engine: Engine) -> None:
-        """Write the state, then remove those that are too old."""
+        """Write the state, then remove those that are too old.
+
+        Raises:
+            InputError: the disk is full, or a value of the state is NaN or infinite.
+        """
         if idist.get_rank() != 0:
             return
         state = {
@@ -116,6 +142,12 @@ class TrainingStates:
             "settings": self._settings,
             "objects": {name: target.state_dict() for name, target in self._targets(engine).items()},
         }
+        if wrong := non_finite(state["objects"]):
+            raise InputError(
+                f"{self.folder}: the state of epoch {engine.state.epoch} is not kept, as {len(wrong)} of its "
+                f"tensors ({wrong[0]} first) hold NaN or infinite values, expected finite numbers; lower "
+                "learning_rate."
+            )
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -151,7 +183,7 @@ def _epoch(path: Path) -> int:
 
 
 def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest state whose content is what was written; the log names those that are not.
+    """The newest state whose content is what was written, all of it finite; the log names those passed over.
 
     Raises:
         InputError: there are states, but none is sound.
@@ -159,16 +191,20 @@ def newest_sound_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     broken = []
     for path in states(folder):
         content = path.read_bytes()
-        if path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
-            return path, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not path.stem.endswith(hashlib.sha256(content).hexdigest()[:16]):
+            fault = f"cut short or changed ({len(content)} bytes)"
+        else:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            wrong = non_finite(state["objects"])
+            if not wrong:
+                return path, state
+            fault = f"{len(wrong)} tensors ({wrong[0]} first) hold NaN or infinite values"
         broken.append(path.name)
-        _log.warning(
-            "%s: cut short or changed (%d bytes), so an older state is looked for", path, len(content)
-        )
+        _log.warning("%s: %s, so an older state is looked for", path, fault)
     if broken:
         raise InputError(
-            f"{folder}: none of the {len(broken)} training states is whole ({', '.join(broken)}); remove "
-            f"them to train from the beginning, or restore one from a backup."
+            f"{folder}: none of the {len(broken)} training states is whole and of finite numbers "
+            f"({', '.join(broken)}); remove them to train from the beginning, or restore one from a backup."
         )
     return None
 
@@ -186,3 +222,22 @@ def _check_settings(path: Path, then: Mapping[str, str], now: Mapping[str, str])
             "give the same settings to go on with it, or another ckpt_dir (or remove the states) to train "
             "anew."
         )
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, str]:
+    """{id: value as JSON} of all that two runs of a config must share, such as {"epochs": "60"}."""
+    return {
+        name: json.dumps(value, default=str)
+        for name, value in _leaves(config, "")
+        if not any(name == free or name.startswith(f"{free}#") for free in MAY_DIFFER)
+    }
+
+
+def _leaves(content: Any, name: str) -> Iterator[tuple[str, Any]]:
+    parts = content.items() if isinstance(content, Mapping) else enumerate(content)
+    for key, value in parts:
+        where = f"{name}#{key}" if name else str(key)
+        if isinstance(value, Mapping | list | tuple) and value:
+            yield from _leaves(value, where)
+        else:
+            yield where, value

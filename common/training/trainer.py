@@ -1,4 +1,7 @@
-"""MONAI's trainer with what every training of this project has, so that configs say what differs."""
+"""MONAI's trainer with what every training of this project has, so that configs say what differs.
+
+Random draws depend on where a training is, not on how it got there: see `SeedIterations`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, ValidationHandler
 from torch import Tensor, nn
@@ -21,15 +26,15 @@ from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .divergence import EndAtDivergence
 from .evaluator import Evaluator
 from .images import ValidationImages
 from .precision import PrecisionInferer
 from .processes import PeerFailureHandler
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
-from .seeding import SeedIterations
 from .states import TrainingStates
-from .validation import ValidateLastEpoch
+from .validation import ValidateEarly, ValidateLastEpoch
 from .watch import EpochMetrics, ProgressLine
 
 
@@ -69,7 +74,8 @@ class Trainer(SupervisedTrainer):
             `workflow.trainer.config = workflow.parser.get()`. None = not known.
 
     Raises:
-        InputError: `train_handlers` do not validate, or an epoch has no whole batch.
+        InputError: `train_handlers` do not validate, or an epoch has no whole batch; and while it runs, see
+            `EndAtDivergence` and `TrainingStates`.
     """
 
     def __init__(
@@ -109,16 +115,19 @@ class Trainer(SupervisedTrainer):
             keep=keep_states,
             datalist=datalist,
             init_checkpoint=init_checkpoint,
+            checkpoint=checkpoint,
             objects={"network": model, "optimizer": optimizer, "lr_scheduler": lr_scheduler, "best": best},
         )
         before = [
             LoadCheckpoint(network=model, path=init_checkpoint, to_train=True),
             *([ActivationCheckpointing(model)] if activation_checkpointing else []),
             SeedIterations(seed),
+            EndAtDivergence(network=model, optimizer=optimizer),
             EpochMetrics(optimizer=optimizer, loss=loss_function),
             LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
         ]
         after = [
+            ValidateEarly(validator=evaluator, interval=validation.interval),
             ValidateLastEpoch(validator=evaluator, interval=validation.interval),
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),
@@ -183,3 +192,21 @@ def _loader(dataset: Dataset[dict[str, Any]], batch_size: int, num_workers: int)
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+class SeedIterations:
+    """Handler that seeds torch's generators before each iteration, from (seed, rank, iteration) alone.
+
+    Dropout and whatever else a network draws then need no stored generator states after a restart. Samples
+    and augmentations are seeded by their own number (`OrganSlices`).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        entropy = (self.seed, idist.get_rank(), engine.state.iteration)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)

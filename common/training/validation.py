@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..data.evaluation_cases import EvaluationCase
     from ..inference.segmentation import Segmentation
 
+FIRST_STEPS = 500
+
 
 class ValidateLastEpoch:
     """Handler of the trainer that validates after its last epoch, where MONAI's ValidationHandler does not.
@@ -43,6 +45,32 @@ class ValidateLastEpoch:
 
     def __call__(self, engine: Engine) -> None:
         self.validator.run(engine.state.epoch)
+
+
+class ValidateEarly:
+    """Handler of the trainer that validates once before its regular validations, where these begin late.
+
+    So one sees after minutes, and not after an hour, that nothing is learnt.
+
+    Args:
+        validator: the evaluating engine.
+        interval: of the ValidationHandler beside it, in epochs.
+        steps: after how many steps at the latest the first validation comes; None: `FIRST_STEPS`.
+    """
+
+    def __init__(self, *, validator: Evaluator, interval: int, steps: int | None = None) -> None:
+        self.validator = validator
+        self.interval = interval
+        self.steps = FIRST_STEPS if steps is None else steps
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=self.steps), self)
+
+    def __call__(self, engine: Engine) -> None:
+        state = engine.state
+        first = min(self.interval, state.max_epochs or self.interval) * (state.epoch_length or 0)
+        if first > self.steps:
+            self.validator.run(state.epoch)
 
 
 class PromptDice(Metric):

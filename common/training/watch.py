@@ -16,7 +16,8 @@ class EpochMetrics:
     """Handler that puts into the trainer's metrics, at the end of each epoch and as means over all processes:
 
     `epoch_loss`, `epoch_loss/<part>` for a loss with `values` (`WeightedSum`), `learning_rate` (that of the
-    epoch), `slices_per_s` (of all processes together; validation and checkpoints left out).
+    epoch), `slices_per_s` (of all processes together; what comes after an epoch, as validation and
+    checkpoints, left out).
     Attach it first: handlers after it (TensorBoard, MLflow, progress) write them, and the schedule steps.
 
     Args:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import write_synced
+from ..html import START_BYTES, is_html
+from .finite import non_finite
 from .pretrained import FrozenBase, first_few, published_sha256
 
 if TYPE_CHECKING:
@@ -36,12 +38,13 @@ def save_checkpoint(network: nn.Module, path: str | os.PathLike[str], *, half: b
         half: store floating-point tensors in float16 (half the size, 11 bits of precision).
 
     Raises:
-        InputError: a value is too large for float16 (above 65,504), or the file cannot be written (a full
-            disk, say; an older file stays as it was).
+        InputError: a value is NaN or infinite, or too large for float16 (above 65,504), or the file cannot be
+            written (a full disk, say). An older file stays as it was.
     """
     tensors = {
         name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()
     }
+    _check_finite(path, tensors, "the training diverged, so lower its learning_rate")
     for name, value in tensors.items():
         if half and value.is_floating_point():
             tensors[name] = value.half()
@@ -61,7 +64,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
     The network is not touched unless every name and shape fits.
 
     Raises:
-        InputError: no such file, not a checkpoint, or weights of another network.
+        InputError: no such file, not a checkpoint, weights of another network, or NaN and infinite values.
     """
     tensors = read_tensors(Path(path))
     expected = network.state_dict()
@@ -79,7 +82,16 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> None:
             f"{path}: these weights do not fit {type(network).__name__}: {found}; give the checkpoint of "
             "this network, or the preset that the checkpoint was trained with."
         )
+    _check_finite(path, tensors, "a training that diverged wrote it, so give another checkpoint")
     network.load_state_dict(tensors)
+
+
+def _check_finite(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], advice: str) -> None:
+    if wrong := non_finite(tensors):
+        raise InputError(
+            f"{path}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinite values "
+            f"({first_few(wrong)}), expected finite numbers; {advice}."
+        )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -94,7 +106,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "its weights, then give that file."
         )
     with open(path, "rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
+        start = file.read(START_BYTES)
+        if is_html(start):
+            raise InputError(
+                f"{path}: found a web page (HTML), expected a checkpoint: a login or an error was saved in "
+                "its place; download the file itself again."
+            )
+        if start.startswith(b"version https://git-lfs"):
             raise InputError(f"{path}: a Git LFS pointer stands there, not the weights; run git lfs pull.")
     try:
         if path.suffix == ".safetensors":

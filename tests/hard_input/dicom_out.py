@@ -13,7 +13,7 @@ from pydicom.tag import Tag
 
 from common.data.dicom_frames import frame_headers
 from common.data.dicom_volume import DicomVolume
-from common.data.itk_reader import RAS_FROM_LPS, volume_from_array
+from common.data.itk_files import RAS_FROM_LPS, volume_from_array
 from tests.common.conftest import write_dicom_series, write_multi_frame
 
 STEP_MM = 2.0

@@ -16,8 +16,8 @@ from pydicom.valuerep import DA, DT, VALIDATORS, validate_value
 from common.errors import InputError
 from common.outputs.dicom_seg import write_dicom_seg
 from common.outputs.dicom_source import source_of
-from common.outputs.kinds import check_possible
 from common.outputs.rtstruct import write_rtstruct
+from common.outputs.writers import check_possible
 from common.text.prompts import Prompt
 from common.text.vocabulary import Vocabulary
 from tests.common.made_up import segmentation

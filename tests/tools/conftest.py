@@ -17,6 +17,7 @@ class Web(ThreadingHTTPServer):
         asked: (path, Range header or None) of every request.
         cut_after: bytes of a body after which the connection is closed; None for never. Once a cut.
         ranges: whether parts of files are sent when asked for.
+        page: what is sent with status 200 whatever is asked for, as a network does before one signs in.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,6 +25,7 @@ class Web(ThreadingHTTPServer):
         self.folder, self.asked = folder, []
         self.cut_after: list[int] = []
         self.ranges = True
+        self.page: bytes | None = None
         self.address = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -34,6 +36,12 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         path = unquote(self.path.partition("?")[0])
         self.server.asked.append((path, wanted))
+        if self.server.page is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.page)))
+            self.end_headers()
+            self.wfile.write(self.server.page)
+            return
         file = self.server.folder / path.lstrip("/")
         if not file.is_file():
             self.send_error(404)

@@ -15,7 +15,7 @@ import pytest
 from common.data.datalist import SECTIONS
 from common.errors import InputError
 from common.inference import lists
-from common.outputs import kinds
+from common.outputs import writers
 from common.text.prompts import Prompt
 from tools import infer
 
@@ -429,8 +429,8 @@ def test_channels_last_and_compile_reach_the_engine(bundle, cases, tmp_path, cap
 
 def test_the_command_line_knows_what_the_engine_knows() -> None:
     """It repeats these, so that --help answers without the engine's imports."""
-    assert infer.FORMATS == kinds.FORMATS
+    assert infer.FORMATS == writers.FORMATS
     assert infer.LISTS == lists.ENDINGS
     assert infer.SECTIONS == SECTIONS
-    kinds.check_outputs(infer.OUTPUTS, "nii.gz")
-    assert tuple(kinds._WRITERS) == infer.OUTPUTS
+    writers.check_outputs(infer.OUTPUTS, "nii.gz")
+    assert tuple(writers._WRITERS) == infer.OUTPUTS

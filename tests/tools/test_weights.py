@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from common.weights import pretrained
-from common.weights.known import KNOWN_BASES, KNOWN_FILES, MINILM, WHEELS, KnownBase, KnownFile
+from common.weights import wheels
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, MINILM, KnownBase, KnownFile
 from tools.weights import main
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -22,8 +22,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    absent = replace(WHEELS[MINILM], package="no-such-package-installed")
-    monkeypatch.setattr(pretrained, "WHEELS", {MINILM: absent})
+    absent = replace(wheels.WHEELS[MINILM], package="no-such-package-installed")
+    monkeypatch.setattr(wheels, "WHEELS", {MINILM: absent})
     return tmp_path
 
 

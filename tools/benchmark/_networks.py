@@ -19,7 +19,7 @@ from common import networks
 from common.layers.vision_towers import random_tower
 from common.networks.base import TextSegmenter
 
-from ._case import ORGANS
+from ._volumes import ORGANS
 
 PEER_CHANNELS = 1  # grey, as CT is
 _MINILM: dict[str, Any] = {

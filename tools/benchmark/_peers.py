@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._masks import Scene
+from ._volumes import Scene
 
 Call = Callable[[], float]
 TOLERANCE_MM = 2.0

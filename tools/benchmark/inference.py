@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ._case import ORGANS, write_volume
     from ._clock import take_turns
     from ._networks import build
+    from ._volumes import ORGANS, write_volume
 
     torch.manual_seed(0)
     network = build("MedVLM", options.preset).to(options.device).eval()

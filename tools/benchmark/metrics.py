@@ -11,7 +11,7 @@ from ._output import write_results
 
 if TYPE_CHECKING:
     from ._clock import Timing
-    from ._masks import Scene
+    from ._volumes import Scene
 
 SURFEL, VOXEL = "this project, surfel", "this project, voxel"
 # Each library beside the boundary model that it shares, or comes nearest to.
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     from ._clock import take_turns
-    from ._masks import scenes
+    from ._volumes import scenes
 
     results: dict[str, Any] = {}
     for scene in scenes():
@@ -72,7 +72,7 @@ def _warm_up() -> None:
     """Import everything and compile the kernels before a clock runs."""
     import numpy as np
 
-    from ._masks import Scene
+    from ._volumes import Scene
 
     for shape, spacing in (((8, 9, 10), (1.0, 1.0, 1.0)), ((9, 10), (1.0, 1.0))):
         labels = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8)

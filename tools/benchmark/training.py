@@ -247,7 +247,7 @@ def _write_cases(folder: Path) -> Path:
     import nibabel as nib
     import numpy as np
 
-    from ._case import ORGANS, write_volume
+    from ._volumes import ORGANS, write_volume
 
     side, slices = 256, 24
     items = []

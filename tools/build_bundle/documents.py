@@ -1,4 +1,7 @@
-"""A bundle's documents as they stand in its zip: pages that all bundles share lie beside its README there."""
+"""A bundle's documents where it is published: their links lead to where the pages stand there.
+
+In the zip, the pages that all bundles share lie beside its README. On Hugging Face the README is above them.
+"""
 
 import re
 from collections.abc import Mapping
@@ -32,3 +35,8 @@ def with_shared_pages(
     documents = [path for path in files if path.startswith("docs/") and path.endswith(".md")]
     linked = {path: _LINK.sub(rb"\1\2", files[path]) for path in documents}
     return {**files, **linked, **{f"docs/{name}": pages[name] for name in SHARED}}
+
+
+def from_root(text: str) -> str:
+    """Return a README of docs/ with its links as they are from the folder above."""
+    return re.sub(r"(\]\()(?![a-z]+:|#|/)([^)]+\))", r"\1docs/\2", text)

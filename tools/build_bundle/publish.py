@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import atomic_path
+
+from .documents import from_root
 
 INDEX = "model_info.json"
 
@@ -61,8 +62,3 @@ def write_hub_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             target.write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
         (Path(name) / "new").rename(folder)
-
-
-def from_root(text: str) -> str:
-    """Return a README of docs/ with its links as they are from the folder above."""
-    return re.sub(r"(\]\()(?![a-z]+:|#|/)([^)]+\))", r"\1docs/\2", text)

@@ -1,6 +1,7 @@
 """Command line: `python -m tools.evaluate --pred DIR --ref DIR --out DIR`."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.evaluate",
-        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike. "
+        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike; "
+        "what inference writes of ct, ct_seg, belongs to ct. "
         "Prints the main numbers: of all cases, where a miss counts; of the cases that have the target; and "
         "how often an absent target got an empty prediction. Writes metrics.csv (a row for each case and "
         "label), slices.csv (a row for each axial slice with the label), summary.json and report.html. PNG "
@@ -81,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     from tqdm import tqdm  # here and below, so that --help answers at once
 
     from common.data import load_label_values
-    from common.files import atomic_path
+    from common.files import NOT_UTF8, atomic_path
     from common.metrics import summarise, write_rows, write_summary
 
     from .measuring import Plan, collect, measure_pairs
@@ -91,6 +93,11 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
 
     if options.workers < 1:
         raise InputError(f"--workers: found {options.workers}, expected a number from 1.")
+    penalty_mm = options.penalty_mm
+    if penalty_mm is not None and not 0 <= penalty_mm < math.inf:
+        raise InputError(
+            f"--penalty-mm: found {penalty_mm:g}, expected a distance in mm from 0; give another."
+        )
     labels = load_label_values(options.labels) if options.labels else None
     plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)
@@ -110,7 +117,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     write_summary(options.out / "summary.json", summary)
     html = write_html(summary, rows.volumes, _overlays(results, rows.volumes, plan), problems)
     with atomic_path(options.out / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, "utf-8", NOT_UTF8)
     print("\n\n".join([*(as_text(table) for table in main_tables(summary)), LEGEND]))
     return problems
 

@@ -1,5 +1,10 @@
-"""Which prediction belongs to which reference: files of one name, whatever their format."""
+"""Which prediction belongs to which reference: files of one name, whatever their format.
 
+What inference writes of `ct` is called `ct_seg`, and belongs to the reference `ct`.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +14,13 @@ from common.data.label_maps import ENDINGS
 from common.data.readers import ending_of
 from common.errors import InputError
 
+OF_INFERENCE = "_seg"
+_BESIDE = re.compile(r"(.+)_(?:mask|prob)_\d+_.*")  # what inference may write beside its label map
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Two files of a case; its name is theirs without the ending."""
+    """Two files of a case; its name is the reference's without the ending."""
 
     case: str
     pred: Path
@@ -26,6 +34,7 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
         InputError: no folder, no label map in one, two files of one name, or no pair at all.
     """
     preds, refs = _label_maps(pred, "--pred"), _label_maps(ref, "--ref")
+    preds = {_partner(name, refs, preds): path for name, path in preds.items()}
     problems = [
         f"{refs[case]}: this reference has no prediction in {pred}"
         for case in sorted(refs.keys() - preds.keys())
@@ -40,9 +49,18 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
     if not pairs:
         raise InputError(
             f"--pred {pred}: found no file named like one in --ref {ref}; "
-            "name each prediction as its reference (the ending may differ)."
+            f"name each prediction as its reference (the ending may differ, and {OF_INFERENCE} may follow)."
         )
     return pairs, problems
+
+
+def _partner(name: str, refs: Mapping[str, Path], preds: Mapping[str, Path]) -> str:
+    """The name of the reference that a prediction belongs to; its own where there is none."""
+    plain = name.removesuffix(OF_INFERENCE)
+    for other in (plain, f"{name}{OF_INFERENCE}"):
+        if name not in refs and other in refs and other not in preds:
+            return other
+    return name
 
 
 def _label_maps(folder: Path, option: str) -> dict[str, Path]:
@@ -65,7 +83,9 @@ def _label_maps(folder: Path, option: str) -> dict[str, Path]:
         raise InputError(
             f"{option} {folder}: found no label map; give a folder of {', '.join(ENDINGS)} files."
         )
-    return found
+    beside = ((name, _BESIDE.fullmatch(name)) for name in found)
+    left_out = {name for name, of in beside if of and f"{of[1]}{OF_INFERENCE}" in found}
+    return {name: path for name, path in found.items() if name not in left_out}
 
 
 def _in_colour(path: Path) -> bool:

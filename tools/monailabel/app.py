@@ -21,9 +21,8 @@ from .bundle_process import BundleProcess
 from .bundles import find_bundles
 from .datastore import KeptDatastore, KeptDicomWeb
 from .infer_task import NOTICE, TextInferTask
-from .scoring import DiceScoring, UncertaintyScoring
+from .scoring import DiceScoring, MostUncertain, UncertaintyScoring
 from .settings import Settings
-from .strategy import MostUncertain
 from .train_task import TextTrainTask
 
 

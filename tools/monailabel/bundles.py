@@ -1,10 +1,14 @@
-"""Which bundles are served: folders of this repository or of others, and downloaded zips."""
+"""Which bundles are served: folders of this repository or of others, and downloaded zips.
+
+Weights trained on a site's own labels are kept apart from the bundle and numbered; the newest are served.
+"""
 
 import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,3 +140,24 @@ def _check_manifest(archive: Path, sha256: str) -> None:
             f"{archive}: has sha256 {sha256[:12]}..., expected {expected[:12]}... of {manifest.name}; "
             "fetch both again."
         )
+
+
+def newest_checkpoint(models: Path) -> Path | None:
+    """The model.pt with the highest number in a bundle's folder of trained models, None without any."""
+    numbers = [int(path.name) for path in models.glob("[0-9]*") if path.name.isdecimal()]
+    return models / str(max(numbers)) / "model.pt" if numbers else None
+
+
+def publish(trained: Path, models: Path) -> Path:
+    """Copy a folder with model.pt and model.json to the next number, in one step; returns the checkpoint.
+
+    The training's states beside them stay behind: each is larger than the weights, and nothing goes on there.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    newest = newest_checkpoint(models)
+    number = 1 if newest is None else int(newest.parent.name) + 1
+    partial = models / f".partial-{number}"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(trained, partial, ignore=shutil.ignore_patterns("states"))
+    os.replace(partial, models / str(number))
+    return models / str(number) / "model.pt"

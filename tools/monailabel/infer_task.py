@@ -13,9 +13,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from common.errors import InputError
 
 from .bundle_process import BundleProcess
+from .bundles import newest_checkpoint
 from .client_request import Asked, read_asked
 from .settings import Settings
-from .trained import newest_checkpoint
 
 NOTICE = "Research use only, not for diagnosis."
 # OHIF takes segment names from here and not from a result: the n-th text gets the n-th of them. It has a

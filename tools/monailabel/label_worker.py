@@ -128,7 +128,7 @@ def _write(path: str, labels: np.ndarray, volume: Any) -> None:
     if path.endswith((".nii", ".nii.gz")):
         _common("data.volumes").write_labels(path, labels, like=volume)
     else:
-        _common("data.itk_writer").write_labels_itk(path, labels, like=volume)
+        _common("data.itk_files").write_labels_itk(path, labels, like=volume)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good a bundle is on the studies that are labelled, and how sure on those that are not."""
+"""How good a bundle is on labelled studies, how sure on the others, and so which study to label next."""
 
 import logging
 import tempfile
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
 
 from common.data.label_maps import read_label_map
 from common.data.volumes import Volume
@@ -101,3 +102,32 @@ def _dice_of(found: Volume, reference: Volume, number: int) -> float | None:
 def _keep(datastore: Datastore, study: str, what: str, bundle: str, value: Any) -> None:
     known = datastore.get_image_info(study).get(what) or {}
     datastore.update_image_info(study, {what: {**known, bundle: value}})
+
+
+class MostUncertain(Strategy):
+    """The study without a label that a bundle was least sure about when `uncertainty` was last scored.
+
+    The request's `model` says whose scores count; by default the highest of any bundle's. Where nothing was
+    scored yet, the first study by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Least sure first (run the scoring method uncertainty before)")
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """{"id": study, "uncertainty": its score or None}, or None when all studies have labels."""
+        studies = sorted(datastore.get_unlabeled_images())
+        if not studies:
+            return None
+        scores = {study: self._score(datastore, study, request.get("model")) for study in studies}
+        known = {study: score for study, score in scores.items() if score is not None}
+        if not known:
+            _log.warning("No study has an uncertainty yet: taking the first. Run the scoring method first.")
+            return {"id": studies[0], "uncertainty": None}
+        chosen = max(known, key=known.__getitem__)
+        return {"id": chosen, "uncertainty": known[chosen]}
+
+    def _score(self, datastore: Datastore, study: str, model: object) -> float | None:
+        scores = datastore.get_image_info(study).get("uncertainty") or {}
+        values = [value for bundle, value in scores.items() if model in (None, "", bundle)]
+        return max(values, default=None)

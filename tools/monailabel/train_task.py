@@ -15,11 +15,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from common.errors import InputError
 from tools.engine import run_in_bundle
 
-from .bundles import Bundle
+from .bundles import Bundle, newest_checkpoint, publish
 from .client_request import whole_number
 from .labels import SavedLabel, names_of, write_dataset
 from .settings import Settings
-from .trained import newest_checkpoint, publish
 
 TRAINING = "tools.monailabel.train_job"
 VALIDATION_SHARE = 0.2

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 
 from .bowel import bowel
-from .draw import Draw
+from .draw import FLUID, GAS, Draw, Tissues
 from .scene import LABELS, OVER_MM, Patient, Structure
 from .shapes import Difference, Ellipsoid, Everywhere, HalfSpace, Point, Tube, Union
-from .tissue import FLUID, GAS, Tissues
 
 
 def abdominal_organs(

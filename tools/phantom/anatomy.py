@@ -9,11 +9,10 @@ from collections.abc import Collection
 from numpy.random import Generator
 
 from .abdomen import abdominal_organs
-from .draw import Draw
+from .draw import CORTICAL_BONE, DISC, LUNG, SKIN, Draw, Tissues, draw_tissues
 from .scene import LABELS, ORGANS, OVER_MM, Patient, Scene, Structure, Waves
 from .shapes import Column, Difference, Ellipsoid, Everywhere, Point, Rounded, Shape, Tube, Union
 from .skeleton import Diaphragm, Ribs, Spine
-from .tissue import CORTICAL_BONE, DISC, LUNG, SKIN, Tissues, draw_tissues
 
 REMOVABLE = ("gallbladder", "spleen", "left kidney", "right kidney")  # what surgeons take out whole
 TRUNK_MM = (134.0, 92.0)  # half width and half depth of the muscles' outside

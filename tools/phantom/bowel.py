@@ -1,9 +1,8 @@
 """Large and small bowel: no organ of the label map, but what an abdomen is full of."""
 
-from .draw import Draw
+from .draw import FLUID, GAS, Draw, Tissues
 from .scene import OVER_MM, Patient, Structure
 from .shapes import Everywhere, HalfSpace, Point, Tube
-from .tissue import FLUID, GAS, Tissues
 
 COLON: tuple[tuple[Point, ...], ...] = (
     ((86, 8, -150), (92, 2, -95), (94, 6, -60), (84, 22, -42)),  # ascending

@@ -26,10 +26,9 @@ from .dataset import Kind, Size, absent_organs, draw_grid
 from .draw import Draw
 from .grid import VoxelGrid, orientation_code
 from .lesion_sentences import Said, Say, test_sentences, training_sentences
-from .lesions import Appearance, draw_appearance, lesion_structure, reach_mm
+from .lesions import Appearance, draw_appearance, lesion_structure, reach_mm, segment_of
 from .render import render
 from .scene import LABELS, Scene, Structure
-from .segments import segment_of
 from .shapes import Point
 
 IMAGES_A_PATIENT = 4

@@ -1,5 +1,11 @@
-"""Focal liver lesions: what they look like, and the structures that a scene takes them as."""
+"""Focal liver lesions: what they look like, the structures that a scene takes them as, and where they lie.
 
+Couinaud's segments are told apart as in CT. Seen from the vena cava the right, the middle and the left
+hepatic vein fan out. Each parts two sectors, and the plane of the portal branches parts each sector in an
+upper and a lower segment.
+"""
+
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +22,18 @@ RIM_MM, RIM_HU = 3.5, 45.0  # an enhancing rim, and how much denser than the liv
 SMALLEST_MM = {"round": 10.0, "oval": 13.0, "lobulated": 22.0}  # below, pixels of 2 mm hide the shape
 SMALLEST_RIM_MM, SMALLEST_BLURRED_MM = 22.0, 18.0
 LARGEST_MM = 46.0
+CAVA_MM = (28.0, 4.0)  # where the hepatic veins meet, x and y
+PORTA_MM = 30.0  # z of the portal branches
+# Sectors from the back over the right to the front: up to this azimuth about the cava (0 is the patient's
+# right, 90 the front), with the upper and the lower segment.
+SECTORS = (
+    (-70.0, "", ""),  # behind: next to the spine, none of them
+    (-9.0, "VII", "VI"),  # up to the right hepatic vein
+    (54.0, "VIII", "V"),  # up to the middle one
+    (108.0, "IV", "IV"),  # up to the left one and the falciform ligament
+    (180.0, "II", "III"),
+)
+CLEAR_MM = 5.0  # what lies closer to a border belongs to both sides
 
 
 @dataclass(frozen=True)
@@ -145,3 +163,25 @@ def _nested(structures: list[Structure]) -> Structure:
 
 def _choose(draw: Draw, choices: list[str]) -> str:
     return choices[int(draw.between(0, len(choices)))]
+
+
+def segment_of(point: Point) -> str | None:
+    """Segment at a point of the liver in template mm; None near a border, and where there is none."""
+    x, y, z = point
+    near = [(x + dx, y + dy, z + dz) for dx, dy, dz in _NEAR]
+    names = {_segment(*place) for place in near}
+    return names.pop() or None if len(names) == 1 else None
+
+
+_NEAR = [
+    (CLEAR_MM * dx, CLEAR_MM * dy, CLEAR_MM * dz)
+    for dx, dy, dz in ((0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+]
+
+
+def _segment(x: float, y: float, z: float) -> str:
+    azimuth = math.degrees(math.atan2(y - CAVA_MM[1], x - CAVA_MM[0]))
+    for end, upper, lower in SECTORS:
+        if azimuth <= end:
+            return upper if z > PORTA_MM else lower
+    return ""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from tools.command_line import says_input_errors
 
+from ._level_commands import add_level_commands
+
 
 class DataSet(NamedTuple):
     """A module of this folder with `prepare(source, out, ...)`: one line of help, and what --source is."""
@@ -20,6 +22,10 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "flare22": DataSet("abdominal CT, 13 organs (FLARE22 challenge)", "the folder with images/ and labels/"),
+    "lidc": DataSet(
+        "lung nodules in CT, marked by up to four radiologists (LIDC-IDRI)",
+        "DICOM series with their XML files, or the folder with images/, readers/ and split.csv",
+    ),
     "mosmed": DataSet(
         "lung CT slices with infections and sentences (MosMedData+)", "the folder with Train_Folder"
     ),
@@ -67,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_folder(names)
     _add_join(names)
     _add_partial(names)
+    add_level_commands(names)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -83,22 +90,39 @@ def _add(
 
 
 def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _add(names, "folder", "your own images and label maps (NIfTI)", "the folder that holds both")
+    parser = _add(
+        names,
+        "folder",
+        "your own images with label maps (NIfTI, NRRD, MHA, PNG), with a file for each organ, in the layouts "
+        "of nnU-Net, BIDS and TotalSegmentator, or with masks and a CSV of sentences",
+        "the folder that holds all of it",
+    )
     add = parser.add_argument
     add(
         "--images",
-        default="images/*.nii.gz",
         metavar="PATTERN",
-        help="one * for the case (default: %(default)s)",
+        help="one * for the case, such as 'images/*.nii.gz' (default: the layout is looked for)",
     )
-    add("--labels", default="labels/*.nii.gz", metavar="PATTERN", help="the same * (default: %(default)s)")
+    add(
+        "--labels",
+        metavar="PATTERN",
+        help="the same *, such as 'labels/*.nii.gz'; of a file for each organ 'labels/*/{organ}.nii.gz'",
+    )
+    add(
+        "--sentences",
+        type=Path,
+        metavar="CSV",
+        help="with the columns image and prompt, and mask, lesion, slice, patient, split if you have them "
+        "(default: the only CSV in the folder)",
+    )
+    add("--channel", metavar="NAME", help="which of nnU-Net's channels, or which suffix of BIDS, such as T1w")
     add(
         "--name",
         action="append",
-        required=True,
+        default=[],
         metavar="NUMBER=NAME",
         help="of a label; give it for each, and several for one that lies in another: --name 1=liver --name "
-        "2=liver --name '2=liver tumour'",
+        "2=liver --name '2=liver tumour'. nnU-Net and BIDS say them; of a file for each organ those to use",
     )
     add(
         "--ignore",
@@ -171,7 +195,7 @@ def _share(text: str) -> Fraction:
 
 def _fraction(text: str) -> Fraction:
     try:
-        return Fraction(text)
+        return Fraction(text if text.isascii() and len(text) < 20 and "e" not in text.lower() else "")
     except (ValueError, ZeroDivisionError) as error:
         raise argparse.ArgumentTypeError(f"found {text}, expected a number such as 0.25 or 1/4") from error
 
@@ -191,7 +215,8 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> int:
-    from .folder import Options, parse_names, prepare
+    from ._options import Options, parse_names
+    from .folder import prepare
 
     faults = prepare(
         options.source,
@@ -200,6 +225,8 @@ def _folder(options: argparse.Namespace) -> int:
             names=parse_names(options.name),
             images=options.images,
             labels=options.labels,
+            sentences=options.sentences,
+            channel=options.channel,
             ignore=frozenset(options.ignore),
             patient=options.patient,
             validation=options.validation,

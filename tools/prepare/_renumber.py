@@ -20,8 +20,8 @@ class Renumbering:
     A number that the datalist names gets its number in the whole. One that it does not name becomes
     background in a label map of organs, since another datalist may name it. In a label map that sentences
     speak of, it may be a lesion: it stays, or moves to a free number where the whole names it. A label map in
-    which no number changes its meaning is used as it is, and so is one in which nothing that has a name is
-    annotated.
+    which no number changes its meaning is used as it is, and so is one of sentences in which nothing that has
+    a name is annotated.
 
     Args:
         changes: {number in the datalist: number in the whole} of all that the datalist names.
@@ -46,7 +46,7 @@ class Renumbering:
         Raises:
             InputError: the label map cannot be read, or `folder` cannot be written to.
         """
-        if self._same or case.label is None or not case.targets:
+        if self._same or case.label is None or (case.prompts and not case.targets):
             return case
         if case.label not in self._done:
             self._done[case.label] = self._renumbered(case.label, case.case)

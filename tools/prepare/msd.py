@@ -109,7 +109,7 @@ def _dataset_json(source: Path) -> dict[str, Any]:
     path = source / "dataset.json"
     SOURCE.check_complete(source, [path])
     try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text("utf-8-sig"))
         missing = [key for key in ("labels", "modality", "training") if not content[key]]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

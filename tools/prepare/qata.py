@@ -107,7 +107,7 @@ def read_captions(source: Path) -> dict[str, dict[str, list[str]]]:
     """
     path = source / "annotation.json"
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
         captions: dict[str, dict[str, list[str]]] = {"train": {}, "valid": {}}
         for part, of_part in captions.items():
             for entry in content[part]:

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_listen(studies)
     _add_referring(studies)
     _add_words(studies)
+    _add_agree(studies)
     options = parser.parse_args(arguments)
     options.run(options)
     return 0
@@ -160,6 +161,25 @@ def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         from .words import run  # nibabel: too slow to load for --help
 
         run(options.report, options.reference, options.datalist)
+
+    parser.set_defaults(run=run)
+
+
+def _add_agree(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = studies.add_parser(
+        "agree",
+        help="do the words that masks give agree with the published prompts of Kvasir-SEG?",
+        description="Describe the original masks of Kvasir-SEG by both rules and print how often number, "
+        "size and location are those of the prompts that K. Poudel et al. published.",
+    )
+    parser.add_argument(
+        "--source", type=Path, required=True, metavar="DIR", help="masks/ (JPEG) and anns/*.json of medvlsm"
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from .agree import run  # scikit-image: too slow to load for --help
+
+        run(options.source)
 
     parser.set_defaults(run=run)
 

@@ -23,8 +23,7 @@ from common.weights.checkpoints import save_trained
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
-from .scoring import score
-from .training import Training, augmentation, dice_and_bce, machine, train_in_turns
+from .training import Training, augmentation, dice_and_bce, machine, score, train_in_turns
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4

@@ -24,8 +24,7 @@ from tools.prepare.qata import prepare
 
 from .image_only import ImageOnlyUNet
 from .qata_scores import SHUFFLED, SWAPPED, UNET, WITH, WITHOUT, compare, print_tables
-from .scoring import score
-from .training import Training, augmentation, machine, train_in_turns
+from .training import Training, augmentation, machine, score, train_in_turns
 
 BATCH = 8
 SIDES = {"compact": 128, "paper_t": 480}  # at 192 pixels, compact's own, minutes would be too few steps

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.metrics import describe, with_interval
-from common.metrics.sentences import hits_target
+from common.metrics.prompts import hits_target
 from common.text.expressions import Fact
 
 SENTENCE, SWAPPED = "sentence", "sentence, swapped"

@@ -1,9 +1,13 @@
-"""A plain training loop with a time budget, the same for every network of a study."""
+"""A plain training loop with a time budget, and scores on whole cases, the same for every network of a study.
+
+Scores come from the inferer that users run, and are those of each prompt's own mask.
+"""
 
 import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,9 +24,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from common.data.draws import EpochSampler, collate_slices
+from common.data.evaluation_cases import EvaluationCase, EvaluationCases
 from common.data.organ_slices import OrganSlices
 from common.data.sentence_draws import ReferringImages
 from common.errors import InputError
+from common.inference import VolumeInferer
+from common.metrics.distances import Boundary
+from common.metrics.prompts import measure_prompts
+from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
 
 TURNS = 30  # of each network, one after the other, so that a machine that is busy for a while slows all alike
@@ -157,3 +166,29 @@ def _endless(dataset: Samples, batch_size: int) -> Iterator[dict[str, Any]]:
     )
     while True:
         yield from loader
+
+
+def score(
+    network: TextSegmenter,
+    cases: EvaluationCases,
+    *,
+    by_name: bool = False,
+    boundaries: Sequence[Boundary] = ("surfel",),
+) -> list[Row]:
+    """A row of metrics for each case and prompt.
+
+    Args:
+        by_name: ask by the bare names of the targets, which an image-only network takes, instead of words.
+        boundaries: see `measure_case`.
+    """
+    inferer, rows = VolumeInferer(slice_batch=16), []
+    for index in tqdm(range(len(cases)), desc="scoring", unit="case", leave=False):
+        asked = _named(cases[index]) if by_name else cases[index]
+        found = inferer(asked.image, network, asked.prompts, slice_index=asked.slice_index)
+        rows += measure_prompts(asked, found, boundaries=boundaries).volumes
+    return rows
+
+
+def _named(asked: EvaluationCase) -> EvaluationCase:
+    pairs = zip(asked.prompts, asked.targets, strict=True)
+    return replace(asked, prompts=tuple(replace(prompt, text=target.name) for prompt, target in pairs))

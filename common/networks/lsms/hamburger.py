@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...layers.precision import full_precision
+from ...layers.blocks import full_precision
 
 STEPS_IN_TRAINING, STEPS_IN_EVALUATION = 6, 7  # upstream's; gradients flow through all of them
 TINY = 1e-6

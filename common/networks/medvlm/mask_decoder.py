@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...layers.attention import Attention
-from ...layers.blocks import LayerNorm2d, mlp
+from ...layers.blocks import Attention, LayerNorm2d, mlp
 
 
 class DilatedUpscaler(nn.Module):

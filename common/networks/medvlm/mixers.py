@@ -1,9 +1,9 @@
-"""The feature mixer of Med-VLM: words read the image, then the image reads the words."""
+"""The feature mixer of Med-VLM: words read the image, then the image reads the words, which has positions."""
 
+import torch
 from torch import Tensor, nn
 
-from ...layers.attention import Attention
-from ...layers.blocks import mlp
+from ...layers.blocks import Attention, mlp
 
 
 class FeatureMixer(nn.Module):
@@ -51,3 +51,29 @@ class FeatureMixer(nn.Module):
         text = self.norms[2](text + self.mlp(text))
         image = self.norms[3](image + self.image_to_text(placed, text + text_start, text, mask))
         return text, image
+
+
+class FourierPositions(nn.Module):
+    """Where a pixel lies, as a vector: fixed random Fourier features of the coordinates of a feature map.
+
+    Tancik et al. 2020, as in SAM.
+    The random matrix is drawn from its own seeded generator, so it is the same in every model and
+    belongs to no checkpoint.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, *, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        frequencies = torch.randn(2, width // 2, generator=generator, device="cpu")
+        self.register_buffer("frequencies", 2 * torch.pi * frequencies, persistent=False)
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """(height * width, C) features, rows first, of pixel centres scaled to [-1, 1]."""
+        y, x = (
+            (torch.arange(n, device=self.frequencies.device) + 0.5) * (2 / n) - 1 for n in (height, width)
+        )
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).reshape(-1, 2)
+        phase = grid @ self.frequencies
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)

@@ -12,15 +12,13 @@ from torch.nn import functional as F
 from ...data.framing import Framing
 from ...errors import InputError
 from ...layers.adapters import LowRankBypass, add_bottlenecks, add_query_value_lora, with_prefix
-from ...layers.encoded_image import EncodedImage
-from ...layers.vision_towers import VisionTower, load_tower
+from ...layers.vision_towers import EncodedImage, VisionTower, load_tower
 from ...text.bank import BankedTextEncoder
 from ...text.encoders import MAX_TOKENS, TextEncoder
 from ..base import TextSegmenter, check_channels
 from ..guidance import Guidance
 from .mask_decoder import MaskDecoder
-from .mixers import FeatureMixer
-from .positions import FourierPositions
+from .mixers import FeatureMixer, FourierPositions
 from .pyramid import PyramidEncoder
 
 Side = Literal["both", "text", "image", "none"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...layers.encoded_image import EncodedImage
+from ...layers.vision_towers import EncodedImage
 
 
 def _convolution(before: int, after: int, *, stride: int = 1) -> nn.Sequential:

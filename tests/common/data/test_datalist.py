@@ -94,7 +94,8 @@ def test_missing_file_and_other_content(tmp_path):
     path.write_text('{"labels": ')
     assert error_of(load_datalist, path, "training").startswith(f"{path}: not JSON (Expecting value: line 1")
     path.write_bytes(b"\xff\xfe\x00")
-    assert error_of(load_datalist, path, "training").startswith(f"{path}: not JSON (")
+    utf16 = f"{path}: found UTF-16 text, expected UTF-8 text; save the file as UTF-8."
+    assert error_of(load_datalist, path, "training") == utf16
     path.write_text("[]")
     assert error_of(load_datalist, path, "training") == (
         f'{path}: holds a JSON list, expected an object with "labels" and "training"; '
@@ -152,7 +153,8 @@ def test_duplicate_case(folder):
 def test_ids_that_are_no_names(folder, field, value):
     path = write(folder, training=[item("a", **{field: value})])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/".'
+        f'{path}: training[0] has {json.dumps(value)} as "{field}", expected a name without "/", backslash, '
+        "control characters and a dot in front, of at most 200 bytes."
     )
 
 

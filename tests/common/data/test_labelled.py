@@ -147,7 +147,7 @@ def test_volumes_of_different_grids_are_refused(tmp_path: Path, make_case: Calla
         )
     )
     for other, message in (
-        (moved, "the labels' affine differs from that of the image .* by up to"),
+        (moved, "the labels' affine differs from that of the image .* lie up to 2 voxels"),
         (less, r"2 x 4 x 5 voxels .* has 3 x 4 x 5, expected the same grid; resample .*c\.nii\.gz to the"),
     ):
         with pytest.raises(InputError, match=message):

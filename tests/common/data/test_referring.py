@@ -97,7 +97,7 @@ NO_LESION = r"expected a whole number from 1 up or a list of different ones \(em
         ("lesion", [3, -7], rf'\[3, -7\] as "lesion", {NO_LESION}'),
         ("lesion", [3, True], rf'\[3, true\] as "lesion", {NO_LESION}'),
         ("lesion", ["3"], rf'\["3"\] as "lesion", {NO_LESION}'),
-        ("lesion", [3, 7.0], rf'\[3, 7\.0\] as "lesion", {NO_LESION}'),
+        ("lesion", [3, 7.5], rf'\[3, 7\.5\] as "lesion", {NO_LESION}'),
         ("lesion", [[3, 7]], rf'\[\[3, 7\]\] as "lesion", {NO_LESION}'),
         ("lesion", [None], rf'\[null\] as "lesion", {NO_LESION}'),
         ("lesion", 0, rf'0 as "lesion", {NO_LESION}'),

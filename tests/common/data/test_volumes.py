@@ -242,7 +242,6 @@ def test_missing_file(tmp_path):
     ("name", "content"),
     [
         ("cut.nii.gz", lambda raw: gzip.compress(raw)[: len(gzip.compress(raw)) // 2]),
-        ("cut.nii", lambda raw: raw[:400]),
         ("header_only.nii", lambda raw: raw[:200]),
         ("text.nii.gz", lambda raw: b"not an image"),
         ("text.nii", lambda raw: b"not an image"),
@@ -261,6 +260,15 @@ def test_broken_file(tmp_path, name, content):
         "), so the file is broken, cut off or of another kind; give a whole .nii or .nii.gz file."
     )
     assert "\n" not in message
+
+
+def test_cut_off(tmp_path):
+    path = save(tmp_path / "cut.nii", np.arange(210, dtype=np.int16).reshape(SHAPE), np.eye(4))
+    path.write_bytes(path.read_bytes()[:400])
+    assert error_of(read_volume, path) == (
+        f"{path}: found 48 bytes of voxels, expected the 420 that its header announces, so the file is cut "
+        "off or broken; copy it again or export it again."
+    )
 
 
 def test_other_image_format(tmp_path):
@@ -320,18 +328,26 @@ def test_missing_affine(tmp_path):
     path = save(tmp_path / "a.nii", np.ones(SHAPE, np.int16), np.eye(4), sform=0, qform=0)
     assert error_of(read_volume, path) == (
         f"{path}: the affine is missing (qform and sform codes are both 0), so nothing says where the "
-        "patient's left is; convert the series again from DICOM, or set the affine if you know it "
-        "(nibabel: image.set_sform(affine, 1))."
+        "patient's left is; convert the series again from DICOM, or set it in the header if you know it "
+        "(NIfTI, with nibabel: image.set_sform(affine, 1))."
     )
 
 
-@pytest.mark.parametrize("diagonal", [(1, 1, 0, 1), (np.nan, 1, 1, 1)])
-def test_singular_affine(tmp_path, diagonal):
+def with_sform(tmp_path, diagonal):
     image = nib.Nifti1Image(np.ones(SHAPE, np.int16), None)
     image.header.set_sform(np.diag(np.array(diagonal, float)), 1)
     nib.save(image, tmp_path / "a.nii")
+
+
+def test_singular_affine(tmp_path):
+    with_sform(tmp_path, (1, 1, 0, 1))
+    assert "a.nii: the affine is singular (" in error_of(read_volume, tmp_path / "a.nii")
+
+
+def test_affine_that_is_not_finite(tmp_path):
+    with_sform(tmp_path, (np.nan, 1, 1, 1))
     message = error_of(read_volume, tmp_path / "a.nii")
-    assert "a.nii: the affine is singular (" in message
+    assert "a.nii: its affine holds a number that is not finite (axes nan, 0, 0, 0, 1," in message
     assert message.endswith("so voxels have no place in space; convert the series again from DICOM.")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.inference import VolumeInferer
-from common.inference.own_masks import OwnMasks
+from common.inference.segmentation import OwnMasks
 from common.text.prompts import Prompt
 
 SHAPE = (4, 7, 9)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from common.errors import InputError
-from common.inference import CaseRunner, CasesFailedError, Segmentation, SliceRange, VolumeInferer, texts
+from common.inference import CaseRunner, CasesFailedError, Segmentation, SliceRange, VolumeInferer, prompts
 from common.inference.cleaning import in_slice, keep_largest_components, smooth_across_slices
-from common.inference.own_masks import OwnMasks
+from common.inference.segmentation import OwnMasks
 from common.outputs.preview import views_of
 from common.text.prompts import Prompt
 
@@ -86,7 +86,7 @@ def test_one_text_is_no_list_of_texts(run, images, tmp_path):
 
 
 def test_texts_are_encoded_ahead_and_each_once(run, images, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(texts, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(prompts, "TEXTS_AT_ONCE", 2)
     calls, encode = [], network.encode_text
     network.encode_text = lambda asked: calls.append(list(asked)) or encode(asked)
     run(

@@ -111,6 +111,31 @@ def test_interval_over_patients_with_few_and_many_values() -> None:
     assert (low + high) / 2 == pytest.approx(mean, abs=0.2 * error)
 
 
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ([0.2, 0.4], ["a", "a"]),  # one patient
+        ([0.2, 0.4, 0.3, 0.3], list("aabb")),  # two patients of one mean, whatever is drawn
+        ([0.1 + 0.2, 0.3], ["a", "b"]),  # which differ by rounding alone
+        ([0.2, 0.4, 0.3], list("aab")),
+    ],
+)
+def test_no_interval_of_one_patient_or_of_equal_means(values: list[float], groups: list[str]) -> None:
+    assert describe(values, groups=groups)["ci95"] is None
+
+
+def test_slices_of_one_case_are_no_strangers() -> None:
+    """Rows without a patient are grouped by their case: slices of a single one have no interval."""
+    row = {"label": "liver", "status": "found", "voxels_both": 1, "voxels_pred_only": 0, "voxels_ref_only": 0}
+    rows = [
+        {**row, "case": case, "slice": n, "dsc": n / 10 + (case == "b")} for n in range(4) for case in "ab"
+    ]
+    one = [row for row in rows if row["case"] == "a"]
+    assert summarise(one)["labels"]["liver"]["metrics"]["dsc"]["ci95"] is None
+    low, high = summarise(rows)["labels"]["liver"]["metrics"]["dsc"]["ci95"]
+    assert (low, high) == (pytest.approx(0.15), pytest.approx(1.15))  # always both slices of a, or of b
+
+
 def test_a_patient_without_a_value_is_not_drawn() -> None:
     """Of three patients one has none: two patients of mean 0 and 1 remain, and their interval is 0 to 1."""
     found = describe([0.0, 0.0, 1.0, NAN, INF], groups=["a", "a", "b", "c", "c"])

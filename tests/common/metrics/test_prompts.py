@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.data.evaluation_cases import EvaluationCase, Target
 from common.data.images import read_image_2d
-from common.data.itk_reader import volume_from_array
+from common.data.itk_files import volume_from_array
 from common.data.labelled import Region
 from common.data.volumes import Volume
 from common.metrics import measure_mask

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 
 from common.errors import InputError
 from common.metrics import distances, slice_counts
-from common.metrics.areas import surfel_areas
+from common.metrics.elements import surfel_areas
 from common.metrics.segmentation import measure_labels, measure_mask
 
 BOTH = ("surfel", "voxel")

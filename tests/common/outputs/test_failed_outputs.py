@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import InputError
 from common.inference import CaseRunner, CasesFailedError, VolumeInferer
-from common.outputs import kinds, rtstruct
+from common.outputs import rtstruct, writers
 
 PROMPTS = ["9 at 99.5"]
 
@@ -65,7 +65,7 @@ def test_a_structure_set_that_fails_leaves_the_label_map(run, scan, network, tmp
 
 
 def test_a_picture_that_fails_leaves_the_label_map(run, make_nifti, random_hu, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(kinds, "write_preview", fails)
+    monkeypatch.setattr(writers, "write_preview", fails)
     with pytest.raises(
         CasesFailedError, match=r"case\.nii\.gz: preview could not be written \(ValueError: Secret.*\); leave"
     ):
@@ -80,7 +80,7 @@ def test_without_any_output_nothing_is_left_and_nothing_is_lost(
     source, out = make_nifti(random_hu(8, 8, 2)), tmp_path / "out"
     run(source, outputs=["labels"])
     before = {path: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(kinds, "write_labels", fails)
+    monkeypatch.setattr(writers, "write_labels", fails)
     with pytest.raises(CasesFailedError, match=r"labels could not be written \(ValueError: Secret"):
         run(source, outputs=["labels"])
     assert {path: path.read_bytes() for path in out.iterdir()} == before
@@ -101,8 +101,8 @@ def test_a_series_that_nothing_can_refer_to_is_said_before_the_network_runs(
 
 
 def test_a_missing_library_is_said_before_anything_is_read(run, make_nifti, monkeypatch):
-    """See `test_kinds` for the sentence."""
-    monkeypatch.setattr(kinds, "_dicom_seg_writer", lambda: (_ for _ in ()).throw(InputError("no library")))
+    """See `test_writers` for the sentence."""
+    monkeypatch.setattr(writers, "_dicom_seg_writer", lambda: (_ for _ in ()).throw(InputError("no library")))
     with pytest.raises(InputError, match=r"^no library$"):
         run("nowhere.nii", outputs=["dicom_seg"])
 

@@ -70,7 +70,8 @@ def test_load_refuses_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_works_as_scripts_common_and_needs_no_torch(tmp_path: Path) -> None:
     copy = tmp_path / "scripts" / "common"
     shutil.copytree(TEXT_FOLDER, copy / "text", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "common" / "errors.py", copy)
+    for module in ("errors.py", "user_text.py"):
+        shutil.copy(ROOT / "common" / module, copy)
     code = (
         "import sys; from scripts.common.text.vocabulary import Vocabulary; "
         "import scripts.common.text.prompts;"

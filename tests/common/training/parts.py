@@ -1,25 +1,33 @@
 """What tests of trainings are made of: a network of few weights, volumes and 2D images, given answers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
+from monai.handlers import ValidationHandler
 from PIL import Image
 from torch import Tensor, nn
 
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
 from common.data.framing import Framing
-from common.inference.own_masks import OwnMasks
-from common.inference.segmentation import Segmentation, summarise
+from common.data.organ_slices import OrganSlices
+from common.inference import VolumeInferer
+from common.inference.segmentation import OwnMasks, Segmentation, summarise
+from common.losses import WeightedSum
 from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.prompts import Prompt
+from common.training import Evaluator, PrecisionInferer, Trainer
+from common.training.states import states
 
+CPU = torch.device("cpu")
+DRAWS, BATCH = 8, 2
 SIZE = 16
 LETTERS = 128
 
@@ -131,3 +139,62 @@ def write_images(folder: Path, names: Sequence[str], *, colour: bool = False) ->
 
 def image_cases(datalist: Path) -> EvaluationCases:
     return EvaluationCases(load_referring(datalist, "test"))
+
+
+class Training:
+    """A trainer in `folder`, and what it is made of; `order` has what the extra handlers saw."""
+
+    def __init__(self, folder: Path, *, epochs: int = 3, loss: nn.Module | None = None, **options: Any):
+        datalist = folder / "datalist.json" if (folder / "datalist.json").exists() else write_volumes(folder)
+        self.network = Tiny()
+        self.order: list[str] = []
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.1)
+        data = load_datalist(datalist, "training")
+        labels = load_label_values(datalist)
+        draws = OrganSlices(
+            data, labels=labels, network=self.network, length=DRAWS, prompts_per_slice=2, progress=False
+        )
+        self.evaluator = Evaluator(
+            device=CPU,
+            dataset=volume_cases(datalist),
+            network=self.network,
+            inferer=VolumeInferer(),
+            val_handlers=[Noting(lambda engine: self.order.append(f"validated {engine.state.epoch}"))],
+        )
+        lr = Noting(lambda _engine: self.order.append(f"rate {self.optimizer.param_groups[0]['lr']:g}"))
+        kept = Noting(
+            lambda _engine: self.order.append(f"states {len(states(folder / 'models' / 'states'))}")
+        )
+        arguments: dict[str, Any] = {
+            "train_handlers": [lr, ValidationHandler(interval=2, validator=self.evaluator), kept],
+            "images": 1,
+        }
+        self.trainer = Trainer(
+            device=CPU,
+            max_epochs=epochs,
+            dataset=draws,
+            network=self.network,
+            loss_function=loss or WeightedSum({"bce": nn.BCEWithLogitsLoss()}),
+            optimizer=self.optimizer,
+            lr_scheduler=torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=0.5),
+            inferer=PrecisionInferer(),
+            batch_size=BATCH,
+            datalist=datalist,
+            checkpoint=folder / "models" / "model.pt",
+            output_dir=folder / "out",
+            **(arguments | options),
+        )
+
+    def run(self) -> "Training":
+        self.trainer.run()
+        return self
+
+
+class Noting:
+    """A handler that does something after an epoch."""
+
+    def __init__(self, note: Callable[[Engine], None]) -> None:
+        self.note = note
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.note)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.training.settings import MAY_DIFFER, compared
+from common.training.states import MAY_DIFFER, compared
 
 CONFIGS = sorted((Path(__file__).parents[3] / "bundles").glob("*/configs/train.json"))
 

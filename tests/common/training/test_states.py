@@ -14,8 +14,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from common.errors import InputError
-from common.training.seeding import SeedIterations
 from common.training.states import TrainingStates, newest_sound_state, states
+from common.training.trainer import SeedIterations
 
 STEPS = 5
 EMPTY = os.devnull  # a datalist of no bytes

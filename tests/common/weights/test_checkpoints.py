@@ -21,7 +21,8 @@ from common.weights.checkpoints import (
     save_trained,
     write_model_json,
 )
-from common.weights.pretrained import KNOWN_BASES, MINILM, FrozenBase
+from common.weights.known import KNOWN_BASES, MINILM
+from common.weights.pretrained import FrozenBase
 from tests.common.training.parts import Tiny
 
 SIZE = 128
@@ -113,6 +114,16 @@ def test_a_git_lfs_pointer(tmp_path):
     (tmp_path / "model.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     with pytest.raises(InputError, match="a Git LFS pointer stands there, not the weights; run git lfs pull"):
         load_checkpoint(network(), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("page", ["<!DOCTYPE html>\n<p>404", "\ufeff <!-- a proxy -->\n<HTML lang='en'>"])
+def test_a_web_page_that_was_saved_as_checkpoint(tmp_path, name, page):
+    (tmp_path / name).write_text(page, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=rf"{name}: found a web page \(HTML\), expected a checkpoint: a login"
+    ):
+        load_checkpoint(network(), tmp_path / name)
 
 
 def test_a_nested_dict(tmp_path):

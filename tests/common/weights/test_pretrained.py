@@ -21,8 +21,8 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from common.errors import InputError
 from common.layers.normalisation import NORMALISATIONS
 from common.networks.lsms.network import LSMS
-from common.weights import pretrained
-from common.weights.known import KNOWN_BASES, KNOWN_FILES, MINILM, WHEELS, KnownFile
+from common.weights import pretrained, wheels
+from common.weights.known import KNOWN_BASES, KNOWN_FILES, MINILM, KnownFile
 from common.weights.pretrained import (
     FrozenBase,
     find_file,
@@ -59,8 +59,8 @@ def offline(monkeypatch) -> None:
 
 @pytest.fixture
 def no_wheel(monkeypatch) -> None:
-    absent = replace(WHEELS[MINILM], package="no-such-package-installed")
-    monkeypatch.setattr(pretrained, "WHEELS", {MINILM: absent})
+    absent = replace(wheels.WHEELS[MINILM], package="no-such-package-installed")
+    monkeypatch.setattr(wheels, "WHEELS", {MINILM: absent})
 
 
 @pytest.fixture

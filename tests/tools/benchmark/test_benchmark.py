@@ -9,7 +9,7 @@ import pytest
 from tools.benchmark import _peers
 from tools.benchmark.__main__ import main, names
 from tools.benchmark._clock import take_turns
-from tools.benchmark._masks import Scene
+from tools.benchmark._volumes import Scene
 
 
 def test_help_names_the_benchmarks_at_once() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from common.data.framing import RGB, Framing
 from tests.common.training.parts import Tiny
-from tools.benchmark._case import ORGANS, write_volume
 from tools.benchmark._networks import build
+from tools.benchmark._volumes import ORGANS, write_volume
 from tools.benchmark.inference import _flops_ratio, _table, main
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.itk_writer import write_labels_itk
+from common.data.itk_files import write_labels_itk
 from common.data.label_maps import read_label_map
 from common.data.volumes import write_labels
 from common.metrics import measure_mask, summarise
@@ -286,6 +287,54 @@ def test_every_format_that_inference_writes_is_measured(
     assert run(folders) == 0
     row = rows_of(out)["a", "1"]
     assert (float(row["dsc"]), float(row["surfel_hd_mm"])) == (1.0, 0.0)
+
+
+def test_what_inference_writes_of_a_case_is_paired_with_its_reference(
+    folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside `ct_seg` lie masks, probabilities, a preview and a report; a name that fits goes first."""
+    pred, ref, out = folders
+    for case in ("ct", "b_seg", "c"):
+        save(ref / f"{case}.nii.gz", cube(4))
+    for name in ("ct_seg", "ct_mask_1_liver", "ct_prob_1_liver", "b", "c", "c_seg", "lonely_mask_1_liver"):
+        save(pred / f"{name}.nii.gz", cube(9 if name == "c_seg" else 4))
+    Image.new("RGB", (30, 20)).save(pred / "ct_seg.png")
+    (pred / "ct_seg.json").write_text("{}")
+    assert run(folders) == 1
+    assert {key[0]: float(row["dsc"]) for key, row in rows_of(out).items()} == {"ct": 1, "b_seg": 1, "c": 1}
+    problems = [line for line in capsys.readouterr().err.splitlines() if line.startswith("problem")]
+    assert [line.split(": ")[1] for line in problems] == [
+        str(pred / "c_seg.nii.gz"),
+        str(pred / "lonely_mask_1_liver.nii.gz"),
+    ]
+
+
+def test_a_label_of_any_number_takes_no_memory_for_it(folders: tuple[Path, Path, Path]) -> None:
+    """One voxel of the largest number of 32 bits: a table up to it would have 16 GiB."""
+    pred, ref, out = folders
+    stray = cube(4).astype(np.int32)
+    stray[0, 0, 0] = 2**31 - 1
+    save(pred / "a.nii.gz", stray)
+    save(ref / "a.nii.gz", stray)
+    tracemalloc.start()
+    assert run(folders) == 0
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    tracemalloc.stop()
+    rows = rows_of(out)
+    assert {key[1]: float(row["dsc"]) for key, row in rows.items()} == {"1": 1.0, "2147483647": 1.0}
+    assert rows["a", "2147483647"]["voxels_both"] == "1"
+
+
+@pytest.mark.parametrize("penalty", ["-1", "nan", "inf"])
+def test_a_penalty_that_is_no_distance(
+    folders: tuple[Path, Path, Path], penalty: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred, ref, out = folders
+    save(pred / "a.nii.gz", cube(4))
+    save(ref / "a.nii.gz", cube(4))
+    assert run(folders, f"--penalty-mm={penalty}") == 2
+    assert f"--penalty-mm: found {penalty}, expected a distance in mm from 0" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def save_png(path: Path, square_at: int, value: int = 1) -> None:

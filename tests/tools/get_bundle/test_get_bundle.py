@@ -114,6 +114,29 @@ def test_a_part_that_was_damaged_is_thrown_away(tmp_path, write, serve, capsys):
     assert main(command) == 0
 
 
+def test_a_page_that_asks_to_sign_in_is_called_so_and_spoils_nothing(tmp_path, write, serve, files, capsys):
+    """A network's answer with status 200, in the place of manifest and zip, and in that of a zip's rest."""
+    archive = write(tmp_path / "site").zip
+    server = serve(tmp_path / "site")
+    command = [f"{server.address}/{archive.name}", "--out", str(tmp_path / "out")]
+    server.page = b"\n<!DOCTYPE html><html><body>Sign in</body></html>"
+    assert main(command) == 2
+    assert "answered with a web page (HTML), expected the file itself; sign in" in capsys.readouterr().err
+    server.page, server.cut_after = None, [700_000, 0, 0, 0]
+    assert main(command) == 2
+    (part,) = (tmp_path / "out").iterdir()
+    server.page = b"<html>" + bytes(100)
+    name, digits = part.name.removesuffix(".part").removeprefix(".").rsplit(".", 1)
+    with pytest.raises(InputError, match=r"answered with a web page \(HTML\).* arrived before is kept\.$"):
+        downloading.download(command[0], tmp_path / "out" / name, sha256=digits)
+    assert part.stat().st_size == 700_000
+    server.page, server.cut_after = None, []
+    assert main(command) == 0
+    assert server.asked[-1] == (f"/{archive.name}", "bytes=700000-")
+    assert installed(tmp_path / "out/mini").items() >= files.items()
+    assert left(tmp_path / "out") == {"mini"}
+
+
 def test_more_bytes_than_announced_are_not_written(tmp_path, write, serve, capsys):
     archive = write(tmp_path / "site").zip
     server = serve(tmp_path / "site")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
+from tools.monailabel.bundles import newest_checkpoint, publish
 from tools.monailabel.dicom_names import segments_for
 from tools.monailabel.guard import Guard
 from tools.monailabel.label_worker import uncertainty
-from tools.monailabel.trained import newest_checkpoint, publish
 
 
 def test_the_newest_weights_are_those_with_the_highest_number(tmp_path):

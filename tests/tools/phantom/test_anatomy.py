@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from common.errors import InputError
 from tools.phantom.anatomy import REMOVABLE, draw_scene
+from tools.phantom.draw import PHASES
 from tools.phantom.grid import VoxelGrid
 from tools.phantom.render import render
 from tools.phantom.scene import LABELS, ORGANS, Structure
 from tools.phantom.shapes import Ellipsoid
-from tools.phantom.tissue import PHASES
 
 SEEDS = range(8)
 SPACING = (3.0, 3.0, 5.0)

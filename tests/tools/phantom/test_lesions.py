@@ -18,10 +18,10 @@ from tools.phantom.lesions import (
     Appearance,
     draw_appearance,
     lesion_structure,
+    segment_of,
 )
 from tools.phantom.render import render
 from tools.phantom.scene import LABELS
-from tools.phantom.segments import segment_of
 
 STEP_MM = 1.0
 LIVER_HU = 100.0

@@ -19,7 +19,7 @@ from common.networks.guidance import Guidance
 from common.text.vocabulary import Vocabulary
 from tools.study import openkbp
 from tools.study.openkbp import UNET
-from tools.study.scoring import score
+from tools.study.training import score
 
 NAMES = "Med-VLM compact, names"
 ORGANS = ("larynx", "mandible")
