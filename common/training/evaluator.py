@@ -29,8 +29,8 @@ class Evaluator(SupervisedEvaluator):
     """Segments every case with the inferer that users run, and scores each prompt's own mask.
 
     A batch is one `EvaluationCase`; `output` has its volume as `image`, the case as `label` and a
-    `Segmentation` as `pred`. The key metric is `PromptDice`; `val_loss` comes beside it where a training waits
-    for it, see `watch`.
+    `Segmentation` as `pred`. The key metric is `PromptDice`; `val_loss` comes beside it where a training
+    waits for it, see `watch`.
 
     Args:
         device: where the network is.

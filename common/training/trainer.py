@@ -56,8 +56,8 @@ class Trainer(SupervisedTrainer):
         network: as it is trained, in several processes wrapped in DistributedDataParallel.
         loss_function: of logits and masks; where it has `features`, of a `Prediction` with these.
         optimizer: of its trained parameters.
-        lr_scheduler: steps after each epoch, or after each step with `lr_every` = "step"; one that waits for a
-            plateau after each validation, with its `ValidationLoss`.
+        lr_scheduler: steps after each epoch, or after each step with `lr_every` = "step"; one that waits for
+            a plateau after each validation, with its `ValidationLoss`.
         train_handlers: among them one MONAI `ValidationHandler`, whose validator is an `Evaluator`.
         inferer: precision of the passes.
         batch_size: draws a step and process.

@@ -77,7 +77,7 @@ class PromptMean(Metric):
     """A mean over all (case, prompt) pairs of an `Evaluator`.
 
     Processes share their pairs, and a case that several of them were given counts once: all have the same
-    mean, to the bit.
+    mean, to the bit. Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
     """
 
     def reset(self) -> None:
@@ -99,6 +99,12 @@ class PromptMean(Metric):
             self._by_target[target].append(value)
         return math.fsum(values.values()) / len(values)
 
+    def completed(self, engine: Engine, name: str) -> None:
+        """Put the metric and the targets' means into the engine's state."""
+        super().completed(engine, name)
+        for target, values in self._by_target.items():
+            engine.state.metrics[f"{name}/{target}"] = math.fsum(values) / len(values)
+
     def _of_all_processes(self) -> dict[tuple[str, str, str], float]:
         if idist.get_world_size() == 1:
             return self._values
@@ -110,9 +116,8 @@ class PromptDice(PromptMean):
     """Mean Dice over all (case, prompt) pairs of an `Evaluator`, of each prompt's own mask.
 
     What else was asked of a case does not count: own masks may overlap. A pair whose target is in neither
-    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as 0.
-
-    Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
+    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as
+    0.
     """
 
     def __init__(self) -> None:
@@ -127,9 +132,3 @@ class PromptDice(PromptMean):
             counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
             if counts.status != "absent":
                 self._values[target.case, target.name, asked.prompts[row].text] = counts.overlap()["dsc"]
-
-    def completed(self, engine: Engine, name: str) -> None:
-        """Put the metric and the targets' means into the engine's state."""
-        super().completed(engine, name)
-        for target, values in self._by_target.items():
-            engine.state.metrics[f"{name}/{target}"] = math.fsum(values) / len(values)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import nibabel as nib
 import numpy as np
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
