@@ -116,7 +116,7 @@ def test_two_processes_are_one_with_the_double_batch(
 
 @pytest.mark.slow
 def test_two_processes_take_the_same_rates_and_end_together(datalist: Path, tmp_path: Path) -> None:
-    """Validations after every second epoch, all alike: two without gain cost the rate nine tenths, four end."""
+    """Validations after every second epoch, two without gain cost the rate nine tenths, four end it."""
     from tests.common.training.training_process import steered
 
     done = torchrun("steered", tmp_path, datalist)

@@ -115,7 +115,7 @@ def lesions(datalist: Path, out: Path) -> None:
 
 
 def steered(out: Path) -> None:
-    """A training whose loss weighs nothing, so that its scores stay: its rates, its last epoch, its scores."""
+    """Rates, last epoch and scores of a training whose loss weighs nothing, so that its scores stay."""
     loss = WeightedSum({"bce": nn.BCEWithLogitsLoss()}, {"bce": 0.0})
     done = Training(out, epochs=20, loss=loss, plateau=1, patience=7, clip_gradients=1.0).run()
     rates = [float(note.split()[1]) for note in done.order if note.startswith("rate")]
