@@ -11,7 +11,7 @@ from ..data.dicom_folder import holds_slices, in_words, kinds_in, no_slices
 from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
-from ..files import short_name
+from ..files import STEM_BYTES, short_name
 from ..text.prompts import Prompt
 from .earlier import outputs_in
 from .lists import ENDINGS as LIST_ENDINGS
@@ -23,7 +23,6 @@ OTHER_IMAGES = (
     *(".tif", ".tiff", ".bmp", ".gif", ".webp", ".svs", ".npy", ".npz", ".h5", ".mat", ".gipl"),
     *IMAGE_2D_ENDINGS,
 )
-STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
 
 _log = logging.getLogger(__name__)
 

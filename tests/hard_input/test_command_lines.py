@@ -1,19 +1,22 @@
 """What is typed behind the keys of MONAI's command line arrives as typed, or is refused in one sentence."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
+from PIL import Image
 
 from common import memory
 from common.command_line import read_arguments, read_texts
@@ -22,6 +25,8 @@ from common.config_values import as_data
 from common.config_values import settings as settings_of
 from common.data.readers import read_image
 from common.errors import InputError
+from tests.common.conftest import write_dicom_series
+from tests.hard_input import volumes
 from tests.hard_input.command_lines import REFUSED, TAKEN, odd_words
 
 REPOSITORY = Path(__file__).parents[2]
@@ -195,19 +200,39 @@ def test_an_input_that_never_answers_does_not_outlive_a_signal(number: int, tmp_
             process.kill()
 
 
-def test_a_volume_that_memory_cannot_hold_is_refused_in_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _picture(folder: Path) -> Path:
+    Image.fromarray(np.arange(30, dtype=np.uint8).reshape(5, 6)).save(folder / "x.png")
+    return folder / "x.png"
+
+
+def _series(folder: Path) -> Path:
+    write_dicom_series(folder / "ct", np.arange(120).reshape(4, 5, 6))
+    return folder / "ct"
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (volumes.nifti, (6, 5, 4)),
+        (volumes.metaimage, (6, 5, 4)),
+        (volumes.nrrd, (6, 5, 4)),
+        (_series, (6, 5, 4)),
+        (_picture, (6, 5)),
+    ],
+)
+def test_an_image_that_memory_cannot_hold_is_refused_in_numbers(
+    make: Callable[[Path], Path], shape: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nib.save(nib.Nifti1Image(np.zeros((64, 64, 32), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
-    needed = 64 * 64 * 32 * 5
+    path, needed = make(tmp_path), math.prod(shape) * 5
     monkeypatch.setattr(memory, "free_bytes", lambda: needed)
-    memory.check_memory("ct.nii.gz", (64, 64, 32))
+    read_image(path)
     monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
-    with pytest.raises(
-        InputError, match=r"ct.nii.gz: found 64 x 64 x 32 voxels, which take 0.0 GiB, expected"
-    ):
-        read_image(tmp_path / "ct.nii.gz")
-    monkeypatch.undo()
+    found = f"{path}: found {' x '.join(map(str, shape))} voxels, which take 0.0 GiB, expected what fits in"
+    with pytest.raises(InputError, match=f"^{re.escape(found)}"):
+        read_image(path)
+
+
+def test_free_memory_is_a_number_that_can_be() -> None:
     free = memory.free_bytes()
     assert free is None or 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 100
 

@@ -103,6 +103,16 @@ def test_numbers_of_another_format_are_no_dicom(tmp_path):
     assert not is_dicom(tmp_path / "ct.raw")
 
 
+def test_what_is_said_of_a_zip_names_the_zip(tmp_path, caplog):
+    """And no folder that is gone by then."""
+    dicom_folders.copies(tmp_path / "made")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", tmp_path / "made")
+    volume = read_image(tmp_path / "ct.zip")
+    assert volume.grid.path == tmp_path / "ct.zip"
+    assert caplog.messages
+    assert all(one.startswith(f"{tmp_path / 'ct.zip'}: left out copies: ") for one in caplog.messages)
+
+
 def test_a_zip_of_a_cd_is_read(tmp_path):
     values = dicom.write(tmp_path / "CD/PAT/SE1")
     dicom.write(tmp_path / "made", dicom.hounsfield()[:1], SOPClassUID=uid.MediaStorageDirectoryStorage)

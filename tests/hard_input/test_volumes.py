@@ -69,15 +69,20 @@ def test_taken_with_every_voxel_in_its_place(
             "ct.nii: its header is unusual (sizeof_hdr should be 348; set sizeof_hdr to 348).",
         ),
         (
+            hard.nifti_with_odd_extension,
+            "ct.nii: its header has an extension of 20 bytes, expected a multiple of 16",
+        ),
+        (
             lambda f: hard.nifti(f, {hard.QUATERN_B: b"\0\0\xc0\x7f"}),
             "ct.nii: the qform is no rotation; the sform is used.",
         ),
     ],
 )
 def test_warned_with_the_files_name(
-    make, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     np.testing.assert_array_equal(read_image(make(tmp_path)).slices, hard.SLICES)
+    assert not [one for one in recwarn if "xtension" in str(one.message)]  # nibabel's names no file
     assert [record.getMessage() for record in caplog.records] == [caplog.messages[0]]
     assert warning in caplog.messages[0]
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 class DataSet(NamedTuple):
@@ -45,7 +45,7 @@ DATA_SETS = {
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.prepare",
         description="Turn a public data set, or your own images and label maps, into a datalist split by "
         "patient. Nothing is downloaded; a folder that lacks files is refused, with a list and where to "

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.study", description="Experiments whose tables stand in the READMEs."
     )
     studies = parser.add_subparsers(dest="name", metavar="NAME", required=True)
