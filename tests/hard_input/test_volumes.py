@@ -19,6 +19,7 @@ from common.data.readers import read_image
 from common.errors import InputError
 from common.files import NOT_UTF8, cut_to_bytes, short_name
 from common.inference.cases import find_cases
+from common.inference.prompts import check_asked
 from common.zips import unpack_zip
 from tests.hard_input import volumes as hard
 
@@ -224,6 +225,7 @@ def test_images_of_other_formats_are_counted_in_one_line(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     with caplog.at_level(logging.WARNING):
+        check_asked(tmp_path, tmp_path / "out", None)  # before models are loaded, and not to be said twice
         assert [case.source.name for case in find_cases(tmp_path, tmp_path / "out")] == ["a.nii.gz"]
     assert caplog.messages == [
         f"{tmp_path}: 5 images of other formats are left out (1 .hdr, 2 .img, 1 .mgz, 1 .tif), expected "
