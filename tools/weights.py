@@ -18,6 +18,7 @@ exit codes: 0 all done or right; 1 something was not, or nothing says what is ri
 NAMES = (*KNOWN_BASES, *KNOWN_FILES)
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the three commands; returns the exit code."""
     parser = Parser(prog="python -m tools.weights", description=__doc__, epilog=EPILOG)

@@ -169,8 +169,11 @@ def test_a_run_with_a_value_out_of_range_ends_with_one_sentence(tmp_path: Path) 
 
 
 ENDS = """
+import signal
 import sys
 from common.inference.ahead import load_ahead
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 
 def load(path):
     return open(path, "rb").read()
@@ -237,8 +240,9 @@ def test_free_memory_is_a_number_that_can_be() -> None:
     assert free is None or 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 100
 
 
-def test_output_that_nobody_reads_ends_a_tool_quietly() -> None:
-    command = f"'{sys.executable}' -m tools.infer --list-prompts | head -1; echo ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("words", ["tools.infer --list-prompts", "tools.weights list"])
+def test_output_that_nobody_reads_ends_a_tool_quietly(words: str) -> None:
+    command = f"'{sys.executable}' -m {words} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] in ("0", "141")
@@ -259,17 +263,30 @@ def test_lines_that_nobody_reads_end_a_worker_quietly(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "141"
 
 
-@pytest.mark.parametrize("bundle", sorted(REPOSITORY.glob("bundles/*/")), ids=lambda path: path.name)
-def test_inputs_and_prompts_are_looked_at_before_anything_is_loaded(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "by_monai"),
+    [
+        ("medvlm_organ", True),
+        pytest.param("medvlm_organ", False, marks=pytest.mark.slow),
+        pytest.param("lsms_lesion", True, marks=pytest.mark.slow),
+        pytest.param("lsms_lesion", False, marks=pytest.mark.slow),
+    ],
+)
+def test_inputs_and_prompts_are_looked_at_before_anything_is_loaded(
+    name: str, by_monai: bool, tmp_path: Path
+) -> None:
     """There are no weights at all, and what is said is the input."""
+    bundle = REPOSITORY / "bundles" / name
     config = bundle / "configs" / "inference.json"
     places = {"checkpoint": str(tmp_path / "none.pt"), "output_dir": str(tmp_path / "out")}
     given = {**places, "bundle_root": str(bundle), "input": str(tmp_path / "no #1.nii.gz")}
     words = ["--config_file", str(config), *(word for key in given for word in (f"--{key}", given[key]))]
     by_tool = "import sys, json; from scripts.common.inference.worker import run_config\n"
     by_tool += "run_config(sys.argv[1], json.loads(sys.argv[2]))"
-    for command in (["-m", "monai.bundle", "run", *words], ["-c", by_tool, str(config), json.dumps(given)]):
-        done = subprocess.run([sys.executable, *command], cwd=bundle, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert f"{tmp_path}/no #1.nii.gz: no such file or folder" in done.stderr
-        assert "none.pt" not in done.stderr
+    command = (
+        ["-m", "monai.bundle", "run", *words] if by_monai else ["-c", by_tool, str(config), json.dumps(given)]
+    )
+    done = subprocess.run([sys.executable, *command], cwd=bundle, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{tmp_path}/no #1.nii.gz: no such file or folder" in done.stderr
+    assert "none.pt" not in done.stderr

@@ -21,10 +21,10 @@ from common.errors import InputError
 from common.inference.cases import find_cases
 from tests.common.conftest import write_dicom_series
 
-from . import dicom, dicom_folders, dicom_pixels
+from . import dicom, dicom_folders, dicom_padding, dicom_pixels
 from .dicom import SECRET, Right
 
-FOLDERS = {**dicom_pixels.FOLDERS, **dicom_folders.FOLDERS}
+FOLDERS = {**dicom_pixels.FOLDERS, **dicom_padding.FOLDERS, **dicom_folders.FOLDERS}
 
 
 @pytest.fixture
