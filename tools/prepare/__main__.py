@@ -71,9 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(options.run(options))
 
 
-def _add(
-    names: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, source: str
-) -> argparse.ArgumentParser:
+def _add(names: "argparse._SubParsersAction[Parser]", name: str, text: str, source: str) -> Parser:
     parser = names.add_parser(name, help=text, description=text)
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help=source)
     parser.add_argument(
@@ -82,7 +80,7 @@ def _add(
     return parser
 
 
-def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_folder(names: "argparse._SubParsersAction[Parser]") -> None:
     parser = _add(
         names,
         "folder",
@@ -138,7 +136,7 @@ def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(run=_folder)
 
 
-def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_join(names: "argparse._SubParsersAction[Parser]") -> None:
     text = "several datalists as one, for training on all of them"
     parser = names.add_parser("join", help=text, description=text)
     parser.add_argument("datalists", type=Path, nargs="+", metavar="JSON", help="datalists to join")
@@ -148,7 +146,7 @@ def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.set_defaults(run=_join)
 
 
-def _add_partial(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_partial(names: "argparse._SubParsersAction[Parser]") -> None:
     text = "a datalist with part of each sentence, the first words, to see how much text a network needs"
     parser = names.add_parser("partial", help=text, description=text)
     parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist with sentences")

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_comparison(
-    studies: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    studies: "argparse._SubParsersAction[Parser]",
     name: str,
     *,
     source: str,
@@ -82,7 +82,7 @@ def _add_comparison(
     parser.set_defaults(run=run)
 
 
-def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_listen(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "listen",
         help="does a bundle do what its prompts say? Synonyms, paraphrases, typos, swapped and absent organs",
@@ -112,7 +112,7 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_referring(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "referring",
         help="does the mask follow the sentence? Phantoms with several lesions: words mean one, or some",
@@ -145,7 +145,7 @@ def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=run)
 
 
-def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_words(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "words",
         help="does the mask follow the words? Dice of every prompt's mask with every organ",
