@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import InputError
 
 NOT_UTF8 = "backslashreplace"  # how bytes of paths are written that are no UTF-8; JSON reads them back
+STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
 
 
 @contextmanager

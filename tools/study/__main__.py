@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.study", description="Experiments whose tables stand in the READMEs."
     )
     studies = parser.add_subparsers(dest="name", metavar="NAME", required=True)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_comparison(
-    studies: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    studies: "argparse._SubParsersAction[Parser]",
     name: str,
     *,
     source: str,
@@ -83,7 +83,7 @@ def _add_comparison(
     parser.set_defaults(run=run)
 
 
-def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_listen(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "listen",
         help="does a bundle do what its prompts say? Synonyms, paraphrases, typos, swapped and absent organs",
@@ -113,7 +113,7 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_referring(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "referring",
         help="does the mask follow the sentence? Phantoms with several lesions: words mean one, or some",
@@ -146,7 +146,7 @@ def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=run)
 
 
-def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_words(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "words",
         help="does the mask follow the words? Dice of every prompt's mask with every organ",
