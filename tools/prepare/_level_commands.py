@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from tools.command_line import Parser
+
 FAMILIES = ("photograph", "chest_xray", "heart_ultrasound", "breast_ultrasound")
 SETS = (
     *("bkai", "busi", "camus", "chexlocalize", "clinicdb", "colondb", "cvc300", "dfu", "etis", "isic"),
@@ -11,16 +13,14 @@ SETS = (
 RULE_HELP = "how masks become words: clean (default), or published, as the published prompts were made"
 
 
-def add_level_commands(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_level_commands(names: "argparse._SubParsersAction[Parser]") -> None:
     """Add hyperkvasir, medvlsm and levels."""
     _add_hyperkvasir(_parser(names, "hyperkvasir", "polyps in colonoscopy (HyperKvasir, Kvasir-SEG)"))
     _add_medvlsm(_parser(names, "medvlsm", "a set of images of the medvlsm study, with prompts P0 to P9"))
     _add_levels(_parser(names, "levels", "a datalist of images, with attributes and prompts of all levels"))
 
 
-def _parser(
-    names: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
+def _parser(names: "argparse._SubParsersAction[Parser]", name: str, text: str) -> argparse.ArgumentParser:
     parser = names.add_parser(name, help=text, description=text)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"

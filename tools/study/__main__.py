@@ -165,7 +165,7 @@ def _add_words(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser.set_defaults(run=run)
 
 
-def _add_agree(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_agree(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "agree",
         help="do the words that masks give agree with the published prompts of Kvasir-SEG?",
