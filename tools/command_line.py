@@ -8,8 +8,7 @@ from typing import NoReturn, ParamSpec
 
 from common.errors import InputError
 from common.files import show_any_path
-from common.pipes import CLOSED, print_no_more
-from common.printable import keep_logs_printable, printable
+from common.terminal import CLOSED, keep_logs_printable, print_no_more, printable
 
 P = ParamSpec("P")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydicom
 
-from ..memory import check_memory
+from ..machine import check_memory
 from .dicom_decoding import modality_values
 from .dicom_geometry import affine_of
 from .dicom_series import find_series

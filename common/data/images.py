@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
-from ..memory import check_memory
+from ..machine import check_memory
 from .integrity import check_png
 from .itk_files import volume_of
 from .volumes import Volume

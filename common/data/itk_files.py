@@ -11,7 +11,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path, utf8_path
-from ..memory import check_memory
+from ..machine import check_memory
 from .affines import check_affine
 from .itk_headers import check_itk_header
 from .volumes import Grid, Volume

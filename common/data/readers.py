@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..printable import logged_as
+from ..terminal import logged_as
 from ..zips import unpack_zip
 from .dicom_files import is_dicom
 from .dicom_folder import holds_slices

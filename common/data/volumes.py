@@ -16,7 +16,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
-from ..memory import check_memory
+from ..machine import check_memory
 from .integrity import DEFLATE_RATIO, check_bytes, opened_whole
 from .nifti_headers import check_stored_header, nibabel_speaks_of, world_affine
 

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.lr_scheduler import _LRScheduler as LRScheduler  # as MONAI's handler has it
 from torch.utils.data import DataLoader, Dataset
 
-from ..command_line import config_of_run
+from ..config.command_line import config_of_run
 from ..data.draws import EpochSampler, collate_slices
 from ..errors import InputError
 from ..losses.weighted_sum import features_of

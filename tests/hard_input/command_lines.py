@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from common.command_line import config_of_run
+from common.config.command_line import config_of_run
 
 # Key, the word as the shell hands it over, and the value that the run must see.
 TAKEN: list[tuple[str, str, Any]] = [

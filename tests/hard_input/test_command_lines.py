@@ -19,10 +19,10 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from common import memory
-from common.command_line import read_arguments, read_texts
-from common.config_rules import RULES, take
-from common.config_values import as_data
-from common.config_values import settings as settings_of
+from common.config.command_line import read_arguments, read_texts
+from common.config.rules import RULES, take
+from common.config.values import as_data
+from common.config.values import settings as settings_of
 from common.data.readers import read_image
 from common.errors import InputError
 from tests.common.conftest import write_dicom_series
@@ -114,7 +114,7 @@ CONFIG = {
     "network_def": {"_target_": "builtins.dict", "text_bank": None},
     "initialize": [
         "$sys.path.insert(0, os.path.abspath(str(@bundle_root).replace('::', chr(35))))",
-        {"_target_": "common.config_overrides.prepare"},
+        {"_target_": "common.config.overrides.prepare"},
     ],
     "run": [
         {
@@ -251,7 +251,7 @@ def test_output_that_nobody_reads_ends_a_tool_quietly(words: str) -> None:
 def test_lines_that_nobody_reads_end_a_worker_quietly(tmp_path: Path) -> None:
     (tmp_path / "log.py").write_text(
         "import logging, sys\n"
-        "from common.pipes import end_when_unread\n"
+        "from common.terminal import end_when_unread\n"
         "end_when_unread()\n"
         "logging.basicConfig(stream=sys.stdout, level=logging.INFO)\n"
         "for _ in range(100_000): logging.info('line')\n"

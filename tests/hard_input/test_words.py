@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import InputError
 from common.inference.prompts import choose_prompts
-from common.printable import keep_logs_printable, printable
+from common.terminal import keep_logs_printable, printable
 from common.text.doubts import doubts
 from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
-from common.printable import printable
+from common.terminal import printable
 from tools.command_line import Parser, says_input_errors
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .devices import check_device
-from .errors import InputError
+from ..errors import InputError
+from ..machine import check_device
 
 
 class Rule(NamedTuple):

@@ -1,11 +1,17 @@
-"""Text of users on a terminal: what would turn the order of letters around is shown as its number."""
+"""What reaches a terminal or a log: text that shows what it holds, and a quiet end when nobody reads on."""
 
 import logging
+import os
 import re
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
+
+CLOSED = 141  # the exit code of a shell's command that SIGPIPE ended
 
 # Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): with them a line
 # shows other words than it has.
@@ -55,3 +61,23 @@ def logged_as(place: str, name: str) -> Iterator[None]:
         yield
     finally:
         logging.setLogRecordFactory(made_so_far)
+
+
+def end_when_unread() -> None:
+    """From now on, unwind and exit with `CLOSED`, without a word, at the first line that nobody reads."""
+    logging.raiseExceptions = False  # handlers of logging would print a traceback for each further line
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, _end)
+
+
+def print_no_more() -> None:
+    """Let all further output vanish, that of Python at its exit too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    os.close(nowhere)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    print_no_more()
+    raise SystemExit(CLOSED)
