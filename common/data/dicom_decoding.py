@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.pixels import pixel_array
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, RLELossless, generate_uid
 
 from ..errors import InputError
@@ -72,7 +71,7 @@ def _cells(path: Path, header: pydicom.Dataset) -> np.ndarray:
         file = pydicom.dcmread(path, force=True)
         file.file_meta = header.file_meta
         by_gdcm = syntax.is_encapsulated and syntax != RLELossless  # GDCM cannot read all RLE, pydicom can
-        decoded = _decompressed(file) if by_gdcm else pixel_array(file, correct_unused_bits=False)
+        decoded = _decompressed(file) if by_gdcm else _by_pydicom(file)
     except (*UNREADABLE, RuntimeError):  # whose words may quote the header
         raise InputError(
             f"{path}: the pixels cannot be decoded ({syntax.name}), so the file is broken or its compression "
@@ -86,6 +85,13 @@ def _cells(path: Path, header: pydicom.Dataset) -> np.ndarray:
             "header says; export the series again."
         )
     return cells
+
+
+def _by_pydicom(file: pydicom.Dataset) -> np.ndarray:
+    """All bits of each pixel, by version 3 or, in MONAI Label's environment, version 2."""
+    if hasattr(file, "pixel_array_options"):  # version 3 would clear the bits above the stored ones
+        file.pixel_array_options(correct_unused_bits=False)
+    return file.pixel_array
 
 
 def _decompressed(file: pydicom.Dataset) -> np.ndarray:
@@ -106,7 +112,11 @@ def _decompressed(file: pydicom.Dataset) -> np.ndarray:
     bare["PixelData"].is_undefined_length = True
     with tempfile.TemporaryDirectory(prefix="dicom-") as folder:
         path = Path(folder) / "pixels.dcm"
-        bare.save_as(path, enforce_file_format=True)
+        if hasattr(bare, "pixel_array_options"):
+            bare.save_as(path, enforce_file_format=True)
+        else:  # version 2
+            bare.is_little_endian, bare.is_implicit_VR = True, False
+            bare.save_as(path, write_like_original=False)
         reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New()
         reader.SetImageIO(itk.GDCMImageIO.New())
         reader.SetFileName(str(path))
