@@ -137,14 +137,14 @@ def _refuse(key: str, known: set[str], of_network: set[str]) -> NoReturn:
             f"--{NETWORK}#{key}."
         )
     raise InputError(
-        f"{key}: found --{key}, but the config files have no such key, expected one of theirs; "
+        f"{key}: found --{key}, but the config files have no such key, expected one of their keys; "
         f"{_hint(key, known)} it or leave it out."
     )
 
 
 def _hint(key: str, known: set[str], prefix: str = "") -> str:
     near = [f"{prefix}{name}" for name in difflib.get_close_matches(key, known, n=3)]
-    return f"did you mean {' or '.join(near)}? Correct" if near else "correct"
+    return f"did you mean {' or '.join(near)}? Rename" if near else "rename"
 
 
 def check_spelling(config: Mapping[str, Any]) -> None:
@@ -161,7 +161,7 @@ def check_spelling(config: Mapping[str, Any]) -> None:
             right = AS_PYTHON[value.lower()]
             raise InputError(
                 f"{key}: found the text {value!r}, expected {right}: MONAI's command line reads Python, "
-                f"and takes {value} for a word; give --{key} {right}."
+                f"where {value} is a text; give --{key} {right}."
             )
 
 
@@ -184,8 +184,7 @@ def _say(kind: type[BaseException], error: BaseException, trace: TracebackType |
         print(f"error: {printable(wrong)}", file=sys.stderr)
     elif issubclass(kind, KeyboardInterrupt):
         print(
-            "stopped by Ctrl-C: a training goes on from its last whole epoch when the same command is given "
-            "again.",
+            "stopped by Ctrl-C: the same command continues a training from its last complete epoch.",
             file=sys.stderr,
         )
     else:
@@ -199,7 +198,7 @@ def _reason(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return (
-                f"memory: found too little ({reason_of(error)}), expected what a step needs; lower "
+                f"memory: found too little ({reason_of(error)}), expected enough for one step; lower "
                 "batch_size, slice_batch or network_def#image_size."
             )
         if isinstance(error, OSError) and error.strerror is not None:

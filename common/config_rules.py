@@ -181,7 +181,7 @@ _TRAINING = {
     "draws_per_epoch": _whole(1, or_none=True),
     **dict.fromkeys(("num_workers", "images"), _whole(0)),
     "learning_rate": _number(0, 1e30, above=True),  # float32 ends at 3.4e38
-    "loss_weights": Rule("names and numbers from 0 up, such as {'dice': 1.0}", _weights),
+    "loss_weights": Rule("names with numbers of 0 or more, such as {'dice': 1.0}", _weights),
     **dict.fromkeys(("half", "activation_checkpointing"), _SWITCH),
     "timeout_minutes": _number(0, above=True),
 }

@@ -107,7 +107,7 @@ def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
 
 
 def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases: Sequence[Case]) -> None:
-    """Say which sentences stand for different lesions of one image: no network can tell these apart."""
+    """Say which sentences mean different lesions of one image: no network can tell these apart."""
     meant: dict[tuple[object, ...], list[Case]] = {}
     for case in cases:
         for prompt in case.prompts:
@@ -117,8 +117,8 @@ def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases:
     if shared:
         first, other = shared[0][0], next(c for c in shared[0] if c.lesions != shared[0][0].lesions)
         _log.warning(
-            '%s: %d sentences of "%s" stand for different lesions of one image, as in the cases "%s" and '
-            '"%s"; make them differ, or give the lesions one item with "lesion": [1, 2].',
+            '%s: %d sentences of "%s" mean different lesions of one image, as in the cases "%s" and "%s"; '
+            'make them differ, or give the lesions one item with "lesion": [1, 2].',
             path,
             len(shared),
             section,
@@ -175,7 +175,8 @@ def _parse(path: Path, section: str, items: Sequence[Any], names: Sequence[str])
         if case.case in cases:
             raise InputError(
                 f'{path}: {section}[{index}] has the case id "{case.case}" of an earlier item '
-                f'({cases[case.case].image}), expected each once; give both items their own "case".'
+                f"({cases[case.case].image}), expected a different one for each item; give both items their "
+                'own "case".'
             )
         cases[case.case] = case
     return list(cases.values())
@@ -239,7 +240,7 @@ def split_by_patient(
         InputError: a fraction is negative, or they do not sum to 1.
     """
     if any(share < 0 for share in fractions.values()) or abs(float(sum(fractions.values())) - 1) > 1e-6:
-        raise InputError(f"fractions: {dict(fractions)} was given, expected shares from 0 up that sum to 1.")
+        raise InputError(f"fractions: found {dict(fractions)}, expected shares of 0 or more that sum to 1.")
     cases = sorted(cases, key=lambda case: case.case)
     patients = sorted(
         {case.patient for case in cases}, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()

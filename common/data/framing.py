@@ -158,8 +158,8 @@ class Framing:
         low, high = (float(value) for value in (volume.slices.min(), volume.slices.max()))
         if found := contradiction(low, high, self.window):
             _log.warning(
-                "%s: found %s, expected CT in Hounsfield units (air -1000, fat -100) for the window "
-                "from %g to %g; masks of anything else are not to be trusted.",
+                "%s: found %s, expected CT in Hounsfield units (air -1000, fat -100) for the window from %g "
+                "to %g; do not trust masks of anything else.",
                 volume.grid.path,
                 found,
                 *self.window,
@@ -200,7 +200,7 @@ def contradiction(low: float, high: float, window: tuple[float, float]) -> str |
     if window[0] < 0 and low >= 0:
         return f"no value below {low:g}"
     if high - low < NARROW * (window[1] - window[0]):
-        return f"values from {low:g} to {high:g} alone"
+        return f"only values from {low:g} to {high:g}"
     return None
 
 

@@ -118,7 +118,7 @@ def warn_of_rest(path: Path, rest: int) -> None:
     """Say that bytes stand behind the voxels: a header may announce fewer slices than there are."""
     if rest > 0:
         _log.warning(
-            "%s: %s bytes stand behind the voxels that its header announces; they are not read.",
+            "%s: %s bytes follow the voxels that its header announces; they are not read.",
             path,
             f"{rest:,}",
         )
@@ -147,6 +147,6 @@ def _inflated_sizes(file: BinaryIO) -> Iterator[int]:
 def _refuse_trap(path: Path, rest: int) -> None:
     if rest > SPARE_BYTES:
         raise InputError(
-            f"{path}: more than {SPARE_BYTES >> 20} MiB stand behind the voxels that its header announces, "
-            "so the header is wrong or the file a trap; export it again."
+            f"{path}: more than {SPARE_BYTES >> 20} MiB follow the voxels that its header announces, so the "
+            "header is wrong or the file is malicious; export it again."
         )

@@ -49,5 +49,6 @@ def check_slips(where: str, item: Mapping[str, Any], *, known: Sequence[str] = F
         if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
             raise InputError(
                 f'{where} has the field "{found}" and no "{near[0]}", expected one of '
-                f"{', '.join(known)}; did you mean {near[0]}? Correct it, or name it otherwise."
+                f"{', '.join(known)}; rename it to {near[0]}, or give it a less similar name if it is a "
+                "field of your own."
             )

@@ -52,8 +52,8 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
     if labels.in_mm != image.in_mm:
         flat, volume = (other, path) if labels.in_mm else (path, other)
         raise InputError(
-            f"{path}: found labels for the image {other}, but {flat} has pixels alone and {volume} a "
-            "place in space, expected the same grid; convert one of them."
+            f"{path}: found labels for the image {other}, but {flat} has only pixels and {volume} has a "
+            "position in space, expected the same grid; convert one of them."
         )
     if labels.slices.shape != image.slices.shape:
         what, axes = (

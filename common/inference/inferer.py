@@ -287,7 +287,7 @@ class VolumeInferer(Inferer):
         else:
             self.prompt_batch //= 2
         logger.warning(
-            "Out of memory: going on with slice_batch %d, prompt_batch %d.",
+            "Out of memory: continuing with slice_batch %d, prompt_batch %d.",
             self.slice_batch,
             self.prompt_batch,
         )

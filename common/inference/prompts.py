@@ -44,9 +44,7 @@ def ask(
     without = [case for case in cases if not case.prompts]
     chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
     if len(without) < len(cases):
-        logger.info(
-            "%d of %d cases are asked by prompts of their own.", len(cases) - len(without), len(cases)
-        )
+        logger.info("%d of %d cases have prompts of their own.", len(cases) - len(without), len(cases))
     return [
         replace(
             case,
@@ -128,11 +126,11 @@ def check_slice(volume: Volume, index: int | None) -> None:
         return
     path, depth = volume.grid.path, len(volume.slices)
     if not volume.in_mm:
-        raise InputError(f"{path}: found slice {index} asked of a 2D image, expected none; leave slice out.")
+        raise InputError(f"{path}: found slice {index} for a 2D image, expected none; leave slice out.")
     if not 0 <= index < depth:
         raise InputError(
-            f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
-            f"{depth - 1}; correct slice."
+            f"{path}: found slice {index} for a volume of {depth} slices, expected 0 (the most inferior one) "
+            f"to {depth - 1}; correct slice."
         )
 
 

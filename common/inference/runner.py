@@ -285,9 +285,9 @@ def _warn_of_overlaps(case: InputCase, results: Sequence[PromptResult], *, masks
 def _warn_of_changed(case: InputCase, changed: Sequence[str]) -> str:
     """Say which outputs are kept although the report knows others; returns the sentence."""
     sentence = (
-        f"{case.stem.parent}: found {', '.join(changed)} other than {case.output('.json').name} says, so "
-        "changed since, and kept; remove the report or leave skip_existing out to have the case segmented "
-        "again."
+        f"{case.stem.parent}: found {', '.join(changed)} changed since {case.output('.json').name} was "
+        "written, so nothing is overwritten; remove the report or leave skip_existing out to segment the "
+        "case again."
     )
     logger.warning("%s", sentence)
     return sentence

@@ -192,13 +192,15 @@ def check_channels(framing: Framing, allowed: Sequence[int]) -> None:
         found = "; ".join(channel.name for channel in framing.channels)
         raise InputError(
             f"framing#channels: found {len(framing.channels)} ({found}), expected "
-            f"{' or '.join(map(str, allowed))} for this network; change them."
+            f"{' or '.join(map(str, allowed))} for this network."
         )
 
 
 def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold < 1.0:
-        raise InputError(f"threshold: found {threshold}, expected a probability between 0 and 1; change it.")
+        raise InputError(
+            f"threshold: found {threshold}, expected a probability between 0 and 1, such as 0.5."
+        )
 
 
 def _is_frozen(encoder: nn.Module) -> bool:

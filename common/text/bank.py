@@ -99,7 +99,7 @@ class TextBank:
     def _say_full(self) -> None:
         if not self._full:
             log.warning(
-                "%s: is full with %d texts; further ones are encoded anew when they come again.",
+                "%s: full with %d texts; further texts are encoded each time they occur.",
                 self.path,
                 len(self.rows),
             )
@@ -226,8 +226,8 @@ class BankedTextEncoder(nn.Module):
         ):
             if there != here:
                 raise InputError(
-                    f"{self.path}: its texts were encoded with {name} {there}, but {here} is asked for; set "
-                    f"{name} to {there}, delete the bank or name another file."
+                    f"{self.path}: its texts were encoded with {name} {there}, but {here} is set; set {name} "
+                    f"to {there}, delete the bank or name another file."
                 )
 
 

@@ -54,7 +54,7 @@ def one_slice_of_thickness_text(folder: Path) -> Right:
 def slice_beside_the_stack(folder: Path) -> Right:
     write(folder)
     change(folder, set_in(2, ImagePositionPatient=[20, 20, -26]))
-    return Right(refused=r"0003-\d+\.dcm \(instance 3\) lies [\d.]+ mm beside the line of the other slices")
+    return Right(refused=r"0003-\d+\.dcm \(instance 3\) lies [\d.]+ mm off the line of the other slices")
 
 
 # What lies in a folder
@@ -157,7 +157,9 @@ def copies(folder: Path) -> Right:
     header = pydicom.dcmread(file_of(folder, 1))
     header.file_meta.ImplementationVersionName = "OTHER"
     header.save_as(folder / "sent again.dcm")
-    return Right(values, warned=r"left out copies: (0003-\d+\.dcm of copy \(1\)\.dcm|.*sent again\.dcm of)")
+    return Right(
+        values, warned=r"copies are left out: (0003-\d+\.dcm of copy \(1\)\.dcm|.*sent again\.dcm of)"
+    )
 
 
 def one_uid_twice(folder: Path) -> Right:
@@ -165,7 +167,7 @@ def one_uid_twice(folder: Path) -> Right:
     header = pydicom.dcmread(file_of(folder, 2))
     header.ImagePositionPatient = [-10, 20, 50]
     header.save_as(folder / "other.dcm")
-    return Right(refused=r"0003-\d+\.dcm and other\.dcm have one SOPInstanceUID and different content")
+    return Right(refused=r"0003-\d+\.dcm and other\.dcm have the same SOPInstanceUID but different content")
 
 
 def without_preamble(folder: Path) -> Right:
@@ -216,7 +218,7 @@ def frames_in_a_single_slice(folder: Path) -> Right:
 def names_malformed(folder: Path) -> Right:
     values = write(folder, SpecificCharacterSet=f"{SECRET}")
     change(folder, set_in(None, vr="DA", PatientBirthDate=f"19{SECRET}"))
-    return Right(values, warned="headers hold something that DICOM does not allow")
+    return Right(values, warned="headers hold values that DICOM does not allow")
 
 
 FOLDERS: dict[str, Callable[[Path], Right]] = {

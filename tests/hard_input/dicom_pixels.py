@@ -230,7 +230,7 @@ def padding_among_values(folder: Path) -> Right:
     stored[2, 3, 3] = 0
     change(folder, lambda index, header: put(header, stored[index]))
     values = np.where(stored == 0, -1000, stored)
-    return Right(values, warned="1 voxels have a PixelPaddingValue that lies among the other values")
+    return Right(values, warned="1 voxels equal a PixelPaddingValue that lies within the range")
 
 
 def excess_bits(folder: Path) -> Right:
@@ -239,7 +239,7 @@ def excess_bits(folder: Path) -> Right:
     stored = hounsfield() + 1024
     stored[3, 2, 2] = 5000
     write(folder, stored, **tags)
-    return Right(stored % 4096 - 1024, warned=r"1 slices \(first .*\) hold something above their BitsStored")
+    return Right(stored % 4096 - 1024, warned=r"1 slices \(first .*\) have bits set above BitsStored")
 
 
 def no_hounsfield(folder: Path) -> Right:
@@ -292,7 +292,7 @@ def float_pixels(folder: Path) -> Right:
     write(folder)
     pixels = hounsfield()[0].astype("<f4").tobytes()
     change(folder, set_in(2, PixelData=None, FloatPixelData=pixels, BitsAllocated=32))
-    return Right(refused=r"found pixels of floating point \(FloatPixelData\), expected whole numbers")
+    return Right(refused=r"found floating-point pixels \(FloatPixelData\), expected whole numbers")
 
 
 def only_padding(folder: Path) -> Right:

@@ -156,9 +156,7 @@ def test_one_sentence_for_two_lesions_is_said(tmp_path: Path, caplog: pytest.Log
         path.write_text(json.dumps({section: its}))
         load_referring(path, section)
     (message,) = [record.getMessage() for record in caplog.records]
-    expected = (
-        '1 sentences of "training" stand for different lesions of one image, as in the cases "0" and "1"'
-    )
+    expected = '1 sentences of "training" mean different lesions of one image, as in the cases "0" and "1"'
     assert f"{expected}; make them differ" in message
 
 

@@ -179,7 +179,7 @@ def test_lists_bring_their_own_prompts_and_slices(bundle, cases, tmp_path, capfd
         np.testing.assert_array_equal(mask[..., index], hu[..., index] > 40.5)
         assert not np.delete(mask, index, axis=2).any()
     assert infer.main(arguments) == 1
-    assert "datalist.json: found no section asked of a datalist, expected" in capfd.readouterr().err
+    assert "datalist.json: found no section for a datalist, expected" in capfd.readouterr().err
     (folder / "list.csv").write_text("image,prompt\n0.nii.gz,\n")
     arguments[arguments.index("--input") + 1] = str(folder / "list.csv")
     assert infer.main(arguments) == 1
@@ -213,8 +213,8 @@ def test_a_prompt_too_long_is_said_to_be_cut_and_still_gives_a_mask(bundle, case
 
     said = [line for line in capfd.readouterr().err.splitlines() if "word pieces" in line]
     assert said == [
-        f"warning: prompt '{long[:80].rstrip()}...': found 47 word pieces, expected at most 6; not read was "
-        f"its end from '{('bright ' * 12)[:80]}...' on, so shorten the text."
+        f"warning: prompt '{long[:80].rstrip()}...': found 47 word pieces, expected at most 6; its end, "
+        f"from '{('bright ' * 12)[:80]}...' on, was not read, so shorten the text."
     ]
     for name, hu in stored.items():  # 0.50125 of the window is 40.5 HU; the first in the alphabet wins a tie
         mask = np.asarray(nib.load(tmp_path / "out" / f"{name}_seg.nii.gz").dataobj)

@@ -298,8 +298,8 @@ def _text_encoder(
         return TextEncoder(model, trainable=trainable, **options)
     if trainable:
         raise InputError(
-            "text_bank: with train_text the language model is not the frozen one that a bank stands for, "
-            "expected one of the two; leave the bank out."
+            "text_bank: found a bank and train_text, expected one of the two, since a bank holds what the "
+            "frozen language model encoded; leave the bank out."
         )
     return BankedTextEncoder(model, bank=bank, **options)
 

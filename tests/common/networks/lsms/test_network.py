@@ -200,7 +200,7 @@ def test_language_model_is_frozen_unless_asked() -> None:
 
 
 def test_a_bank_cannot_stand_for_a_language_model_that_is_trained(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="text_bank: with train_text the language model is not"):
+    with pytest.raises(InputError, match="text_bank: found a bank and train_text"):
         LSMS.from_preset("compact", text_bank=str(tmp_path / "bank.npz"), train_text=True)
 
 
