@@ -59,7 +59,9 @@ def read_small(address: str, limit: int) -> bytes:
         raise InputError(f"{address}: cannot be read ({_reason(error)}); check the address.") from error
     _refuse_html(address, content)
     if len(content) > limit:
-        raise InputError(f"{address}: longer than {limit:,} bytes, which no such file is; check the address.")
+        raise InputError(
+            f"{address}: found more than {limit:,} bytes, expected a smaller file; check the address."
+        )
     return content
 
 
@@ -95,12 +97,12 @@ def download(
     _fill(address, part, size, progress)
     found = part.stat().st_size
     if size is not None and found < size:
-        raise InputError(f"{address}: ended after {found:,} of {size:,} bytes; run this again to go on.")
+        raise InputError(f"{address}: ended after {found:,} of {size:,} bytes; run this again to continue.")
     if sha256 and not (real := _sha256(part)).startswith(sha256):
         part.unlink()
         raise InputError(
             f"{address}: has sha256 {real[:12]}..., expected {sha256[:12]}...; the file was changed or "
-            "damaged on its way, so nothing of it was kept; get it from its authors again."
+            "damaged in transit, so nothing of it was kept; get it from its authors again."
         )
     part.replace(path)
 
@@ -124,7 +126,7 @@ def _fill(address: str, part: Path, size: int | None, progress: Progress | None)
             now = part.stat().st_size if part.is_file() else 0
             tries = 1 if now > before else tries + 1
             if tries >= ATTEMPTS:
-                kept = f"; {now:,} bytes are kept, run this again to go on." if now else "; try again."
+                kept = f"; {now:,} bytes are kept, run this again to continue." if now else "; try again."
                 raise InputError(f"{address}: cannot be fetched ({_reason(error)}){kept}") from error
             time.sleep(0.2 * tries)
 

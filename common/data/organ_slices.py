@@ -299,6 +299,6 @@ def _refuse_sentences(item: Case) -> None:
     if found := [f'"{name}"' for name, there in fields.items() if there]:
         raise InputError(
             f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected only organs in every '
-            "item, as this training learns organs from label maps; leave the item out, or use it to train a bundle "
-            "that follows sentences."
+            "item, as this training learns organs from label maps; leave the item out, or use it to train a "
+            "bundle that follows sentences."
         )

@@ -231,7 +231,7 @@ def _record(
         "image_encoder": {"inputs": {"image": ["B", channels, size, size]}, "outputs": kept},
         "decoder": {"inputs": kept | words, "outputs": {"logits": ["B", 1, size, size]}},
         "image": "float32 in [0, 1]: of a volume, each slice is cropped and resized as framing says, its "
-        "window (low, high) is scaled to 0 and 1, and values outside are clipped; normalisation is inside the graph",
+        "window (low, high) is scaled to 0 and 1, and values outside are clipped; the graph normalises",
         "channels": [channel.name for channel in network.framing.channels],
         "framing": asdict(network.framing),
         "mask": "where logits are above logit_threshold",

@@ -331,9 +331,7 @@ def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
 def test_the_vocabulary_has_nothing_to_say_of_lesions(capsys):
     infer.choose_prompts(["the largest lesion"], None, None, of_organs=False)
     assert capsys.readouterr().err == ""
-    with pytest.raises(
-        InputError, match="--organs: found 'abdomen', but this bundle is not asked for organs"
-    ):
+    with pytest.raises(InputError, match="--organs: found 'abdomen', but this bundle does not take organs"):
         infer.choose_prompts([], None, "abdomen", of_organs=False)
 
 
@@ -349,7 +347,7 @@ def test_a_bundle_says_whether_the_vocabulary_is_its_own(bundle, capsys, monkeyp
     assert infer.main(arguments) == 0
     assert capsys.readouterr().err == ""
     assert infer.main([*arguments, "--organs", "abdomen"]) == 1
-    assert "but this bundle is not asked for organs" in capsys.readouterr().err
+    assert "but this bundle does not take organs" in capsys.readouterr().err
     metadata.write_text("{}")
     assert infer.main(arguments) == 1
     assert capsys.readouterr().err == (

@@ -17,7 +17,7 @@ from tools.command_line import says_input_errors
 from .archive import MANIFEST, differences, unpack
 from .sources import Release, find
 
-EPILOG = """Nothing of the bundle is run. A download that was cut off goes on when the command is given again.
+EPILOG = """Nothing of the bundle is run. Give the same command again to continue a download that was cut off.
 exit codes: 0 the bundle is there and as published; 2 it is not, for the reason printed."""
 
 
@@ -35,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--index", help="address or folder with model_info.json, zips and manifests: a release or a mirror")
     add("--sha256", help="of the zip, as its authors publish it; refuse anything else")
     add("--out", type=Path, default=Path(), help="where the bundle's folder is made (default: here)")
-    add("--force", action="store_true", help="put it in the place of another version or of a changed copy")
+    add("--force", action="store_true", help="replace another version or a changed copy")
     options = parser.parse_args(arguments)
     try:
         release = find(options.source, version=options.version, index=options.index, sha256=options.sha256)
         folder = install(release, options.out, force=options.force)
     except KeyboardInterrupt:
-        print("\nstopped; give the command again to go on.", file=sys.stderr)
+        print("\nstopped; give the same command again to continue.", file=sys.stderr)
         return 130
     print(
         f"{folder}: version {release.manifest.version}, all {len(release.manifest.files)} files as published."
@@ -62,13 +62,13 @@ def install(release: Release, out: Path, *, force: bool = False) -> Path:
             return folder
         if not force:
             raise InputError(
-                f"{folder}: there is something else already; choose another --out, or give --force to put "
+                f"{folder}: something else is there already; choose another --out, or give --force to put "
                 f"version {manifest.version} in its place."
             )
     if release.vouched is None and urllib.parse.urlsplit(release.zip).scheme == "http":
         print(
-            f"warning: {release.zip} comes over an unprotected connection and nobody else vouches for it; "
-            "give --sha256 with the hash that its authors publish.",
+            f"warning: {release.zip} comes over an unprotected connection and nothing else confirms its "
+            "content; give --sha256 with the hash that its authors publish.",
             file=sys.stderr,
         )
     try:
