@@ -114,9 +114,9 @@ def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="append",
         default=[],
         metavar="NUMBER=NAME",
-        help="name of a label; repeat it for each label, and for both names of a label inside another: --name "
-        "1=liver --name 2=liver --name '2=liver tumour'. nnU-Net and BIDS name their labels; with one file for "
-        "each organ, the organs to use",
+        help="name of a label; repeat it for each label, and for both names of a label inside another: "
+        "--name 1=liver --name 2=liver --name '2=liver tumour'. nnU-Net and BIDS name their labels; with one "
+        "file for each organ, the organs to use",
     )
     add(
         "--ignore",
