@@ -1,6 +1,6 @@
 """What the keys of the configs may hold: a table of key -> type and range, checked before building starts.
 
-Keys that are not here are the components' own business: they check what they are given.
+Components check the keys that are not listed here.
 """
 
 import math
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     Attributes:
         expected: in words, for messages.
         take: returns the value in its right type, or raises ValueError.
-        or_none: None is a value too.
+        or_none: None is allowed too.
         as_typed: a text, taken letter by letter: a path such as `run#2` or `2024` is no Python.
     """
 

@@ -1,4 +1,4 @@
-"""Web pages where a file is expected: of a login, an error, or a network that asks to be signed in to."""
+"""Recognise a web page in the place of a file: a login, an error, or a network's sign-in page."""
 
 START_BYTES = 1024
 _MARKS = (b"<!doctype html", b"<html", b"<head", b"<body")

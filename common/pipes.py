@@ -1,4 +1,4 @@
-"""What to do when nobody reads what this process prints any more, as behind `| head -1`."""
+"""What to do when the reader of this process's output has gone, as behind `| head -1`."""
 
 import logging
 import os

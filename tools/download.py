@@ -1,4 +1,4 @@
-"""One file from http(s) or file://: goes on where it stopped, and is checked before it gets its name."""
+"""Download one file from http(s) or file://: resume it, and check it before it gets its name."""
 
 import hashlib
 import http.client
@@ -19,7 +19,7 @@ from common.html import is_html
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0  # without a byte
 RANGE_UNKNOWN = 416  # HTTP: there is no such range in the file
-ATTEMPTS = 3  # in a row without one new byte; one that brought some starts the count anew
+ATTEMPTS = 3  # in a row without one new byte; any new byte resets the count
 SCHEMES = ("http", "https", "file")
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
@@ -73,7 +73,7 @@ def download(
     sha256: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write what stands at `address` to `path`, going on with what an earlier try left beside it.
+    """Download `address` to `path`, and continue what an earlier try left beside it.
 
     The bytes arrive in `.<name>.<sha256>.part`, which stays when a download is cut off and goes when it is
     found to be wrong.
@@ -81,7 +81,7 @@ def download(
     Args:
         address: http, https or file URL.
         path: replaced once all bytes are there and right.
-        size: of the file in bytes; never more are written. None where nobody knows.
+        size: of the file in bytes; never more are written. None if unknown.
         sha256: of the file, or its first digits as some publishers give them in the name.
         progress: told after every block.
 
@@ -161,12 +161,12 @@ def _append(address: str, part: Path, start: int, size: int | None, progress: Pr
 
 
 def _continues(answer: Any, start: int) -> bool:
-    """Whether a server's answer goes on from byte `start`."""
+    """Whether a server's answer continues at byte `start`."""
     return start > 0 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
 
 
 def _refuse_html(address: str, content: bytes) -> None:
-    """Refuse a web page, which networks that ask to be signed in to send with status 200, whatever was asked.
+    """Refuse a web page: networks with a sign-in page send one with status 200 for any address.
 
     Raises:
         InputError: it is one.

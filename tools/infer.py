@@ -206,7 +206,7 @@ def choose_prompts(
 
     Args:
         needed: whether there has to be one.
-        of_organs: whether the bundle is asked for organs, of which the vocabulary speaks.
+        of_organs: whether the bundle takes organs, which the vocabulary names.
 
     Raises:
         InputError: no prompt, an unusable one, an unknown group, or a group where no organs are asked for.

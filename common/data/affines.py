@@ -1,4 +1,4 @@
-"""What is asked of an affine before voxels get a place in space from it."""
+"""Checks of an affine before it places voxels in space."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ def no_spacing(path: str | os.PathLike[str], found: str) -> InputError:
 
 
 def check_directions(path: str | os.PathLike[str], directions: np.ndarray) -> None:
-    """Refuse directions of axes, the rows of (N, 3), that are not of unit length: sizes stand elsewhere.
+    """Refuse directions of axes, the rows of (N, 3), that are not of unit length.
 
     Raises:
         InputError: one has another length, or is not finite.
@@ -73,7 +73,7 @@ def check_finite(path: str | os.PathLike[str], axes: np.ndarray, origin: Iterabl
 
 
 def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
-    """Refuse an affine (4, 4) that is no grid in space; say when its slices are shifted against each other.
+    """Refuse an affine (4, 4) that is not a grid in space; warn if its slices are shifted against each other.
 
     A tilted gantry makes such a sheared stack; slices are segmented as they are.
 

@@ -17,13 +17,13 @@ image path alone.
         PNG.
     case: the item's id; default: the image's file name, and behind it the slice and the lesions, where the
         item has them. Two items about the same lesions need a `case` each.
-    patient: whom the image shows; default: the case without slice and lesions. Nobody is in two sections.
+    patient: whom the image shows; default: the case without slice and lesions. No patient is in two sections.
 
 Organs are items of one kind: `labels` names the numbers of their label maps (see `labels`), 0 is background
 and need not be named.
     targets: organs annotated in this case; default: all labels but those that are absent.
-    absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
-        words then mean an empty mask. None is in `targets` too, in whatever words.
+    absent: structures that are certainly not in the image, such as the prostate in a scan of the head: their
+        words then mean an empty mask. None of them, under any name, may be in `targets` too.
 
 Sentences about a 2D image, or about a slice of a volume, are items of the other kind, one for each lesion, or
 several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.
@@ -35,7 +35,7 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
     orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
         image. `rotatable`, its former name, is read too.
     attributes: what the lesion of a phantom is like; `tools.study` asks for it.
-Other fields are left to whom they are for, but one that is spelt nearly like a field above is refused.
+Other fields are ignored, but one that is spelt nearly like a field above is refused.
 """
 
 import hashlib
@@ -203,7 +203,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:
-    """Check that nobody and no file is in two sections; `source` is named in the message.
+    """Check that no patient and no file is in two sections; the message names `source`.
 
     Raises:
         InputError: a patient, an image or a label map is in two sections.

@@ -90,7 +90,7 @@ def _cells(path: Path, header: pydicom.Dataset) -> np.ndarray:
 
 def _decompressed(file: pydicom.Dataset) -> np.ndarray:
     """GDCM's decoding of a copy that says nothing but how the pixels are stored; float32."""
-    import itk  # takes seconds to load, which NIfTI needs not
+    import itk  # takes seconds to load and is not needed for NIfTI
 
     bare = pydicom.Dataset()
     bare.file_meta = pydicom.dataset.FileMetaDataset()

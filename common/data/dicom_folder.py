@@ -1,4 +1,4 @@
-"""What lies in a folder of DICOM files: image series, scouts and others, and what may be a lost slice."""
+"""Sort a folder of DICOM files into image series, scouts and others, and find possibly lost slices."""
 
 import re
 from collections import Counter, defaultdict
@@ -93,7 +93,7 @@ def _series_of(file: DicomFile) -> str:
 
 
 def holds_slices(folder: Path) -> bool:
-    """Whether image slices lie directly in a folder, or DICOM files of which nobody can say what they are."""
+    """Whether a folder directly holds image slices, or DICOM files of an unknown kind."""
     return any(kind in (SLICES, UNREADABLE_FILES) for kind in _kinds(folder))
 
 

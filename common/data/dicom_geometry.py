@@ -139,7 +139,7 @@ def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
 
 
 def _check_steps(folder: Path, slices: Sequence[Slice], positions: np.ndarray, normal: np.ndarray) -> None:
-    """One distance between neighbours, or rounded positions of such a stack, which is said."""
+    """Check that neighbours have one distance; rounded positions of such a stack cause a warning."""
     steps = np.diff(positions @ normal)
     usual = float(np.median(steps))
     for before, after, step in zip(slices, slices[1:], steps, strict=False):

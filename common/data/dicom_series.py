@@ -1,4 +1,4 @@
-"""Which DICOM files of a folder belong together, and which of them were left out."""
+"""Find which DICOM files of a folder belong together, and which are left out."""
 
 import filecmp
 import logging
@@ -86,7 +86,7 @@ def _slices_of(file: DicomFile) -> list[Slice]:
 def _choice(
     folder: Path, found: FolderContent, chosen: dict[str, list[DicomFile]], series: str | None
 ) -> str:
-    """Why no series, or more than one, answers to what was asked."""
+    """Explain why no series, or more than one, matches the request."""
     scouts = [file for file in found.scouts if series in _names_of(file)]
     if scouts or (found.scouts and not found.series):
         return (
@@ -160,7 +160,7 @@ def _is_copy(one: Path, other: Path) -> bool:
 
 
 def _check_multi_frame(folder: Path, files: Sequence[DicomFile]) -> None:
-    """Several multi-frame files, or a part of a larger one, are no stack that is understood here."""
+    """Refuse several multi-frame files and parts of a larger one: they are not a supported stack."""
     framed = [file for file in files if _has_frames(file)]
     parts = [file for file in framed if has(file.header, "ConcatenationUID")]
     if parts:

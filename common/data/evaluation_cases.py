@@ -1,4 +1,4 @@
-"""What validation and evaluation ask: a volume, an image or one slice, with prompts and what they mean.
+"""The cases of validation and evaluation: a volume, an image or one slice, with prompts and their meaning.
 
 There is one kind of case for organs and for sentences. It goes through the inferer that users run.
 """

@@ -1,4 +1,4 @@
-"""What a network sees of a slice or an image: declared by the network, applied here alone."""
+"""What a network sees of a slice or an image: the network declares it, and only this file applies it."""
 
 import logging
 import math
@@ -69,8 +69,8 @@ class Framing:
     """How volumes and images become a network's square field.
 
     A volume (CT, MR) is cropped, windowed and mirrored as said here. An image (PNG, JPEG) is always whole,
-    brings its own range from black to white, and is never mirrored: it says nothing of the patient, and
-    whoever writes its sentences makes them speak of the image.
+    brings its own range from black to white, and is never mirrored: it does not show the patient's sides, and
+    its sentences describe the image.
 
     Attributes:
         crop: of volumes: "body" is the box around the patient, which keeps its shape in mm; "whole" is the

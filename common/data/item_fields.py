@@ -1,6 +1,6 @@
 """Which fields an item of a datalist may have. Training, evaluation and inference all ask here.
 
-What each field means stands in `datalist`.
+`datalist` describes each field.
 """
 
 import difflib
@@ -34,7 +34,7 @@ def with_present_names(where: object, item: Mapping[str, Any]) -> dict[str, Any]
 def check_slips(where: str, item: Mapping[str, Any], *, known: Sequence[str] = FIELDS) -> None:
     """Refuse fields that look like another one: "lession" would mean all lesions, "pateint" somebody else.
 
-    Fields that look like none are left to whom they are for.
+    Other fields are ignored.
 
     Args:
         where: file and item, for the message.

@@ -107,7 +107,7 @@ def check_absent(
     holds: Callable[[Sequence[int]], bool],
     vocabulary: Vocabulary,
 ) -> None:
-    """Refuse a label map with voxels of what its item says is absent, in whatever words.
+    """Refuse a label map with voxels of a structure that its item lists as absent, under any name.
 
     Args:
         item: of a datalist.

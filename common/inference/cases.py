@@ -1,4 +1,4 @@
-"""From what a user names as input to a list of cases, each with its place in the output folder."""
+"""Turn a user's inputs into a list of cases, each with its place in the output folder."""
 
 import logging
 import os

@@ -105,7 +105,7 @@ class VolumeInferer(Inferer):
         self._passes: Passes | None = None
 
     def settings(self, network: "TextSegmenter") -> dict[str, Any]:
-        """What decides a result beside the weights, for reports; batch sizes do not."""
+        """The settings that determine a result beside the weights, for reports; batch sizes do not."""
         return {
             "framing": asdict(network.framing),
             "threshold": network.threshold,

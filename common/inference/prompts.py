@@ -1,4 +1,4 @@
-"""What each case of a run is asked: its prompts, their encoded texts, and which slices."""
+"""The prompts of each case of a run, their encoded texts, and the slices to segment."""
 
 import logging
 import os
@@ -135,7 +135,7 @@ def check_slice(volume: Volume, index: int | None) -> None:
 
 
 def warn_of_doubts(cases: Sequence[InputCase]) -> None:
-    """Say once of each prompt what in it is not understood."""
+    """Warn once for each prompt with a part that is not understood."""
     for text in dict.fromkeys(prompt.text for case in cases for prompt in case.prompts):
         for doubt in doubts(text):
             logger.warning("prompt: %s", doubt)

@@ -77,7 +77,7 @@ class TextSegmenter(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, image: Tensor) -> Any:
-        """All that does not depend on what is asked, of (B, C, H, W) float32 in [0, 1]."""
+        """Encode (B, C, H, W) float32 in [0, 1]: everything that does not depend on the prompts."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> Guidance:
@@ -95,7 +95,7 @@ class TextSegmenter(nn.Module, ABC):
         return Prediction(self.decode(image_features, guidance), {})
 
     def unguided(self, images: int) -> Guidance:
-        """What is asked of B images where nobody asks: the default prompt."""
+        """The text for B images without a prompt: the default prompt."""
         return self.encode_text([self.default_prompt]).repeat(images)
 
     @overload

@@ -59,8 +59,8 @@ class TextBank:
     """The texts of a file, and when they are written to it.
 
     A new text is kept while all of them fit in 1 GiB; later ones, such as the misspelt words of a long
-    training, are encoded again when they come again. New texts are written as they first come, then once a
-    minute at most (less often where writing takes longer than 6 seconds), and when the encoder is let go or
+    training, are encoded each time. New texts are written as they first come, then once a minute at most
+    (less often where writing takes longer than 6 seconds), and when the encoder is let go or
     the program ends. A killed program loses those of the last minute. The file is replaced as a whole, so
     that of several processes with new texts the last one's stay, and no reader ever sees half of it.
 

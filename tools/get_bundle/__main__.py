@@ -54,7 +54,7 @@ def install(release: Release, out: Path, *, force: bool = False) -> Path:
     """Fetch a release's zip and unpack it to `out/<name>`; returns that folder.
 
     Raises:
-        InputError: the zip cannot be had or is not the manifest's, or something else stands in that place.
+        InputError: the zip cannot be fetched or is not the manifest's, or something else is in that place.
     """
     manifest, folder = release.manifest, out / release.manifest.name
     if os.path.lexists(folder):
@@ -90,7 +90,7 @@ def _local(release: Release, out: Path) -> Iterator[Path]:
     from tools.download import bar, download
 
     name, expected = release.manifest.zip_file, release.manifest.zip
-    path = out / f".{name}"  # not a zip that somebody keeps there
+    path = out / f".{name}"  # not a user's own zip
     download(release.zip, path, size=expected.bytes, sha256=expected.sha256, progress=bar(name))
     try:
         yield path
@@ -119,7 +119,7 @@ def _put(archive: Path, release: Release, folder: Path) -> None:
 
 
 def _is_it(folder: Path, release: Release) -> bool:
-    """Whether exactly this release stands there, unchanged."""
+    """Whether exactly this release is there, unchanged."""
     copy = folder / MANIFEST
     same = copy.is_file() and copy.read_bytes() == release.manifest.text
     return same and not differences(folder, release.manifest)

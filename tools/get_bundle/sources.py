@@ -1,4 +1,4 @@
-"""Where a bundle's zip and manifest stand, and which hash somebody trustworthy gave for them."""
+"""Find a bundle's zip and manifest, and the hash that a trusted source gives for them."""
 
 import json
 import re
@@ -24,8 +24,8 @@ class Release:
 
     Attributes:
         zip: its URL.
-        manifest: the checked manifest that stands beside it.
-        vouched: who says that this is the zip, beside the place itself; None if nobody does.
+        manifest: the checked manifest beside it.
+        vouched: the source that confirms the zip's hash, other than its own place; None without one.
     """
 
     zip: str

@@ -69,7 +69,7 @@ class BundleProcess:
 
         Raises:
             InputError: with the bundle's sentence, when the job cannot be done as it is.
-            BundleError: time limit, crash, or nobody waits any more.
+            BundleError: time limit, crash, or the client is gone.
         """
         if not self._turn.acquire(timeout=self.time_limit_s):
             raise BusyError(f"{self.bundle.name}: busy for {self.time_limit_s:.0f} s; try again later.")

@@ -61,6 +61,6 @@ def check_decoder(
 
 
 def check_image_size(side: int, least: int) -> None:
-    """A field of which the last stage keeps more than a pixel."""
+    """The field is so large that the last stage keeps more than a pixel."""
     if side < least:
         raise InputError(f"image_size: found {side}, expected {least} pixels or more; enlarge it.")
