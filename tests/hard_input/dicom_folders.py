@@ -116,7 +116,7 @@ def scouts_beside(folder: Path) -> Right:
 
 def scouts_alone(folder: Path) -> Right:
     write(folder, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    return Right(refused=r"found 5 scouts \(ImageType LOCALIZER\), which are no volume")
+    return Right(refused=r"found 5 scouts \(ImageType LOCALIZER\), which are not a volume")
 
 
 def enhanced_scouts(folder: Path) -> Right:
@@ -240,7 +240,7 @@ FOLDERS: dict[str, Callable[[Path], Right]] = {
     "position_short": refused("ImagePositionPatient is malformed", ImagePositionPatient=[1, 2]),
     "position_missing": refused("found no ImagePositionPatient", ImagePositionPatient=None),
     "spacing_infinite": refused("PixelSpacing is malformed, expected 2", vr="DS", PixelSpacing=["inf", "1"]),
-    "spacing_zero": refused("found a size or a PixelSpacing that is not above 0", PixelSpacing=[1, 0]),
+    "spacing_zero": refused("found a size or a PixelSpacing of 0 or less", PixelSpacing=[1, 0]),
     "spacing_negative": refused("found a size or a PixelSpacing", PixelSpacing=[-1, 1]),
     "directions_short": refused(r"found directions \(ImageOrientationPatient\) of lengths 0\.9 and 0\.9",
                                 ImageOrientationPatient=[0.9, 0, 0, 0, 0.9, 0]),

@@ -284,8 +284,8 @@ REFUSED = {
     ),
     "mha, directions of length 1.1": Hard(
         lambda f: metaimage(f, {"TransformMatrix": "1 0 0 0 1.1 0 0 0 1"}),
-        r"ct\.mha: the directions of its axes have the lengths 1, 1\.1, 1, expected 1 each, so that "
-        "voxels have no certain size",
+        r"ct\.mha: its axis directions have the lengths 1, 1\.1, 1, expected 1 each, so the voxel size is "
+        "uncertain",
     ),
     "mha, a word as spacing": Hard(
         lambda f: metaimage(f, {"ElementSpacing": "0.8 1.1 thick"}),

@@ -415,7 +415,7 @@ def test_errors_say_what_to_do(make_case: Callable[..., Case], labels: np.ndarra
     case = make_case("p1", labels, ["liver"])
     for cases in ([], [Case("p1", case.image, None, "p1", ())], [make_case("p3", labels, ["spleen"])]):
         with pytest.raises(
-            InputError, match=rf"found no case \(of {len(cases)}\) with a sentence, or in which an organ"
+            InputError, match=rf"found no case \(of {len(cases)}\) that has a sentence or an annotation"
         ):
             EvaluationCases(cases, labels={"liver": (1,)})
     smaller = make_case("p2", labels[:2], ["liver"])
