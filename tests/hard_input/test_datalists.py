@@ -117,7 +117,7 @@ def test_an_organ_smaller_than_a_pixel_of_the_field_is_said(
     for _ in range(2):  # the second time from the store
         expected = (
             r"^image_size: 'left adrenal gland' \(label 2\) is smaller than a pixel in 4 of the 4 slices "
-            r"that hold it \(1 training cases\), at 16 x 16 pixels, so nothing .*; raise network_def#image"
+            r"that hold it \(1 training cases\), at 16 x 16 pixels, so no example .*; raise network_def#image"
         )
         with pytest.raises(InputError, match=expected):
             draws(*names.values())
