@@ -1,4 +1,4 @@
-"""Writing files so that no half-written one is ever seen."""
+"""Files: written so that no half of one is ever seen, under names that fit, and known by how they begin."""
 
 import hashlib
 import io
@@ -13,6 +13,9 @@ from pathlib import Path
 from .errors import InputError
 
 NOT_UTF8 = "backslashreplace"  # how bytes of paths are written that are no UTF-8; JSON reads them back
+STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
+START_BYTES = 1024  # that tell a web page
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 @contextmanager
@@ -122,3 +125,12 @@ def remove_partial_files(folder: str | os.PathLike[str]) -> None:
     """Remove files that killed processes left in `folder`; no other process may be writing there."""
     for left in Path(folder).glob(".partial-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def is_html(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is a web page: of a login, an error, or a network's portal.
+
+    Checkpoints, zips and JSON never look so.
+    """
+    text = start[:START_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith(b"<") and any(mark in text for mark in _HTML)

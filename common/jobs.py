@@ -22,8 +22,7 @@ from types import FrameType
 from typing import Any
 
 from .errors import InputError, input_error_of
-from .pipes import end_when_unread
-from .printable import keep_logs_printable, printable
+from .terminal import end_when_unread, keep_logs_printable, printable
 
 Job = dict[str, Any]
 Lines = queue.Queue[bytes | None]  # None: no more will come

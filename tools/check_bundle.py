@@ -1,6 +1,5 @@
 """Look a bundle through before it is run: its files against its manifest, and what its configs execute."""
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 from tools.get_bundle.archive import CACHES, MANIFEST, differences
 from tools.get_bundle.manifest import LIMIT_BYTES, Manifest
 
@@ -21,7 +20,7 @@ MANY = 5  # places of an expression that are named
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Check and list; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.check_bundle", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.check_bundle", description=__doc__, epilog=EPILOG)
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--manifest", type=Path, help="of its authors (default: manifest.json in the bundle)")
     options = parser.parse_args(arguments)

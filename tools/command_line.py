@@ -8,8 +8,7 @@ from typing import NoReturn, ParamSpec
 
 from common.errors import InputError
 from common.files import show_any_path
-from common.pipes import CLOSED, print_no_more
-from common.printable import printable
+from common.terminal import CLOSED, keep_logs_printable, print_no_more, printable
 
 P = ParamSpec("P")
 
@@ -34,6 +33,7 @@ def says_input_errors(*, exit_code: int) -> Callable[[Callable[P, int]], Callabl
         @wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
             show_any_path()
+            keep_logs_printable()
             try:
                 code = command(*args, **kwargs)
                 sys.stdout.flush()  # here, where it can be said that nobody reads it

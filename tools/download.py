@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.html import is_html
+from common.files import is_html
 
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0  # without a byte

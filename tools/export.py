@@ -1,10 +1,9 @@
 """Write a bundle's image encoder and decoder as ONNX and TorchScript files that need none of its code."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 from tools.engine import EXPORT, inference_config, run_in_bundle
 from tools.infer import choose_prompts
 
@@ -18,7 +17,7 @@ FORMATS = ("onnx", "torchscript")
 @says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's exporter in a process of its own; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.export", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/medvlm_organ")
     add("--output", type=Path, required=True, help="folder to write to")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
-from .command_line import says_input_errors
+from .command_line import Parser, says_input_errors
 from .engine import INFERENCE, has_id, inference_config, run_in_bundle
 
 EXAMPLE = "network_def#preset=paper_qv"
@@ -22,7 +22,7 @@ files do not tell the two apart."""
 @says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run the bundle's own code in a process of its own; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.export_full", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.export_full", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/medvlm_organ")
     add("--out", type=Path, required=True, help="folder to make")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.printable import printable
+from common.terminal import printable
 from common.text.prompts import Prompt, check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 

@@ -1,18 +1,17 @@
 """List the words that the bundles know: organs, their names and synonyms, and groups of them."""
 
-import argparse
 import json
 import sys
 from dataclasses import asdict
 
 from common.text.vocabulary import Organ, Vocabulary
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 @says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Print the vocabulary, or one group of it, as a table or as JSON; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.prompts", description=__doc__)
+    parser = Parser(prog="python -m tools.prompts", description=__doc__)
     parser.add_argument(
         "--json", action="store_true", help="print everything that is known, machine-readable"
     )

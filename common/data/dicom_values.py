@@ -37,13 +37,6 @@ def integer(where: Path | str, header: pydicom.Dataset, keyword: str) -> int:
     return round(value)
 
 
-def positive_or_none(header: pydicom.Dataset, keyword: str) -> float | None:
-    """One number above 0, None where there is none: for elements that may be absent."""
-    found = _floats(header, keyword)
-    good = found is not None and found.size == 1 and bool(np.isfinite(found).all() and found[0] > 0)
-    return float(found[0]) if found is not None and good else None
-
-
 def has(header: pydicom.Dataset, keyword: str) -> bool:
     """Whether an element is there and not empty, whatever its value is worth."""
     try:

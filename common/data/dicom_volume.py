@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 
+from ..machine import check_memory
 from .dicom_decoding import modality_values
 from .dicom_geometry import affine_of
 from .dicom_series import find_series
@@ -38,9 +39,11 @@ def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> 
         series: SeriesInstanceUID or SeriesNumber, needed where there are several.
 
     Raises:
-        InputError: as `find_series`, or pixels that cannot be decoded.
+        InputError: as `find_series`, more voxels than memory holds, or pixels that cannot be decoded.
     """
     found = find_series(folder, series=series)
+    first = found.slices[0].header
+    check_memory(folder, (int(first.Columns), int(first.Rows), len(found.slices)))
     affine = RAS_FROM_LPS @ affine_of(found.slices)
     stored = modality_values(Path(folder), found.slices).transpose()
     volume = volume_from_array(folder, stored, affine)

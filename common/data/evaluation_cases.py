@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
+from ..text.levels import RANDOM
 from ..text.prompts import MAX_LABEL, Prompt
 from ..text.vocabulary import Vocabulary
 from .faults import Faults
@@ -37,6 +38,7 @@ class Target:
         region: where it is; empty where there is none.
         sentence: that was asked; None for an organ.
         others: other lesions of the same image and slice that the data names, none of which overlaps it.
+        dataset: that the item is of, and `level` of the sentence; None where the item does not say.
     """
 
     case: str
@@ -45,6 +47,8 @@ class Target:
     region: Region
     sentence: str | None = None
     others: tuple[Region, ...] = ()
+    dataset: str | None = None
+    level: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class EvaluationCases(Dataset[EvaluationCase]):
     the log says so.
 
     Args:
-        data: items with label maps.
+        data: items with label maps. Their sentences may be of a level, but not of one drawn at random.
         labels: {organ: its numbers in the label maps}, of the organs to ask for.
         text_level: how organs are asked for, as in training: "none" with no words, "complex" by the full
             description, any other by the name.
@@ -82,9 +86,9 @@ class EvaluationCases(Dataset[EvaluationCase]):
         sentences: "first" asks for each item by its first sentence; "all" by each of its sentences.
 
     Raises:
-        InputError: no case, other `sentences`, or (on reading one) a missing, unreadable or mismatched file,
-            no such slice, or voxels of what an item says is absent. Items with sentences are all read at
-            once: else a training would end at its first validation.
+        InputError: no case, other `sentences`, the level "random", or (on reading one) a missing, unreadable
+            or mismatched file, no such slice, or voxels of what an item says is absent. Items with sentences
+            are all read at once: else a training would end at its first validation.
     """
 
     def __init__(
@@ -98,6 +102,11 @@ class EvaluationCases(Dataset[EvaluationCase]):
     ) -> None:
         if sentences not in get_args(Sentences):
             raise InputError(f"sentences: found {sentences!r}, expected {' or '.join(get_args(Sentences))}.")
+        if any(item.level == RANDOM for item in data):
+            raise InputError(
+                f"level: found {RANDOM}, expected p0 to p9, since all networks are evaluated with the same "
+                "texts; choose one."
+            )
         self.labels = dict(labels or {})
         self.absent = absent
         self.sentences = sentences
@@ -156,6 +165,7 @@ class EvaluationCases(Dataset[EvaluationCase]):
                 item.patient,
                 name,
                 Region(labels, () if name in item.absent else self.labels[name], plane),
+                dataset=item.dataset,
             )
             for name in names
         ]
@@ -173,10 +183,14 @@ class EvaluationCases(Dataset[EvaluationCase]):
                 f'{MAX_LABEL}; evaluate with sentences "first", or split the items.'
             )
         regions, lesions = self._regions_of(group)
-        prompts = [Prompt(text, text, number) for number, (_, text) in enumerate(asked, start=1)]
+        prompts = [Prompt(text, text or LESION, number) for number, (_, text) in enumerate(asked, start=1)]
         beside = {item.case: _beside(item, regions[item.case], lesions) for item in group}
         targets = [
-            Target(item.case, item.patient, LESION, regions[item.case], text, beside[item.case])
+            Target(
+                *(item.case, item.patient, LESION, regions[item.case], text, beside[item.case]),
+                dataset=item.dataset,
+                level=item.level,
+            )
             for item, text in asked
         ]
         return prompts, targets

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..machine import check_memory
 from .integrity import check_png
 from .itk_files import volume_of
 from .volumes import Volume
@@ -145,6 +146,7 @@ def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> t
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             frames = int(getattr(image, "n_frames", 1))
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            check_memory(path, image.size)
             pixels = pixels_of(path, image)
     except InputError:  # which is a ValueError too
         raise

@@ -12,7 +12,7 @@ from ..errors import InputError
 
 FIELDS = (
     *("image", "label", "patient", "case", "targets", "absent"),
-    *("prompts", "lesion", "slice", "orientation_free", "attributes"),
+    *("prompts", "lesion", "slice", "orientation_free", "attributes", "dataset", "levels"),
 )
 FORMER = {"rotatable": "orientation_free"}  # names that older datalists have
 LIKE = 0.8  # how alike a slip and the right name are: "lession", "prompt", "patient_id" (difflib)

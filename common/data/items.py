@@ -6,7 +6,7 @@ The format is that of `datalist`.
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..text.prompts import check_prompt
 from ..text.vocabulary import Vocabulary, mentions_side
 from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .item_fields import check_slips, with_present_names
+from .item_levels import parse_levels
 from .readers import NIFTI_ENDINGS, ending_of
 
 LONGEST = 200  # bytes of an id: file systems allow 255, and outputs add their endings
@@ -35,11 +36,17 @@ class Case:
         targets: names of the organs annotated here; one that is not listed may be in the image, unmarked.
             Empty without a label map.
         absent: names of structures that are surely not in the image.
-        prompts: sentences, which all mean the same lesions; empty where organs are asked for.
+        prompts: sentences, which all mean the same lesions; empty where organs are asked for. One that is
+            empty itself, of level p0, says nothing.
         lesions: what the sentences mean, values of the label map, rising; None: all that is not 0; empty:
             nothing in this image.
         slice_index: the axial slice of a NIfTI file, 0 the most inferior one; None for all of it.
         orientation_free: whether all sentences stay true where the image is turned or mirrored.
+        attributes: what is known of the lesions beside, by name; None of it is looked at here.
+        dataset: the data set that the item is of, for reports; None where the datalist does not say.
+        levels: sentences of several levels, {"p0": ("",), "p1": ("polyp",), ...}, lowest first; they mean
+            what `prompts` do.
+        level: whose texts the prompts are, see `at_level`; None: those that the datalist has as such.
     """
 
     case: str
@@ -53,6 +60,10 @@ class Case:
     lesions: tuple[int, ...] | None = None
     slice_index: int | None = None
     orientation_free: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    dataset: str | None = None
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    level: str | None = None
 
     def shares_a_lesion(self, other: "Case") -> bool:
         """Whether a lesion is meant by both, which are items of one image."""
@@ -88,8 +99,11 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
     slice_index = _slice(path, place, _from_table(item.get("slice")))
     lesions = _lesions(path, place, _from_table(item["lesion"])) if item.get("lesion") is not None else None
     prompts = _prompts(path, place, item["prompts"]) if "prompts" in item else ()
-    _check_slice(path, place, path.parent / image, slice_index, sentences=bool(prompts))
+    levels = parse_levels(f"{path}: {place}", item["levels"]) if item.get("levels") is not None else {}
+    said = [*prompts, *(text for texts in levels.values() for text in texts)]
+    _check_slice(path, place, path.parent / image, slice_index, sentences=bool(said))
     absent = _absent(path, place, item.get("absent", []))
+    dataset = item.get("dataset")
     name = _stem(image)
     return Case(
         case=_identifier(path, place, "case", item.get("case", name + suffix(slice_index, lesions))),
@@ -101,7 +115,10 @@ def parse_item(path: Path, place: str, item: Any, *, names: Sequence[str] = ()) 
         prompts=prompts,
         lesions=lesions,
         slice_index=slice_index,
-        orientation_free=_orientation_free(path, place, item.get("orientation_free", False), prompts),
+        orientation_free=_orientation_free(path, place, item.get("orientation_free", False), said),
+        attributes=_attributes(path, place, item.get("attributes")),
+        dataset=None if dataset is None else _identifier(path, place, "dataset", dataset),
+        levels=levels,
     )
 
 
@@ -218,6 +235,15 @@ def _orientation_free(path: Path, place: str, value: Any, prompts: Sequence[str]
             "names a side or a segment, which turning moves; remove one of the two."
         )
     return value
+
+
+def _attributes(path: Path, place: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise InputError(
+            f'{path}: {place} has {json.dumps(value)} as "attributes", expected an object such as '
+            '{"shape": "round"}.'
+        )
+    return value or {}
 
 
 def _identifier(path: Path, place: str, field: str, value: Any) -> str:

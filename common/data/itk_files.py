@@ -11,6 +11,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path, utf8_path
+from ..machine import check_memory
 from .affines import check_affine
 from .itk_headers import check_itk_header
 from .volumes import Grid, Volume
@@ -75,7 +76,7 @@ def _check_shape(path: Path, header: Any) -> None:
     """Refuse what is no volume of one channel; axes of length 1 behind the third are none.
 
     Raises:
-        InputError: another number of axes or channels.
+        InputError: another number of axes or channels, or more voxels than memory holds.
     """
     channels = header.GetNumberOfComponents()
     shape = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
@@ -84,6 +85,7 @@ def _check_shape(path: Path, header: Any) -> None:
             f"{path}: the image has {len(shape)} axes and {channels} channels, expected "
             "three axes and one channel; give one volume of slices."
         )
+    check_memory(path, shape[:3])
 
 
 def volume_from_array(path: str | os.PathLike[str], stored: np.ndarray, affine: np.ndarray) -> Volume:

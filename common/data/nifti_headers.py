@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from .integrity import opened
 
 EXTENDER_BYTES = 4  # behind the header; they say whether there are extensions
 EXTENSION_HEAD = 8  # bytes: size and kind
+EXTENSION_UNIT = 16  # bytes: sizes are multiples of it
 KNOWN_CODES = range(1, 6)  # of forms; nibabel takes any other for 0, which is "unknown"
 _MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # NIfTI's codes of m and um; all others (2 is mm, 0 unknown) count as mm
 
@@ -111,14 +113,23 @@ def _check_extensions(path: Path, stream: BinaryIO, header: nib.Nifti1Header, of
     """Refuse extensions, which stand between header and voxels, that reach into the voxels."""
     if stream.read(EXTENDER_BYTES)[:1] in (b"", b"\0"):
         return
+    warnings.filterwarnings("ignore", "Extension size is not", module="nibabel")  # it names no file
     at = stream.tell()
     order: Any = "little" if header.endianness == "<" else "big"
-    while at + EXTENSION_HEAD <= offset:
+    while at + EXTENSION_UNIT <= offset:  # fewer bytes fill up
         size = int.from_bytes(stream.read(EXTENSION_HEAD)[:4], order, signed=True)
         if not EXTENSION_HEAD <= size <= offset - at:
             raise InputError(
                 f"{path}: its header has an extension of {size} bytes at byte {at}, expected it to end "
                 f"before the voxels, which begin at byte {offset} (vox_offset); export the image again."
+            )
+        if size % EXTENSION_UNIT:
+            _log.warning(
+                "%s: its header has an extension of %d bytes, expected a multiple of %d; its voxels are read "
+                "from where the header says.",
+                path,
+                size,
+                EXTENSION_UNIT,
             )
         at += size
         stream.seek(at)

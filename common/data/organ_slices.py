@@ -295,7 +295,7 @@ def _any_among(present: Container[int], numbers: Sequence[int]) -> bool:
 
 def _refuse_sentences(item: Case) -> None:
     """An item of sentences has a label map of lesions, whose numbers "labels" may name as organs."""
-    fields = {"prompts": bool(item.prompts), "lesion": item.lesions is not None}
+    fields = {"prompts": bool(item.prompts), "levels": bool(item.levels), "lesion": item.lesions is not None}
     if found := [f'"{name}"' for name, there in fields.items() if there]:
         raise InputError(
             f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected only organs in every '

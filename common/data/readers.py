@@ -3,10 +3,11 @@
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..memory import check_memory
+from ..terminal import logged_as
 from ..zips import unpack_zip
 from .dicom_files import is_dicom
 from .dicom_folder import holds_slices
@@ -15,7 +16,7 @@ from .images import ENDINGS as IMAGE_2D_ENDINGS
 from .images import read_image_2d
 from .itk_files import ENDINGS as ITK_ENDINGS
 from .itk_files import read_itk
-from .volumes import Volume, announced_shape, read_volume
+from .volumes import Volume, read_volume
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".zip")
@@ -71,12 +72,10 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Vo
         series: SeriesInstanceUID or SeriesNumber, where a folder has several.
 
     Raises:
-        InputError: as the format's reader, an unknown format, a NIfTI file that memory cannot hold, or the
-            same value in every voxel.
+        InputError: as the format's reader, an unknown format, more than memory holds, or the same value in
+            every voxel.
     """
     path = Path(path)
-    if ending_of(path, NIFTI_ENDINGS):
-        check_memory(path, announced_shape(path))
     volume = read_any(path, series=series)
     if is_blank(volume):
         raise InputError(
@@ -129,7 +128,9 @@ def _read_zip(path: Path, series: str | None) -> Volume:
                 f"{path}: found DICOM slices in {len(folders)} folders of this archive, expected one; "
                 "unpack it and name one folder."
             )
-        try:
-            return read_dicom(folders[0], series=series)
+        try:  # the folder will be gone: what is said names the zip
+            with logged_as(name, str(path)):
+                volume = read_dicom(folders[0], series=series)
         except InputError as error:
-            raise InputError(str(error).replace(name, str(path))) from error  # the folder will be gone
+            raise InputError(str(error).replace(name, str(path))) from error
+        return replace(volume, grid=replace(volume.grid, path=path))

@@ -15,6 +15,7 @@ from .draws import steps_per_epoch
 from .evaluation_cases import LESION, lesions_of
 from .faults import Faults
 from .framing import Framing
+from .item_levels import any_text
 from .items import Case
 from .labelled import LabelledImage, LabelledReader
 from .readers import check_images
@@ -33,8 +34,8 @@ class ReferringImages(Dataset[dict[str, Any]]):
     Items that are `orientation_free` are asked for together, so that the image may be turned.
 
     Args:
-        data: items; all are read once and kept in memory at the network's size (48 KiB for a grey image of
-            128 pixels and one lesion, 675 KiB at 480).
+        data: items, each asked by one of its prompts, see `any_text`. All are read once and kept in memory
+            at the network's size (48 KiB for a grey image of 128 pixels and one lesion, 675 KiB at 480).
         network: whose field the images are brought to. A lesion's mask keeps its area there, at least one
             pixel; what an item without `lesion` means counts as one lesion.
         length: draws that make an epoch; None takes each item once.
@@ -129,7 +130,7 @@ class ReferringImages(Dataset[dict[str, Any]]):
         sample = {
             "image": self._images[_image_key(item)].float(),
             "label": torch.cat([self._mask(self.data[number]) for number in chosen]),
-            "prompt": [_any_of(self.data[number].prompts, rng) for number in chosen],
+            "prompt": [any_text(self.data[number], rng) for number in chosen],
             "target": [LESION] * len(chosen),
             "orientation_free": item.orientation_free,
             "square": self._square[anchor],
@@ -196,10 +197,6 @@ def _is_square(labelled: LabelledImage) -> bool:
 
 def _together_key(item: Case) -> tuple[Any, ...]:
     return *_image_key(item), item.orientation_free
-
-
-def _any_of(prompts: Sequence[str], rng: np.random.Generator) -> str:
-    return prompts[int(rng.integers(len(prompts)))]
 
 
 def _origin(item: Case, spacing_mm: tuple[float, float]) -> dict[str, Any]:

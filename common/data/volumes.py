@@ -16,6 +16,7 @@ from nibabel import orientations
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..machine import check_memory
 from .integrity import DEFLATE_RATIO, check_bytes, opened_whole
 from .nifti_headers import check_stored_header, nibabel_speaks_of, world_affine
 
@@ -140,7 +141,8 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     finite value, with a warning that counts them.
 
     Raises:
-        InputError: missing or broken file, not three-dimensional, no usable affine, or no finite voxel.
+        InputError: missing or broken file, not three-dimensional, more than memory holds, no usable affine,
+            or no finite voxel.
     """
     stored, grid = _read(Path(path), np.float32)
     finite = np.isfinite(stored)
@@ -225,6 +227,7 @@ def _read_nifti(path: Path, dtype: Any) -> tuple[np.ndarray, Grid]:
             "convert the image to one grey channel."
         )
     _check_length(path, image)
+    check_memory(path, shape)
     affine = world_affine(path, image.header)
     return _stored(path, image, dtype).reshape(shape), Grid(path, shape, affine, image.header)
 
@@ -235,16 +238,6 @@ def _stored(path: Path, image: nib.Nifti1Image, dtype: Any) -> np.ndarray:
         file: Any = stream
         whole = type(image).from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
         return np.asarray(whole.dataobj, dtype=dtype)
-
-
-def announced_shape(path: Path) -> tuple[int, ...]:
-    """What a NIfTI file's header says of its voxels' number, without reading them.
-
-    Raises:
-        InputError: as `read_volume`, of a header that cannot be read.
-    """
-    with _unreadable_is_input_error(path):
-        return tuple(nib.Nifti1Image.from_filename(path).shape)
 
 
 def _check_length(path: Path, image: nib.Nifti1Image) -> None:

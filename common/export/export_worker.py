@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
-from ..config_values import as_data
+from ..config.values import as_data
 from ..jobs import Job, run_job
 from .graphs import export_graphs
 

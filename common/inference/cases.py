@@ -11,7 +11,7 @@ from ..data.dicom_folder import holds_slices, in_words, kinds_in, no_slices
 from ..data.images import ENDINGS as IMAGE_2D_ENDINGS
 from ..data.readers import ending_of, endings, expected, image_ending
 from ..errors import InputError
-from ..files import short_name
+from ..files import STEM_BYTES, short_name
 from ..text.prompts import Prompt
 from .earlier import outputs_in
 from .lists import ENDINGS as LIST_ENDINGS
@@ -23,7 +23,6 @@ OTHER_IMAGES = (
     *(".tif", ".tiff", ".bmp", ".gif", ".webp", ".svs", ".npy", ".npz", ".h5", ".mat", ".gipl"),
     *IMAGE_2D_ENDINGS,
 )
-STEM_BYTES = 190  # of an output's name: with the longest ending it fits the 255 bytes of file systems
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +58,13 @@ def find_cases(
     *,
     images_2d: bool = False,
     section: str | None = None,
+    warn: bool = True,
 ) -> list[InputCase]:
     """Cases of a file, of a folder (with its subfolders, which the output mirrors), or of a list of these.
 
     A list may also be a file, see `lists`; `section` is that of a datalist. Without `images_2d`, PNG and JPEG
     files in folders are left out, and so are what reports of earlier runs beside them name as their outputs.
+    `warn`: whether to say what was left out.
 
     Raises:
         InputError: nothing there, another kind of file, or no input with an output of its own.
@@ -81,9 +82,9 @@ def find_cases(
     cases: list[InputCase] = []
     for path in map(Path, several):
         if _is_list(path):
-            cases += _cases_listed(path, output, images_2d, section)
+            cases += _cases_listed(path, output, images_2d, section, warn=warn)
         else:
-            cases += _cases_of(path, output, images_2d)
+            cases += _cases_of(path, output, images_2d, warn=warn)
     cases = [
         replace(case, stem=case.stem.with_name(short_name(case.stem.name, STEM_BYTES))) for case in cases
     ]
@@ -98,14 +99,14 @@ def _is_list(path: Path) -> bool:
     return path.name.lower().endswith(LIST_ENDINGS) and path.is_file()
 
 
-def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
+def _cases_of(path: Path, output: Path, images_2d: bool, *, warn: bool) -> list[InputCase]:
     if path.is_dir():
         if _same(path, output):
             raise InputError(
                 f"{path}: input and output are the same folder, so masks would be taken for images; choose "
                 "another output folder."
             )
-        cases = _cases_in(path, output, images_2d)
+        cases = _cases_in(path, output, images_2d, warn=warn)
         if not cases:
             if kinds_in(path):
                 raise InputError(no_slices(path))
@@ -122,7 +123,7 @@ def _cases_of(path: Path, output: Path, images_2d: bool) -> list[InputCase]:
     return [InputCase(path, output / stem)]
 
 
-def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
+def _cases_in(root: Path, output: Path, images_2d: bool, *, warn: bool) -> list[InputCase]:
     """Image files, and folders of DICOM slices, in a folder and its subfolders.
 
     Left out are folders whose DICOM files are no slices (CDs and archives add DICOMDIR, SEG, RTSTRUCT, and
@@ -162,7 +163,8 @@ def _cases_in(root: Path, output: Path, images_2d: bool) -> list[InputCase]:
             cases.append(InputCase(folder, output / folder.resolve().name if folder == root else place))
         elif kinds := kinds_in(folder):
             left_out.dicom[folder] = kinds
-    left_out.say_of(root, wanted=expected(images_2d=images_2d), found=len(cases))
+    if warn:
+        left_out.say_of(root, wanted=expected(images_2d=images_2d), found=len(cases))
     return cases
 
 
@@ -205,13 +207,17 @@ class _LeftOut:
             )
 
 
-def _cases_listed(path: Path, output: Path, images_2d: bool, section: str | None) -> list[InputCase]:
+def _cases_listed(
+    path: Path, output: Path, images_2d: bool, section: str | None, *, warn: bool
+) -> list[InputCase]:
     """Cases of a list file: paths are from its folder, and the output folder mirrors those inside it."""
     cases = []
     for entry in read_list(path, section):
         source, place = path.parent / entry.image, Path(entry.image).parent
         inside = not place.is_absolute() and ".." not in place.parts
-        cases += _as_listed(_cases_of(source, output / place if inside else output, images_2d), entry)
+        cases += _as_listed(
+            _cases_of(source, output / place if inside else output, images_2d, warn=warn), entry
+        )
     return cases
 
 

@@ -67,7 +67,7 @@ def check_asked(
     Raises:
         InputError: see `find_cases` and `ask`. Whether the network takes 2D images is not yet known here.
     """
-    cases = find_cases(inputs, output_dir, images_2d=True, section=section)
+    cases = find_cases(inputs, output_dir, images_2d=True, section=section, warn=False)
     if prompts_file is not None or all(case.prompts for case in cases):
         ask(cases, None, prompts_file, slice_index)
 

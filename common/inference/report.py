@@ -17,7 +17,7 @@ from ..data.volumes import Volume
 from ..errors import InputError
 from ..files import NOT_UTF8, atomic_path
 from ..fingerprint import source_sha256, value_sha256
-from ..printable import printable
+from ..terminal import printable
 from ..text.doubts import doubts
 from .cases import InputCase
 from .segmentation import Extent, PromptResult, Segmentation

@@ -11,12 +11,12 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from ..config_overrides import check_asked_by
-from ..config_values import as_data
-from ..devices import check_device
+from ..config.overrides import check_asked_by
+from ..config.values import as_data
 from ..errors import InputError
 from ..jobs import FAILED, Job, run_job
-from ..printable import printable
+from ..machine import check_device
+from ..terminal import printable
 from ..text.prompts import Prompt
 from .report import CasesFailedError
 

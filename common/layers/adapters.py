@@ -3,6 +3,7 @@
 LoRA: Hu et al. 2021. Bottleneck adapters: Houlsby et al. 2019. Prefixes: Li and Liang 2021.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -186,6 +187,14 @@ def with_prefix(model: PreTrainedModel, *, tokens: int = 8) -> Any:
     """`model` with trained keys and values of `tokens` virtual words before the real ones in every layer.
 
     The language model itself stays frozen. Its parameters get the prefix `base_model.` in their names.
+
+    Raises:
+        InputError: the model takes no keys and values from outside.
     """
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise InputError(
+            f"tuning 'prefix': {type(model).__name__} takes no keys and values beside its own, expected a "
+            "BERT, GPT-2 or LLaMA encoder; choose one of these or another tuning."
+        )
     config = PrefixTuningConfig(task_type=TaskType.FEATURE_EXTRACTION, num_virtual_tokens=tokens)
     return get_peft_model(model, config)

@@ -1,5 +1,6 @@
 """Pretrained ViT-B image encoders through transformers: ViT, CLIP and SAM (or MedSAM) vision towers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -75,11 +76,15 @@ class EncodedImage(NamedTuple):
         features: (B, C, h, w), the encoder's output.
         embedded: (B, C, h, w), the patch embeddings that went into it; empty where there are none to adapt.
         skips: finer maps for the decoder, coarse to fine; () for a plain ViT.
+        taps: (B, C, h, w) each, the outputs of the blocks that were asked for, in that order.
+        class_tokens: (B, C) each, the class token in each of the `taps`; () for SAM, which has none.
     """
 
     features: Tensor
     embedded: Tensor
     skips: tuple[Tensor, ...] = ()
+    taps: tuple[Tensor, ...] = ()
+    class_tokens: tuple[Tensor, ...] = ()
 
 
 class VisionTower(nn.Module):
@@ -93,14 +98,16 @@ class VisionTower(nn.Module):
         normalisation: of the pixels, see `Normalise`; None for the family's, or MedSAM's "unit" where these
             are its published weights. SAM's family needs it for weights that are not known.
         trainable: train all of its weights.
+        taps: blocks, the first one is 1, whose outputs `EncodedImage` has beside those of the last one; as
+            they are, without the layer norm or neck that follows the last block.
 
     Attributes:
         width: channels that `project` gives: the tower's own, or those of SAM's neck.
         embed_width: channels before `project`, where an adapter acts.
 
     Raises:
-        InputError: an image size that SAM's tower cannot take, or a normalisation that is unknown, or missing
-            for weights that may be SAM's or MedSAM's.
+        InputError: an image size that SAM's tower cannot take, a tap at no block, or a normalisation that is
+            unknown, or missing for weights that may be SAM's or MedSAM's.
     """
 
     skip_channels: tuple[int, ...] = ()
@@ -115,6 +122,7 @@ class VisionTower(nn.Module):
         revision: str | None = None,
         normalisation: str | None = None,
         trainable: bool = False,
+        taps: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.source, self.revision = source, revision
@@ -126,6 +134,7 @@ class VisionTower(nn.Module):
                 f"image_size: {image_size}, but this SAM tower works at {config.image_size} pixels only; "
                 "set that."
             )
+        self.taps = _checked_taps(taps, blocks=int(config.num_hidden_layers))
         self.stride = int(config.patch_size)
         self.embed_width = int(config.hidden_size)
         self.width = int(config.output_channels if self.family == "sam_vision_model" else config.hidden_size)
@@ -155,27 +164,59 @@ class VisionTower(nn.Module):
         return None if self.source is None else frozen_base(self.source, revision=self.revision)
 
     def forward(self, image: Tensor) -> EncodedImage:
-        """(B, 1 or 3, H, W) in [0, 1] -> features and patch embeddings, (B, embed_width, H / 16, W / 16)."""
-        pixels = self.normalise(image)
+        """(B, 1 or 3, H, W) in [0, 1] -> maps (B, embed_width, H / stride, W / stride)."""
+        states = embedded = self._embed(self.normalise(image))
+        tapped = {}
+        for number, block in enumerate(self._blocks(), start=1):
+            states = block(states) if self.family == "sam_vision_model" else block(states, None)
+            if number in self.taps:
+                tapped[number] = states
+        if self.family == "vit":
+            states = self.model.layernorm(states)
+        kept = [tapped[number] for number in self.taps]
+        if self.family == "sam_vision_model":
+            features, embedded, *taps = (value.permute(0, 3, 1, 2) for value in (states, embedded, *kept))
+            return EncodedImage(features, embedded, taps=tuple(taps))
+        grid = (image.shape[-2] // self.stride, image.shape[-1] // self.stride)
+        features, embedded, *taps = (_to_map(value, grid) for value in (states, embedded, *kept))
+        return EncodedImage(
+            features, embedded, taps=tuple(taps), class_tokens=tuple(value[:, 0] for value in kept)
+        )
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> what goes into the first block: (B, 1 + h * w, C), of SAM (B, h, w, C)."""
         if self.family == "sam_vision_model":
             encoder = self.model.vision_encoder
-            embedded = encoder.patch_embed(pixels) + encoder.pos_embed
-            features = embedded
-            for layer in encoder.layers:
-                features = layer(features)
-            return EncodedImage(features.permute(0, 3, 1, 2), embedded.permute(0, 3, 1, 2))
+            return encoder.patch_embed(pixels) + encoder.pos_embed
         embedded = self.model.embeddings(pixels, interpolate_pos_encoding=True)
-        if self.family == "clip_vision_model":
-            embedded = self.model.pre_layrnorm(embedded)
-        features = self.model(pixels, interpolate_pos_encoding=True).last_hidden_state
-        grid = (image.shape[-2] // self.stride, image.shape[-1] // self.stride)
-        return EncodedImage(_to_map(features, grid), _to_map(embedded, grid))
+        return self.model.pre_layrnorm(embedded) if self.family == "clip_vision_model" else embedded
+
+    def _blocks(self) -> nn.ModuleList:
+        """The transformer's blocks.
+
+        They are called one by one: transformers' own `hidden_states` miss what an adapter changes whose hook
+        comes after the recording one.
+        """
+        if self.family == "sam_vision_model":
+            return self.model.vision_encoder.layers
+        return self.model.encoder.layers if self.family == "clip_vision_model" else self.model.layers
 
     def project(self, features: Tensor) -> Tensor:
-        """SAM's own frozen neck, (B, 768, h, w) -> (B, 256, h, w); nothing for ViT and CLIP."""
+        """SAM's own neck, (B, 768, h, w) -> (B, 256, h, w); nothing for ViT and CLIP."""
         if self.family == "sam_vision_model":
             return self.model.vision_encoder.neck(features.permute(0, 2, 3, 1))
         return features
+
+
+def _checked_taps(taps: Sequence[int], *, blocks: int) -> tuple[int, ...]:
+    """Refuse what is the number of no block, and one that comes twice."""
+    numbers = tuple(taps)
+    if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(1, blocks + 1)):
+        raise InputError(
+            f"taps: found {list(numbers)}, expected different numbers of the image encoder's blocks, from 1 "
+            f"to {blocks}; change them."
+        )
+    return numbers
 
 
 def _normalisation(family: str, source: str | None, revision: str | None) -> str:

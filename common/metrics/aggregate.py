@@ -22,7 +22,8 @@ from .segmentation import Row
 
 RESAMPLES = 2000
 SAME = 1e-9  # relative difference of means that is rounding
-IDENTITY = ("case", "label", "slice", "sentence", "patient")  # columns that say what a row is of
+GROUPS = ("dataset", "level")  # columns whose values have summaries of their own, where there are several
+IDENTITY = ("case", "label", "slice", "sentence", "patient", *GROUPS)  # columns that say what a row is of
 STATUSES = ("found", "missed", "false_positive", "absent")
 PRESENT = ("found", "missed")  # the reference has the label
 PRED_SIZES = {
@@ -110,7 +111,14 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
         mean_over_labels: for each metric the mean of the labels' means in `metrics`, every label alike.
             Labels that no case has in its reference are not in it: nothing could have been found.
         mean_over_labels_present: the same of `metrics_present`.
+        by_dataset, by_level: where the rows name two or more, {name: such a summary of its rows}; that of a
+            data set has its own by_level.
     """
+    return _summary(rows, penalty_mm) | _by_group(rows, GROUPS, penalty_mm)
+
+
+def _summary(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:
+    """That of all rows alike."""
     labels: dict[str, Any] = {}
     for label in dict.fromkeys(str(row["label"]) for row in rows):
         labels[label] = _of_label([row for row in rows if str(row["label"]) == label], penalty_mm)
@@ -119,6 +127,21 @@ def summarise(rows: Sequence[Row], *, penalty_mm: float | None = None) -> dict[s
         "mean_over_labels": _mean_over(labels, "metrics"),
         "mean_over_labels_present": _mean_over(labels, "metrics_present"),
     }
+
+
+def _by_group(rows: Sequence[Row], columns: Sequence[str], penalty_mm: float | None) -> dict[str, Any]:
+    """Summaries for the values of each column that has several, and in them those for later columns."""
+    found: dict[str, Any] = {}
+    for place, column in enumerate(columns, start=1):
+        parts: dict[str, list[Row]] = {}
+        for row in (row for row in rows if column in row):
+            parts.setdefault(str(row[column]), []).append(row)
+        if len(parts) > 1:
+            found[f"by_{column}"] = {
+                value: _summary(part, penalty_mm) | _by_group(part, columns[place:], penalty_mm)
+                for value, part in parts.items()
+            }
+    return found
 
 
 def _of_label(rows: Sequence[Row], penalty_mm: float | None) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """What an evaluating engine hangs its results onto: tables of every case, prompt and slice."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from .aggregate import IDENTITY, summarise, write_rows, write_summary
+from .aggregate import GROUPS, IDENTITY, summarise, write_rows, write_summary
 from .distances import Boundary
 from .prompts import measure_prompts
 from .segmentation import TOLERANCES_MM, Row
@@ -85,8 +85,14 @@ class CaseReport:
             "slices": summarise(slices, penalty_mm=self.penalty_mm),
         }
         write_summary(self.output_dir / "summary.json", summary)
-        means = of_volumes["mean_over_labels"].items()
-        _log.info("%s: %s", self.output_dir, ", ".join(f"{name} {value:.3f}" for name, value in means))
+        _log.info("%s: %s", self.output_dir, _means(of_volumes))
+        for column in GROUPS:
+            for value, part in of_volumes.get(f"by_{column}", {}).items():
+                _log.info("%s, %s %s: %s", self.output_dir, column, value, _means(part))
+
+
+def _means(summary: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in summary["mean_over_labels"].items())
 
 
 def _of_all_processes(rows: list[Row]) -> list[Row]:

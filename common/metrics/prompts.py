@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from .aggregate import GROUPS
 from .cases import CaseRows, in_pixels, measure_prompt
 from .distances import Boundary
 from .segmentation import TOLERANCES_MM, Row
@@ -27,10 +28,11 @@ def measure_prompts(
 ) -> CaseRows:
     """Rows of every prompt's own mask, not of the label map.
 
-    What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`
-    and `label_map_lost_voxels`, those of the own mask that the label map gives to other prompts; rows of
-    sentences have `sentence_facts` too. 2D images have no millimetres: their lengths and areas, tolerances
-    included, are in pixels, and the names say so (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
+    What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`,
+    `dataset` and `level` where the datalist says them, and `label_map_lost_voxels`, those of the own mask
+    that the label map gives to other prompts; rows of sentences have `sentence_facts` too. 2D images have no
+    millimetres: their lengths and areas, tolerances included, are in pixels, and the names say so
+    (`surfel_hd95_px`, `surfel_nsd_2px`, `area_pred_px2`).
 
     Args:
         asked: what was asked, and `found` what came of it.
@@ -40,6 +42,7 @@ def measure_prompts(
     for number, target in enumerate(asked.targets):
         mask = found.mask(number)
         facts: Row = {"patient": target.patient}
+        facts |= {name: value for name in GROUPS if (value := getattr(target, name)) is not None}
         if target.sentence is not None:
             facts |= sentence_facts(target, mask)
         facts["label_map_lost_voxels"] = found.results[number].overlap_voxels
@@ -70,21 +73,25 @@ def sentence_facts(target: "Target", mask: np.ndarray) -> Row:
                             where the data has no other one there, or several or none are meant
     pr@0.5, pr@0.7, pr@0.9  the IoU is above 0.5, 0.7, 0.9 (Pr@X, Prec@X of referring segmentation); NaN where
                             nothing is meant
+    dice_published          `dsc`, but 1 and not NaN where nothing is meant and nothing is found, as papers
+                            count such images in their means
 
     Args:
         target: what the sentence means.
         mask: (D, H, W) bool, what was found.
     """
     meant = target.region.mask()
+    pixels = np.count_nonzero(mask) + np.count_nonzero(meant)
     both, either = np.count_nonzero(mask & meant), np.count_nonzero(mask | meant)
     facts: Row = {"sentence": str(target.sentence), "right_lesion": float("nan")}
     if target.others:
         beside = [int(np.count_nonzero(mask & other.mask())) for other in target.others]
         facts["right_lesion"] = float(hits_target(int(both), beside))
     iou = both / either if meant.any() else float("nan")
-    return facts | {
+    facts |= {
         f"pr@{threshold}": float(iou > threshold) if meant.any() else iou for threshold in IOU_THRESHOLDS
     }
+    return facts | {"dice_published": float(2 * both / pixels if pixels else 1)}
 
 
 def hits_target(overlap: int, others: Sequence[int]) -> bool:

@@ -81,7 +81,12 @@ class TextSegmenter(nn.Module, ABC):
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> Guidance:
-        """What P prompts say; keep it to use it again."""
+        """What P prompts say; keep it to use it again.
+
+        An empty prompt says nothing, in as many rows as others (see `TextEncoder`), so that both may stand in
+        one call. It is what a network learns from where no words are given, and not `unguided`, which is what
+        a network falls back on where nobody asks.
+        """
 
     @abstractmethod
     def decode(self, image_features: Any, guidance: Guidance) -> Tensor:

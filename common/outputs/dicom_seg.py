@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import DS
 
 from .. import __version__
+from ..data.dicom_files import MULTI_FRAME_CLASSES, SLICE_CLASSES
 from ..data.dicom_volume import DicomVolume
 from ..errors import InputError, reason_of
 from ..files import atomic_path
@@ -47,6 +48,9 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
     if volume.multi_frame is not None:  # frames then stand in the order of the file
         order = np.argsort([int(header.InstanceNumber) for header in volume.headers])
         images, frames = [_multi_frame([images[index] for index in order])], frames[order]
+    classes = {image.SOPInstanceUID: image.SOPClassUID for image in images}
+    if volume.multi_frame is None:
+        images = [_of_single_class(image) for image in images]
     with disable_value_validation(), _highdicom_is_silent():  # their remarks show values of the series
         segmentation = Segmentation(
             source_images=images,
@@ -65,6 +69,8 @@ def write_dicom_seg(path: str | os.PathLike[str], volume: DicomVolume, result: R
             content_label="FROM TEXT",
             specific_character_set=CHARACTER_SET,  # highdicom refuses some that scanners write
         )
+        if any(image.SOPClassUID != classes[image.SOPInstanceUID] for image in images):
+            _refer_to_classes(segmentation, classes)
         segmentation.update(source.patient)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary, enforce_file_format=True)
@@ -107,6 +113,22 @@ def _nameless(image: Dataset) -> Dataset:
     for keyword in TYPE_2:
         setattr(nameless, keyword, None)
     return nameless
+
+
+def _of_single_class(image: Dataset) -> Dataset:
+    """A file of one frame, whose class may be that of multi-frame images: highdicom goes by the class."""
+    kind = MULTI_FRAME_CLASSES.get(image.SOPClassUID)
+    if kind is not None:
+        image.SOPClassUID = next(uid for uid, one in SLICE_CLASSES.items() if one == kind)
+    return image
+
+
+def _refer_to_classes(segmentation: Segmentation, classes: Mapping[str, str]) -> None:
+    """Give references to images the classes that these have: {SOPInstanceUID: SOPClassUID}."""
+    for element in segmentation.iterall():
+        for item in element.value if element.VR == "SQ" else ():
+            if found := classes.get(item.get("ReferencedSOPInstanceUID")):
+                item.ReferencedSOPClassUID = found
 
 
 def _multi_frame(images: Sequence[Dataset]) -> Dataset:

@@ -7,9 +7,11 @@ import time
 import weakref
 import zipfile
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,12 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..weights.pretrained import FrozenBase, published_sha256
 from .encoders import MAX_TOKENS, Cut, EncodedText, TextEncoder, check_prompts, pad_rows, warn_of_cut
+from .sentences import SentenceVectors
 
 log = logging.getLogger(__name__)
 
 ARRAYS = ("texts", "lengths", "tokens", "embedded", "cuts", "made")
+PROJECTION = "projection"  # one more array where the first token is not the sentence vector
 NOTHING_CUT = (0, 0, 0)  # in place of a `Cut`
 WRITE_EVERY_S = 60.0
 WRITING_SHARE = 0.1  # of the time, at most
@@ -67,14 +71,17 @@ class TextBank:
     Attributes:
         rows: {text: what it was encoded as}.
         made: how; None as long as there are none.
+        projection: see `SentenceVectors.sentence_projection`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.made: Made | None = None
         self.rows: dict[str, Row] = {}
+        self.projection: np.ndarray | None = None
         if path.exists():
             self.made, self.rows = read_bank(path)
+            self.projection = read_projection(path)
         self._size = sum(row.size for row in self.rows.values())
         self._unwritten = self._full = False
         self._not_before = 0.0
@@ -114,14 +121,16 @@ class TextBank:
         if not self._unwritten or self.made is None:
             return
         start = time.monotonic()
-        write_bank(self.path, self.rows, self.made)
+        write_bank(self.path, self.rows, self.made, self.projection)
         end = time.monotonic()
         self._unwritten = False
         self._not_before = end + max(WRITE_EVERY_S, (end - start) / WRITING_SHARE)
 
 
-class BankedTextEncoder(nn.Module):
+class BankedTextEncoder(SentenceVectors, nn.Module):
     """Gives what the frozen `TextEncoder` of `model` gives, from a bank where that has the texts.
+
+    Sentence vectors too: the bank of a CLIP has its projection.
 
     The language model is looked for and loaded once a text is not in the bank, which then gets it (see
     `TextBank`). A text that was cut is warned of once, whether it comes from the bank or from the language
@@ -143,6 +152,7 @@ class BankedTextEncoder(nn.Module):
             another ending; or the language model is needed and cannot be found.
     """
 
+    source: str
     frozen = True
 
     def __init__(
@@ -168,10 +178,21 @@ class BankedTextEncoder(nn.Module):
         self._unsaid = {text: row.cut for text, row in self._bank.rows.items() if row.cut}
         if self._bank.made is None:
             self.width = self._language_model().width
+            if (weight := self._language_model().sentence_projection) is not None:
+                self._bank.projection = weight.detach().float().cpu().numpy()
         else:
             self._check(self._bank.made)
             self.width = int(next(iter(self._bank.rows.values())).tokens.shape[1])
+        projection = self._bank.projection
+        self.register_buffer(
+            "_projection", None if projection is None else torch.from_numpy(projection), persistent=False
+        )
         weakref.finalize(self, _write_at_last, self._bank)
+
+    @property
+    def sentence_projection(self) -> Tensor | None:
+        """See `SentenceVectors`."""
+        return self._projection  # type: ignore[return-value]
 
     def base(self) -> FrozenBase:
         """The record of the language model's weights."""
@@ -252,9 +273,8 @@ def read_bank(path: str | os.PathLike[str]) -> tuple[Made, dict[str, Row]]:
     Raises:
         InputError: the file is no bank.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            texts, lengths, tokens, embedded, cuts, made = (file[name] for name in ARRAYS)
+    with _opened(path) as file:
+        texts, lengths, tokens, embedded, cuts, made = (file[name] for name in ARRAYS)
         ends = np.cumsum(lengths)
         rows = {
             str(text): Row(tokens[end - length : end], embedded[end - length : end], _cut(cut))
@@ -264,6 +284,29 @@ def read_bank(path: str | os.PathLike[str]) -> tuple[Made, dict[str, Row]]:
             raise ValueError("its arrays do not fit together")
         record = json.loads(str(made))
         return Made(**{**record, "base": FrozenBase(**record["base"])}), rows
+
+
+def read_projection(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """What makes sentence vectors of a bank's texts, see `SentenceVectors.sentence_projection`.
+
+    Raises:
+        InputError: the file is no bank.
+    """
+    with _opened(path) as file:
+        if PROJECTION not in file:
+            return None
+        projection, width = file[PROJECTION], file["tokens"].shape[1]
+        if projection.dtype != np.float32 or projection.ndim != 2 or projection.shape[1] != width:
+            raise ValueError("its projection does not fit its texts")
+        return projection
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The arrays of a bank by name; whatever is wrong with them is an InputError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: cannot be read as a bank of texts ({error}), expected an .npz of an earlier run; "
@@ -271,13 +314,25 @@ def read_bank(path: str | os.PathLike[str]) -> tuple[Made, dict[str, Row]]:
         ) from error
 
 
-def write_bank(path: str | os.PathLike[str], rows: Mapping[str, Row], made: Made) -> None:
+def write_bank(
+    path: str | os.PathLike[str],
+    rows: Mapping[str, Row],
+    made: Made,
+    projection: np.ndarray | None = None,
+) -> None:
     """Write encoded texts, atomically. Rows of different lengths stand one after the other.
+
+    Args:
+        path: of the `.npz`.
+        rows: {text: what it was encoded as}.
+        made: how.
+        projection: (S, D) float32, see `read_projection`.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
     with atomic_path(path) as temporary:
+        more: dict[str, Any] = {} if projection is None else {PROJECTION: projection}
         try:
             np.savez(  # not compressed: numbers of a language model hardly get smaller, and it takes long
                 temporary,
@@ -287,6 +342,7 @@ def write_bank(path: str | os.PathLike[str], rows: Mapping[str, Row], made: Made
                 embedded=np.concatenate([row.embedded for row in rows.values()]),
                 cuts=np.array([row.cut or NOTHING_CUT for row in rows.values()]),
                 made=np.array(json.dumps(asdict(made))),
+                **more,
             )
         except OSError as error:
             raise InputError(

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..layers.adapters import is_adapter
 from ..weights.pretrained import FrozenBase, find_pretrained, frozen_base
 from .language_models import DTYPES, check_dtype, check_text_model, pretrained_model, random_model
+from .sentences import SentenceVectors, projection_of
 
 MAX_TOKENS = 96
 REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
@@ -61,8 +62,9 @@ def warn_of_cut(prompt: str, cut: Cut) -> None:
     )
 
 
-class TextEncoder(nn.Module):
-    """A transformers language model without its head, encoder-only (BERT) or decoder-only (GPT-2).
+class TextEncoder(SentenceVectors, nn.Module):
+    """A transformers language model without its head: encoder-only (BERT), decoder-only (GPT-2), or the text
+    part of a CLIP, which reads 77 tokens at most.
 
     Frozen, it stays in eval mode whatever the parent does. While no parameter asks for gradients, it runs
     without gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used
@@ -117,6 +119,11 @@ class TextEncoder(nn.Module):
         """Whether no weight of its own asks for gradients; those of adapters inside it may."""
         parameters = self.named_parameters()
         return not any(value.requires_grad for name, value in parameters if not is_adapter(name))
+
+    @property
+    def sentence_projection(self) -> Tensor | None:
+        """See `SentenceVectors`."""
+        return projection_of(self.model)
 
     def base(self) -> FrozenBase | None:
         """Return the record of the pretrained weights for model.json; None for a random network."""
@@ -193,8 +200,10 @@ class TextEncoder(nn.Module):
         device = next(self.parameters()).device
         ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        # BERT: words, positions and layer norm; decoder-only models have no such layer: words alone.
-        layer = getattr(self.model, "embeddings", None) or self.model.get_input_embeddings()
+        # BERT: words, positions and layer norm; CLIP: words and positions, a level deeper where it has its
+        # projection; decoder-only models have no such layer: words alone.
+        inner = getattr(self.model, "text_model", self.model)
+        layer = getattr(inner, "embeddings", None) or self.model.get_input_embeddings()
         embedded = layer(ids)
         for row, length in enumerate(lengths):  # copied: a view would keep the whole batch alive
             yield tokens[row, :length].clone(), embedded[row, :length].clone()

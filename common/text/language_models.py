@@ -13,12 +13,14 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     BertTokenizer,
+    CLIPTextModelWithProjection,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from ..errors import InputError
 from ..weights.pretrained import first_few, load_pretrained
+from .sentences import CLIP_TEXT
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +40,15 @@ def check_dtype(dtype: str, trainable: bool) -> None:
 
 
 def pretrained_model(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
-    """Read a network and its tokenizer."""
+    """Read a network and its tokenizer; of a CLIP its text part."""
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder / 'config.json'}: does not describe a known kind of model; give another folder."
         ) from error
-    network = load_pretrained(AutoModel, str(folder), dtype=dtype, **_without_pooler(settings))
+    network_class, options = _network_class(settings)
+    network = load_pretrained(network_class, str(folder), dtype=dtype, **options)
     return network, _read_tokenizer(folder)
 
 
@@ -70,7 +73,7 @@ def random_model(config: Mapping[str, Any], dtype: torch.dtype) -> tuple[PreTrai
         if strange := [name for name in settings if not hasattr(plain, name)]:
             raise ValueError(f"{plain.model_type} has no setting {first_few(strange)}")
         complete = AutoConfig.for_model(plain.model_type, **settings)
-        network = AutoModel.from_config(complete, dtype=dtype, **_without_pooler(complete))
+        network = _random_network(complete, dtype)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"config: does not describe a text encoder ({error}); give model_type (e.g. bert) and sizes."
@@ -80,6 +83,29 @@ def random_model(config: Mapping[str, Any], dtype: torch.dtype) -> tuple[PreTrai
         "text encoder: RANDOM weights (%s, %s parameters), no pretrained model", complete.model_type, size
     )
     return network, tokenizer
+
+
+def _network_class(settings: PreTrainedConfig) -> tuple[Any, dict[str, Any]]:
+    """Return the class that reads weights with these settings, and its arguments."""
+    if settings.model_type == "clip":
+        text = settings.text_config
+        text.projection_dim = settings.projection_dim  # the text part's own is not what CLIP is built with
+        return CLIPTextModelWithProjection, {"config": text}
+    if _is_clip_text(settings):
+        return CLIPTextModelWithProjection, {}
+    return AutoModel, _without_pooler(settings)
+
+
+def _random_network(settings: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    if _is_clip_text(settings):
+        network: Any = CLIPTextModelWithProjection
+        return network(settings).to(dtype)
+    return AutoModel.from_config(settings, dtype=dtype, **_without_pooler(settings))
+
+
+def _is_clip_text(settings: PreTrainedConfig) -> bool:
+    """Whether it is CLIP's text part with its projection; a folder says so where it comes without."""
+    return settings.model_type == CLIP_TEXT and settings.architectures != ["CLIPTextModel"]
 
 
 def _read_tokenizer(folder: Path) -> Any:
@@ -123,7 +149,8 @@ def check_text_model(network: PreTrainedModel, name: str, max_tokens: int) -> No
     config = network.config
     if config.is_encoder_decoder or not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
         raise InputError(
-            f"{name}: {config.model_type} is not an encoder-only or decoder-only language model; give a BERT."
+            f"{name}: {config.model_type} is not an encoder-only or decoder-only language model; give a BERT "
+            "or a CLIP."
         )
     embedding: Any = network.get_input_embeddings()
     embedded = embedding.weight.shape[1]

@@ -28,6 +28,15 @@ def families() -> tuple[str, ...]:
     return tuple(_read("levels.json"))
 
 
+def levels_of(family: str) -> tuple[str, ...]:
+    """The levels that a family has, "p0" first.
+
+    Raises:
+        InputError: another family.
+    """
+    return tuple(_templates(family))
+
+
 def level_texts(family: str, attributes: Attributes) -> dict[str, list[str]]:
     """The texts of every level that the attributes suffice for.
 
@@ -44,13 +53,11 @@ def level_texts(family: str, attributes: Attributes) -> dict[str, list[str]]:
     Raises:
         InputError: another family.
     """
-    templates = _read("levels.json")
-    if family not in templates:
-        raise InputError(f"family: found {family!r}, expected one of {', '.join(templates)}; choose one.")
+    templates = _templates(family)
     if family == "photograph" and attributes.get("number") == number_word(0):
-        return _absent(templates[family], f"no {attributes['class']}")
+        return _absent(templates, f"no {attributes['class']}")
     if family == "breast_ultrasound" and attributes.get("number") == number_word(0):
-        return _absent(templates[family], NO_TUMOR)
+        return _absent(templates, NO_TUMOR)
     words = {
         name: value if isinstance(value, str) else ", ".join(value) for name, value in attributes.items()
     }
@@ -59,7 +66,7 @@ def level_texts(family: str, attributes: Attributes) -> dict[str, list[str]]:
     descriptions = attributes.get("description") or _read("descriptions.json").get(words.get("class", ""), ())
     if isinstance(descriptions, str):
         descriptions = [descriptions]
-    texts = {level: _filled(listed, words, descriptions) for level, listed in templates[family].items()}
+    texts = {level: _filled(listed, words, descriptions) for level, listed in templates.items()}
     return {level: listed for level, listed in texts.items() if listed}
 
 
@@ -103,6 +110,13 @@ def _of_breast(words: Mapping[str, str]) -> dict[str, str]:
 
 def _absent(templates: Mapping[str, Any], text: str) -> dict[str, list[str]]:
     return {level: [""] if level == LEVELS[0] else [text] for level in templates}
+
+
+def _templates(family: str) -> dict[str, list[str]]:
+    templates: dict[str, dict[str, list[str]]] = _read("levels.json")
+    if family not in templates:
+        raise InputError(f"family: found {family!r}, expected one of {', '.join(templates)}; choose one.")
+    return templates[family]
 
 
 @cache

@@ -5,6 +5,7 @@ from .evaluator import Evaluator
 from .precision import PrecisionInferer
 from .processes import end_processes, start_processes
 from .record import EvaluationRecord
+from .schedules import learning_rate_schedule
 from .trainer import Trainer
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "PrecisionInferer",
     "Trainer",
     "end_processes",
+    "learning_rate_schedule",
     "start_processes",
 ]

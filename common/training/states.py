@@ -58,6 +58,8 @@ class TrainingStates:
         checkpoint: which the training writes. Where it began from that file, its content is another one by
             now and is not compared.
         keep: how many states to keep; an older one goes when a newer one is safely on the disk.
+        further: settings that two runs of this training must share beside their configs, such as one of
+            `MAY_DIFFER` that decides something here.
 
     A run goes on from the state of another one only if their whole configs agree, but for `MAY_DIFFER`. The
     config is the engine's `config`, see `Trainer`; a warning says so where it has none.
@@ -76,6 +78,7 @@ class TrainingStates:
         init_checkpoint: str | os.PathLike[str] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         keep: int = 2,
+        further: Mapping[str, Any] | None = None,
     ) -> None:
         if keep < 1:
             raise InputError(f"keep_states: found {keep}, expected 1 or more; raise it.")
@@ -84,6 +87,7 @@ class TrainingStates:
         self.files = {"datalist": datalist, "init_checkpoint": init_checkpoint}
         self.checkpoint = checkpoint
         self.keep = keep
+        self.further = {name: json.dumps(value) for name, value in (further or {}).items()}
         self._settings: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -94,7 +98,8 @@ class TrainingStates:
         """Bring the engine and all objects to the newest sound state, where there is one."""
         contents = {f"{name}_sha256": self._content_of(path) for name, path in self.files.items()}
         config = getattr(engine, "config", None)
-        self._settings = {**compared(config or {}), **contents, "processes": str(idist.get_world_size())}
+        processes = {"processes": str(idist.get_world_size())}
+        self._settings = compared(config or {}) | self.further | contents | processes
         found = newest_sound_state(self.folder)
         if idist.get_rank() == 0:
             remove_partial_files(self.folder)
@@ -111,7 +116,7 @@ class TrainingStates:
         for name, target in self._targets(engine).items():
             target.load_state_dict(state["objects"][name])
         engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
-        left = (engine.state.max_epochs or 0) - engine.state.epoch
+        left = 0 if engine.should_terminate else (engine.state.max_epochs or 0) - engine.state.epoch
         _log.info(
             "going on from %s: epoch %d is done, %s",
             path,

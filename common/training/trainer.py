@@ -17,22 +17,25 @@ from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, Validatio
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.lr_scheduler import _LRScheduler as LRScheduler  # as MONAI's handler has it
 from torch.utils.data import DataLoader, Dataset
 
-from ..command_line import config_of_run
+from ..config.command_line import config_of_run
 from ..data.draws import EpochSampler, collate_slices
 from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
 from .checkpoints import BestCheckpoint, LoadCheckpoint
+from .clipping import ClipGradients
 from .divergence import EndAtDivergence
-from .evaluator import Evaluator
+from .evaluator import LOSS, Evaluator
 from .images import ValidationImages
 from .precision import PrecisionInferer
 from .processes import PeerFailureHandler
 from .recompute import ActivationCheckpointing
 from .record import RunRecord
+from .schedules import EndWithoutGain
 from .states import TrainingStates
 from .validation import ValidateEarly, ValidateLastEpoch
 from .watch import EpochMetrics, ProgressLine
@@ -53,12 +56,16 @@ class Trainer(SupervisedTrainer):
         network: as it is trained, in several processes wrapped in DistributedDataParallel.
         loss_function: of logits and masks; where it has `features`, of a `Prediction` with these.
         optimizer: of its trained parameters.
-        lr_scheduler: steps after each epoch, or after each step with `lr_every` = "step".
+        lr_scheduler: steps after each epoch, or after each step with `lr_every` = "step"; one that waits for
+            a plateau after each validation, with its `ValidationLoss`.
         train_handlers: among them one MONAI `ValidationHandler`, whose validator is an `Evaluator`.
         inferer: precision of the passes.
         batch_size: draws a step and process.
         num_workers: processes that draw; 0 draws in this one.
         accumulation_steps: batches whose gradients are added up for a step.
+        clip_gradients: largest length of a step's gradients, see `ClipGradients`; None = any.
+        patience: epochs without a gain of the key metric after which it ends, see `EndWithoutGain`; None =
+            all are trained.
         activation_checkpointing: see `ActivationCheckpointing`.
         seed: of all draws.
         datalist: whose draws these are, for the record.
@@ -97,6 +104,8 @@ class Trainer(SupervisedTrainer):
         lr_every: str = "epoch",
         num_workers: int = 0,
         accumulation_steps: int = 1,
+        clip_gradients: float | None = None,
+        patience: int | None = None,
         activation_checkpointing: bool = False,
         seed: int = 0,
         init_checkpoint: str | os.PathLike[str] | None = None,
@@ -108,7 +117,17 @@ class Trainer(SupervisedTrainer):
         assert isinstance(model, TextSegmenter)
         validation, evaluator = _validation_of(train_handlers)
         best = BestCheckpoint(network=model, path=checkpoint, half=half)
-        evaluator.watch(best, ValidationImages(output_dir=output_dir, cases=images), output_dir)
+        plateau = isinstance(lr_scheduler, ReduceLROnPlateau)
+        evaluator.watch(best, ValidationImages(output_dir=output_dir, cases=images), output_dir, loss=plateau)
+        kept = {"network": model, "optimizer": optimizer, "lr_scheduler": lr_scheduler, "best": best}
+        if plateau:
+            LrScheduleHandler(
+                lr_scheduler, print_lr=False, step_transform=lambda engine: engine.state.metrics[LOSS]
+            ).attach(evaluator)
+        if patience is not None:
+            kept["patience"] = EndWithoutGain(
+                validator=evaluator, patience=patience, interval=validation.interval
+            )
         self.wanted = features_of(loss_function)
         states = TrainingStates(
             folder=Path(checkpoint).parent / "states",
@@ -116,7 +135,8 @@ class Trainer(SupervisedTrainer):
             datalist=datalist,
             init_checkpoint=init_checkpoint,
             checkpoint=checkpoint,
-            objects={"network": model, "optimizer": optimizer, "lr_scheduler": lr_scheduler, "best": best},
+            objects=kept,
+            further={"val_interval": validation.interval} if plateau or patience is not None else None,
         )
         before = [
             LoadCheckpoint(network=model, path=init_checkpoint, to_train=True),
@@ -124,11 +144,21 @@ class Trainer(SupervisedTrainer):
             SeedIterations(seed),
             EndAtDivergence(network=model, optimizer=optimizer),
             EpochMetrics(optimizer=optimizer, loss=loss_function),
-            LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch"),
+            *(
+                []
+                if clip_gradients is None
+                else [ClipGradients(optimizer=optimizer, max_norm=clip_gradients)]
+            ),
+            *(
+                []
+                if plateau
+                else [LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=lr_every == "epoch")]
+            ),
         ]
         after = [
             ValidateEarly(validator=evaluator, interval=validation.interval),
             ValidateLastEpoch(validator=evaluator, interval=validation.interval),
+            *([kept["patience"]] if "patience" in kept else []),
             *([_curves(output_dir)] if idist.get_rank() == 0 else []),
             ProgressLine(validator=evaluator),
             states,

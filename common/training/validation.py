@@ -73,47 +73,31 @@ class ValidateEarly:
             self.validator.run(state.epoch)
 
 
-class PromptDice(Metric):
-    """Mean Dice over all (case, prompt) pairs of an `Evaluator`, of each prompt's own mask.
+class PromptMean(Metric):
+    """A mean over all (case, prompt) pairs of an `Evaluator`.
 
-    What else was asked of a case does not count: own masks may overlap. A pair whose target is in neither
-    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as
-    0. Processes share their pairs, and a case that several of them were given counts once.
-
-    Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
+    Processes share their pairs, and a case that several of them were given counts once: all have the same
+    mean, to the bit. Beside the metric itself the engine gets the mean of each target, as "<name>/<target>".
     """
 
-    def __init__(self) -> None:
-        super().__init__(from_engine([CommonKeys.PRED, CommonKeys.LABEL]))
-
     def reset(self) -> None:
-        self._dice: dict[tuple[str, str, str], float] = {}
-
-    def update(self, output: "tuple[Segmentation, EvaluationCase]") -> None:
-        """Take one case: what was found, and what was meant."""
-        found, asked = output
-        for row, target in enumerate(asked.targets):
-            pred, ref = found.mask(row), target.region.mask()
-            both, only_pred, only_ref = pred & ref, pred & ~ref, ref & ~pred
-            counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
-            if counts.status != "absent":
-                self._dice[target.case, target.name, asked.prompts[row].text] = counts.overlap()["dsc"]
+        self._values: dict[tuple[str, str, str], float] = {}  # by case, target and prompt
 
     def compute(self) -> float:
         """The mean.
 
         Raises:
-            NotComputableError: no pair had a Dice.
+            NotComputableError: no pair had a value.
         """
-        dice = self._of_all_processes()
-        if not dice:
+        values = self._of_all_processes()
+        if not values:
             raise NotComputableError(
-                "PromptDice: no case had any of the targets, neither predicted nor labelled."
+                f"{type(self).__name__}: no case had any of the targets, neither predicted nor labelled."
             )
         self._by_target: dict[str, list[float]] = defaultdict(list)
-        for (_, target, _), value in sorted(dice.items()):
+        for (_, target, _), value in sorted(values.items()):
             self._by_target[target].append(value)
-        return math.fsum(dice.values()) / len(dice)
+        return math.fsum(values.values()) / len(values)
 
     def completed(self, engine: Engine, name: str) -> None:
         """Put the metric and the targets' means into the engine's state."""
@@ -123,6 +107,28 @@ class PromptDice(Metric):
 
     def _of_all_processes(self) -> dict[tuple[str, str, str], float]:
         if idist.get_world_size() == 1:
-            return self._dice
-        parts = cast(list[dict[tuple[str, str, str], float]], idist.all_gather(self._dice))
+            return self._values
+        parts = cast(list[dict[tuple[str, str, str], float]], idist.all_gather(self._values))
         return {pair: value for part in parts for pair, value in part.items()}
+
+
+class PromptDice(PromptMean):
+    """Mean Dice over all (case, prompt) pairs of an `Evaluator`, of each prompt's own mask.
+
+    What else was asked of a case does not count: own masks may overlap. A pair whose target is in neither
+    mask has no Dice and does not count; one whose target is missed, or found where there is none, counts as
+    0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(from_engine([CommonKeys.PRED, CommonKeys.LABEL]))
+
+    def update(self, output: "tuple[Segmentation, EvaluationCase]") -> None:
+        """Take one case: what was found, and what was meant."""
+        found, asked = output
+        for row, target in enumerate(asked.targets):
+            pred, ref = found.mask(row), target.region.mask()
+            both, only_pred, only_ref = pred & ref, pred & ~ref, ref & ~pred
+            counts = Counts(*(int(np.count_nonzero(mask)) for mask in (both, only_pred, only_ref)))
+            if counts.status != "absent":
+                self._values[target.case, target.name, asked.prompts[row].text] = counts.overlap()["dsc"]

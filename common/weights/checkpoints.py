@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import write_synced
-from ..html import START_BYTES, is_html
+from ..files import START_BYTES, is_html, write_synced
 from .finite import non_finite
 from .pretrained import FrozenBase, first_few, published_sha256
 

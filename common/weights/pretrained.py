@@ -15,7 +15,7 @@ import huggingface_hub
 import torch
 
 from ..errors import InputError
-from ..html import START_BYTES, is_html
+from ..files import START_BYTES, is_html
 from .known import KNOWN_BASES, KNOWN_FILES, KnownFile
 from .wheels import or_install, wheel_file
 

@@ -59,7 +59,17 @@ def test_one_name_for_one_thing_in_every_bundle(bundle: Path) -> None:
         *("bundle_root", "dataset_dir", "datalist", "ckpt_dir", "output_dir", "checkpoint", "device"),
         *("amp", "seed", "window", "epochs", "batch_size", "learning_rate", "loss_weights", "val_interval"),
         *("half", "init_checkpoint", "keep_states", "num_workers", "accumulation_steps", "images"),
-        *("draws_per_epoch", "slice_batch", "network_def", "model", "network", "training"),
+        *(
+            "schedule",
+            "clip_gradients",
+            "patience",
+            "draws_per_epoch",
+            "slice_batch",
+            "network_def",
+            "model",
+            "network",
+            "training",
+        ),
     }
     assert shared <= content(bundle, "train.json").keys()
     asked = {"input", "prompts_file", "outputs", "slice", "section", "checkpoint", "inferer", "inferring"}

@@ -69,11 +69,11 @@ class Training(NamedTuple):
 
 
 @pytest.fixture
-def make_training(subject: Subject, tmp_path: Path) -> Callable[[str], Training]:
-    def make(name: str) -> Training:
+def make_training(subject: Subject, tmp_path: Path) -> Callable[..., Training]:
+    def make(name: str, **more: Any) -> Training:
         folder = tmp_path / name
         folder.mkdir()
-        few = {"epochs": EPOCHS, "draws_per_epoch": 16, "num_workers": 1}
+        few = {"epochs": EPOCHS, "draws_per_epoch": 16, "num_workers": 1} | more
         changes = options(subject.root, "train.json", **{**subject.training(folder), **few})
         return Training(folder, [sys.executable, "-m", "monai.bundle", "run", "training", *changes])
 
@@ -126,3 +126,21 @@ def test_killed_training_ends_as_one_that_was_left_alone(make_training: Callable
     assert_same(killed.newest(), whole.newest())
     assert_same(killed.folder / "models" / "model.pt", whole.folder / "models" / "model.pt")
     assert len(list(killed.states.iterdir())) == 2  # the two newest, and nothing half-written
+
+
+@pytest.mark.slow
+def test_a_plateau_and_patience_go_on_where_they_were(make_training: Callable[..., Training]) -> None:
+    """With a rate of nearly nothing the Dice hardly moves: most bundles end before the last epoch."""
+    settings = {"learning_rate": 1e-7, "schedule": "plateau", "patience": 1, "clip_gradients": 0.5}
+    whole, killed = (make_training(name, **settings) for name in ("whole", "killed"))
+    said = whole.finish()
+    last = whole.newest().name[:11]
+    assert ("patience: val_mean_dice did not rise above" in said) or last == f"epoch_{EPOCHS:05d}"
+    killed.kill_when(lambda: bool(list(killed.states.glob("epoch_00001-*.pt"))))
+    killed.finish()
+    assert killed.newest().name[:11] == last
+    assert_same(killed.newest(), whole.newest())
+    kept = torch.load(whole.newest(), weights_only=True)["objects"]
+    assert kept["lr_scheduler"]["last_epoch"] == int(last[-5:])  # a step for each validation
+    assert kept["patience"]["best_score"] is not None
+    assert f"epoch {int(last[-5:])} is done, none is left" in killed.finish()

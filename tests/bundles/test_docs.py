@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/train.json"))
 CONFIGS = [path for bundle in BUNDLES for path in sorted((bundle / "configs").glob("*.json"))]
-SHARED = [ROOT / "bundles" / name for name in ("TRAINING.md", "INFERENCE.md")]
+SHARED = [ROOT / "bundles" / name for name in ("TRAINING.md", "INFERENCE.md", "HARD_INPUT.md")]
 NESTED = ("network_def", "inferer")  # whose arguments are set by their path, such as network_def#preset
 MOST_LINES = 130  # of a bundle's README
 LINK = re.compile(r"\]\(([^()\s]+)\)")

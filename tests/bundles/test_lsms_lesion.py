@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_paper_json_is_the_published_recipe(lsms: Subject) -> None:
     assert (parser["epochs"], parser["batch_size"], parser["learning_rate"]) == (100, 16, 3e-5)
     optimizer, schedule = parser["optimizer"], parser["lr_scheduler"]
     assert (optimizer["_target_"], optimizer["weight_decay"]) == ("torch.optim.AdamW", 0.01)
-    assert (schedule["_target_"].rsplit(".", 1)[1], schedule["power"]) == ("PolynomialLR", 0.9)
+    assert (parser["schedule"], schedule["name"], schedule["power"]) == ("power", "@schedule", 0.9)
     assert parser["network_def"]["mscan"] == "mscan_b_20230227-3ab7d230.pth"
     assert parser["train"]["preprocessing"]["transforms"] == []
     weights = parser["loss_weights"]
@@ -53,6 +54,31 @@ def test_the_former_key_of_prompts_per_image_is_read(lsms: Subject, tmp_path: Pa
     assert {part.prompts_per_image for part in loss.parts.values() if hasattr(part, "prompts_per_image")} == {
         4
     }
+
+
+@pytest.mark.parametrize("level", ["p0", "p6", "random"])
+def test_level_says_by_which_texts_training_and_evaluation_ask(
+    lsms: Subject, tmp_path: Path, level: str
+) -> None:
+    """Validation never asks by random ones: it takes those of p1, and evaluation refuses."""
+    texts = {"p0": [""], "p1": ["it"], "p6": ["that one", "that"]}
+    content = lsms.datalist()
+    for item in (item for section in ("training", "validation", "test") for item in content[section]):
+        del item["prompts"]
+        item |= {"levels": texts, "orientation_free": False}
+        item |= {name: str(lsms.data / item[name]) for name in ("image", "label")}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    given = {**lsms.training(tmp_path), "dataset_dir": str(tmp_path), "level": level}
+
+    def data(section: str, *configs: str) -> list[Any]:
+        workflow = lsms.workflow("train.json", *configs, **given)
+        workflow.initialize()
+        return workflow.parser.get_parsed_content(f"{section}#dataset#data")
+
+    expected = {"it", "that one", "that"} if level == "random" else set(texts[level])
+    assert {text for case in data("train") for text in case.prompts} == expected
+    assert {case.level for case in data("validate")} == {"p1" if level == "random" else level}
+    assert {case.level for case in data("validate", "evaluate.json")} == {level}
 
 
 def test_options_of_table_3_are_overrides(lsms: Subject, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from common.command_line import config_of_run
+from common.config.command_line import config_of_run
 
 # Key, the word as the shell hands it over, and the value that the run must see.
 TAKEN: list[tuple[str, str, Any]] = [
@@ -34,6 +34,9 @@ TAKEN: list[tuple[str, str, Any]] = [
     ("draws_per_epoch", "40", 40),
     ("epochs", "3", 3),
     ("learning_rate", "1e-4", 1e-4),
+    ("clip_gradients", "0.5", 0.5),
+    ("clip_gradients", "None", None),
+    ("patience", "20", 20),
     ("window", "[-160,240]", [-160, 240]),
     ("window", "-160,240", [-160, 240]),
     ("organs", "liver,spleen", ["liver", "spleen"]),
@@ -54,6 +57,10 @@ REFUSED: list[tuple[str, str, str]] = [
     ("draws_per_epoch", "-1", "a whole number from 1 up or None"),
     ("seed", "4294967296", "a whole number from 0 to 4294967295"),
     ("learning_rate", "0", "a number above 0"),
+    ("clip_gradients", "0", "a number above 0 to 1e+30 or None"),
+    ("patience", "0", "a whole number from 1 up or None"),
+    ("patience", "2.5", "a whole number from 1 up or None"),
+    ("schedule", "linear", "power or cosine or plateau"),
     ("learning_rate", "1e999", "a number above 0"),
     ("noise", "1.5", "a number from 0 to 1"),
     ("window", "[240,-160]", "a lower and an upper number"),

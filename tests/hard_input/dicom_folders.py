@@ -37,18 +37,21 @@ def one_slice_with_thickness(folder: Path) -> Right:
     return Right(write(folder, hounsfield()[:1], SliceThickness=4.5), spacing_mm=4.5)
 
 
-def one_slice(folder: Path, thickness: object = None) -> Right:
+def one_slice(folder: Path) -> Right:
     values = write(folder, hounsfield()[:1])
-    change(folder, set_in(0, vr="LO", SliceThickness=thickness))
+    change(folder, set_in(0, SliceThickness=None))
     return Right(values, warned="found one slice without a SliceThickness, so 1 mm is assumed", spacing_mm=1)
 
 
 def one_slice_of_no_thickness(folder: Path) -> Right:
-    return one_slice(folder, "0")
+    write(folder, hounsfield()[:1], SliceThickness=0)
+    return Right(refused="its voxels have the size .*, 0 mm, so the voxel size is unknown")
 
 
 def one_slice_of_thickness_text(folder: Path) -> Right:
-    return one_slice(folder, f"4.5 {SECRET}")
+    write(folder, hounsfield()[:1])
+    change(folder, set_in(0, vr="LO", SliceThickness=f"4.5 {SECRET}"))
+    return Right(refused="SliceThickness is malformed, expected one finite number")
 
 
 def slice_beside_the_stack(folder: Path) -> Right:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ FILES = {
     section: tuple(f"{section}{ending}" for ending in (".nii.gz", ".nii", ".png", ".jpg"))
     for section in SECTIONS
 }
-FIELDS = ("image", "label", "patient", "case", "targets", "absent", "prompts", "lesion", "slice")
+FIELDS = (
+    *("image", "label", "patient", "case", "targets", "absent", "prompts", "lesion", "slice"),
+    *("attributes", "dataset", "levels"),
+)
 WORDS = ("liver", "Liver", "spleen", "the left one", "", " ", "$1", "\ud800", "\0", "/", "..", "x" * 300, "٣")
 
 words = st.sampled_from(WORDS) | st.text(max_size=8)
@@ -42,9 +46,17 @@ names = st.sampled_from(("liver", "spleen", "lesion"))
 RIGHT_LABELS = {"0": "background", "1": "liver", "2": ["liver", "spleen"], "3": "lesion"}
 sentences = st.lists(st.sampled_from(("the left one", "a $round lesion")), min_size=1, max_size=2)
 lesions = st.integers(1, 3) | st.lists(st.integers(1, 9), max_size=3, unique=True)
-OF_ORGANS = {"targets": st.lists(names, max_size=2), "absent": st.lists(st.just("prostate"), max_size=1)}
+OF_ORGANS: dict[str, st.SearchStrategy[Any]] = {
+    "targets": st.lists(names, max_size=2),
+    "absent": st.lists(st.just("prostate"), max_size=1),
+}
 OF_ORGANS |= {"slice": st.integers(0, 9) | st.just(4.0)}
-OF_SENTENCES = {"lesion": lesions, "orientation_free": st.just(False)}
+OF_SENTENCES: dict[str, st.SearchStrategy[Any]] = {
+    "lesion": lesions,
+    "orientation_free": st.just(False),
+    "dataset": st.just("kvasir"),
+}
+OF_SENTENCES |= {"levels": st.just({"p0": [""], "p1": ["polyp", "a $polyp"]})}
 
 
 @st.composite
@@ -136,6 +148,10 @@ def check_case(
     assert case.slice_index == item.get("slice")
     assert case.prompts == tuple(item.get("prompts", ()))
     assert case.absent == tuple(item.get("absent", ()))
+    levels = {level: list(texts) for level, texts in case.levels.items()}
+    assert levels == (item.get("levels") or {})
+    assert "" not in [text for level, texts in levels.items() if level != "p0" for text in texts]
+    assert case.attributes == (item.get("attributes") or {})
     lesion = item.get("lesion")
     assert case.lesions == (None if lesion is None else tuple(sorted(np.atleast_1d(lesion).tolist())))
     assert set(case.targets) <= values.keys()
@@ -152,7 +168,8 @@ def check_any(folder: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content))
     for section in SECTIONS:
         check_as_it_stands(path, content, section)
-        for read in (load_referring, read_list):
+        at_random = partial(load_referring, level="random")
+        for read in (load_referring, at_random, read_list):
             with contextlib.suppress(InputError):
                 read(path, section)
 

@@ -1,27 +1,32 @@
 """What is typed behind the keys of MONAI's command line arrives as typed, or is refused in one sentence."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
+from PIL import Image
 
 from common import memory
-from common.command_line import read_arguments, read_texts
-from common.config_rules import RULES, take
-from common.config_values import as_data
-from common.config_values import settings as settings_of
+from common.config.command_line import read_arguments, read_texts
+from common.config.rules import RULES, take
+from common.config.values import as_data
+from common.config.values import settings as settings_of
 from common.data.readers import read_image
 from common.errors import InputError
+from tests.common.conftest import write_dicom_series
+from tests.hard_input import volumes
 from tests.hard_input.command_lines import REFUSED, TAKEN, odd_words
 
 REPOSITORY = Path(__file__).parents[2]
@@ -109,7 +114,7 @@ CONFIG = {
     "network_def": {"_target_": "builtins.dict", "text_bank": None},
     "initialize": [
         "$sys.path.insert(0, os.path.abspath(str(@bundle_root).replace('::', chr(35))))",
-        {"_target_": "common.config_overrides.prepare"},
+        {"_target_": "common.config.overrides.prepare"},
     ],
     "run": [
         {
@@ -164,8 +169,11 @@ def test_a_run_with_a_value_out_of_range_ends_with_one_sentence(tmp_path: Path) 
 
 
 ENDS = """
+import signal
 import sys
 from common.inference.ahead import load_ahead
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 
 def load(path):
     return open(path, "rb").read()
@@ -195,25 +203,46 @@ def test_an_input_that_never_answers_does_not_outlive_a_signal(number: int, tmp_
             process.kill()
 
 
-def test_a_volume_that_memory_cannot_hold_is_refused_in_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _picture(folder: Path) -> Path:
+    Image.fromarray(np.arange(30, dtype=np.uint8).reshape(5, 6)).save(folder / "x.png")
+    return folder / "x.png"
+
+
+def _series(folder: Path) -> Path:
+    write_dicom_series(folder / "ct", np.arange(120).reshape(4, 5, 6))
+    return folder / "ct"
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (volumes.nifti, (6, 5, 4)),
+        (volumes.metaimage, (6, 5, 4)),
+        (volumes.nrrd, (6, 5, 4)),
+        (_series, (6, 5, 4)),
+        (_picture, (6, 5)),
+    ],
+)
+def test_an_image_that_memory_cannot_hold_is_refused_in_numbers(
+    make: Callable[[Path], Path], shape: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nib.save(nib.Nifti1Image(np.zeros((64, 64, 32), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
-    needed = 64 * 64 * 32 * 5
+    path, needed = make(tmp_path), math.prod(shape) * 5
     monkeypatch.setattr(memory, "free_bytes", lambda: needed)
-    memory.check_memory("ct.nii.gz", (64, 64, 32))
+    read_image(path)
     monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
-    with pytest.raises(
-        InputError, match=r"ct.nii.gz: found 64 x 64 x 32 voxels, which take 0.0 GiB, expected"
-    ):
-        read_image(tmp_path / "ct.nii.gz")
-    monkeypatch.undo()
+    found = f"{path}: found {' x '.join(map(str, shape))} voxels, which take 0.0 GiB, expected no more than"
+    with pytest.raises(InputError, match=f"^{re.escape(found)}"):
+        read_image(path)
+
+
+def test_free_memory_is_a_number_that_can_be() -> None:
     free = memory.free_bytes()
     assert free is None or 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 100
 
 
-def test_output_that_nobody_reads_ends_a_tool_quietly() -> None:
-    command = f"'{sys.executable}' -m tools.infer --list-prompts | head -1; echo ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("words", ["tools.infer --list-prompts", "tools.weights list"])
+def test_output_that_nobody_reads_ends_a_tool_quietly(words: str) -> None:
+    command = f"'{sys.executable}' -m {words} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] in ("0", "141")
@@ -222,7 +251,7 @@ def test_output_that_nobody_reads_ends_a_tool_quietly() -> None:
 def test_lines_that_nobody_reads_end_a_worker_quietly(tmp_path: Path) -> None:
     (tmp_path / "log.py").write_text(
         "import logging, sys\n"
-        "from common.pipes import end_when_unread\n"
+        "from common.terminal import end_when_unread\n"
         "end_when_unread()\n"
         "logging.basicConfig(stream=sys.stdout, level=logging.INFO)\n"
         "for _ in range(100_000): logging.info('line')\n"
@@ -234,17 +263,30 @@ def test_lines_that_nobody_reads_end_a_worker_quietly(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "141"
 
 
-@pytest.mark.parametrize("bundle", sorted(REPOSITORY.glob("bundles/*/")), ids=lambda path: path.name)
-def test_inputs_and_prompts_are_looked_at_before_anything_is_loaded(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "by_monai"),
+    [
+        ("medvlm_organ", True),
+        pytest.param("medvlm_organ", False, marks=pytest.mark.slow),
+        pytest.param("lsms_lesion", True, marks=pytest.mark.slow),
+        pytest.param("lsms_lesion", False, marks=pytest.mark.slow),
+    ],
+)
+def test_inputs_and_prompts_are_looked_at_before_anything_is_loaded(
+    name: str, by_monai: bool, tmp_path: Path
+) -> None:
     """There are no weights at all, and what is said is the input."""
+    bundle = REPOSITORY / "bundles" / name
     config = bundle / "configs" / "inference.json"
     places = {"checkpoint": str(tmp_path / "none.pt"), "output_dir": str(tmp_path / "out")}
     given = {**places, "bundle_root": str(bundle), "input": str(tmp_path / "no #1.nii.gz")}
     words = ["--config_file", str(config), *(word for key in given for word in (f"--{key}", given[key]))]
     by_tool = "import sys, json; from scripts.common.inference.worker import run_config\n"
     by_tool += "run_config(sys.argv[1], json.loads(sys.argv[2]))"
-    for command in (["-m", "monai.bundle", "run", *words], ["-c", by_tool, str(config), json.dumps(given)]):
-        done = subprocess.run([sys.executable, *command], cwd=bundle, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert f"{tmp_path}/no #1.nii.gz: no such file or folder" in done.stderr
-        assert "none.pt" not in done.stderr
+    command = (
+        ["-m", "monai.bundle", "run", *words] if by_monai else ["-c", by_tool, str(config), json.dumps(given)]
+    )
+    done = subprocess.run([sys.executable, *command], cwd=bundle, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{tmp_path}/no #1.nii.gz: no such file or folder" in done.stderr
+    assert "none.pt" not in done.stderr

@@ -21,10 +21,10 @@ from common.errors import InputError
 from common.inference.cases import find_cases
 from tests.common.conftest import write_dicom_series
 
-from . import dicom, dicom_folders, dicom_pixels
+from . import dicom, dicom_folders, dicom_padding, dicom_pixels
 from .dicom import SECRET, Right
 
-FOLDERS = {**dicom_pixels.FOLDERS, **dicom_folders.FOLDERS}
+FOLDERS = {**dicom_pixels.FOLDERS, **dicom_padding.FOLDERS, **dicom_folders.FOLDERS}
 
 
 @pytest.fixture
@@ -101,6 +101,16 @@ def test_numbers_of_another_format_are_no_dicom(tmp_path):
     """Voxels beside a MetaImage header may begin as DICOM headers without preamble do: 8, 0, 0."""
     (tmp_path / "ct.raw").write_bytes(np.array([8] + [0] * 300, "<i2").tobytes())
     assert not is_dicom(tmp_path / "ct.raw")
+
+
+def test_what_is_said_of_a_zip_names_the_zip(tmp_path, caplog):
+    """And no folder that is gone by then."""
+    dicom_folders.copies(tmp_path / "made")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", tmp_path / "made")
+    volume = read_image(tmp_path / "ct.zip")
+    assert volume.grid.path == tmp_path / "ct.zip"
+    assert caplog.messages
+    assert all(one.startswith(f"{tmp_path / 'ct.zip'}: copies are left out: ") for one in caplog.messages)
 
 
 def test_a_zip_of_a_cd_is_read(tmp_path):

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map
 from pydicom.config import RAISE, disable_value_validation, strict_reading
+from pydicom.uid import LegacyConvertedEnhancedCTImageStorage
 from pydicom.valuerep import DA, DT, VALIDATORS, validate_value
 
 from common.errors import InputError
@@ -332,6 +333,26 @@ def test_an_image_that_nothing_can_refer_to_is_refused(keyword, way, enhanced, t
     )
     check_possible(["labels"], volume)  # which refers to nothing
     assert not recwarn.list
+
+
+def test_single_slices_of_a_multi_frame_class_are_referred_to_by_that_class(result, tmp_path):
+    """Some programs write them; highdicom goes by the class."""
+
+    def change(_index, header):
+        header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = LegacyConvertedEnhancedCTImageStorage
+
+    volume = series(tmp_path / "scan", change=change)
+    check_possible(KINDS, volume)
+    for kind in KINDS:
+        dataset = written(kind, volume, result, tmp_path)
+        check(kind, dataset, volume, tmp_path)
+        uids = {header.SOPInstanceUID for header in volume.headers}
+        items = [item for element in dataset.iterall() if element.VR == "SQ" for item in element.value]
+        classes = [
+            item.ReferencedSOPClassUID for item in items if item.get("ReferencedSOPInstanceUID") in uids
+        ]
+        assert classes
+        assert set(classes) == {LegacyConvertedEnhancedCTImageStorage}
 
 
 @pytest.mark.parametrize("keyword", UIDS[:3])

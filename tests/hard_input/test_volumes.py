@@ -19,6 +19,7 @@ from common.data.readers import read_image
 from common.errors import InputError
 from common.files import NOT_UTF8, cut_to_bytes, short_name
 from common.inference.cases import find_cases
+from common.inference.prompts import check_asked
 from common.zips import unpack_zip
 from tests.hard_input import volumes as hard
 
@@ -69,15 +70,20 @@ def test_taken_with_every_voxel_in_its_place(
             "ct.nii: its header is unusual (sizeof_hdr should be 348; set sizeof_hdr to 348).",
         ),
         (
+            hard.nifti_with_odd_extension,
+            "ct.nii: its header has an extension of 20 bytes, expected a multiple of 16",
+        ),
+        (
             lambda f: hard.nifti(f, {hard.QUATERN_B: b"\0\0\xc0\x7f"}),
             "ct.nii: the qform is not a rotation; the sform is used.",
         ),
     ],
 )
 def test_warned_with_the_files_name(
-    make, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     np.testing.assert_array_equal(read_image(make(tmp_path)).slices, hard.SLICES)
+    assert not [one for one in recwarn if "xtension" in str(one.message)]  # nibabel's names no file
     assert [record.getMessage() for record in caplog.records] == [caplog.messages[0]]
     assert warning in caplog.messages[0]
 
@@ -219,6 +225,7 @@ def test_images_of_other_formats_are_counted_in_one_line(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     with caplog.at_level(logging.WARNING):
+        check_asked(tmp_path, tmp_path / "out", None)  # before models are loaded, and not to be said twice
         assert [case.source.name for case in find_cases(tmp_path, tmp_path / "out")] == ["a.nii.gz"]
     assert caplog.messages == [
         f"{tmp_path}: 5 images of other formats are left out (1 .hdr, 2 .img, 1 .mgz, 1 .tif), expected "

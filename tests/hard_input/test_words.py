@@ -2,18 +2,30 @@
 
 import json
 import logging
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from common.errors import InputError
 from common.inference.prompts import choose_prompts
-from common.printable import keep_logs_printable, printable
+from common.terminal import keep_logs_printable, printable
 from common.text.doubts import doubts
 from common.text.prompts import check_prompt, number_prompts, read_prompts_file
 from common.text.vocabulary import Vocabulary
 from tests.hard_input.words import ANOTHER_LANGUAGE, BIDIRECTIONAL, BOTH, DENIES, NO_WORD, UNDERSTOOD
 from tools import infer
+from tools.command_line import Parser
+
+TOOLS = [
+    *(f"tools.{name}" for name in ("check_bundle", "export", "export_full", "infer", "prompts", "weights")),
+    *(
+        f"tools.{name}.__main__"
+        for name in ("benchmark", "build_bundle", "evaluate", "get_bundle", "monailabel", "phantom")
+    ),
+    *("tools.prepare.__main__", "tools.study.__main__"),
+]
 
 
 @pytest.mark.parametrize("text", DENIES)
@@ -87,3 +99,20 @@ def test_marks_that_turn_a_line_around_are_printed_as_numbers(
     said = capsys.readouterr().err
     assert mark not in said
     assert said.count(f"\\u{ord(mark):04x}") == 2
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_tool_says_by_one_parser_what_is_wrong_with_its_options(
+    tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that prints these marks as numbers."""
+    said: list[str] = []
+
+    def error(_: Parser, message: str) -> NoReturn:
+        said.append(message)
+        raise SystemExit(2)
+
+    monkeypatch.setattr(Parser, "error", error)
+    with pytest.raises(SystemExit):
+        import_module(tool).main(["--x"])
+    assert len(said) == 1

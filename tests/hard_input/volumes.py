@@ -42,6 +42,13 @@ def nifti(folder: Path, changes: Mapping[int, bytes] | None = None, *, qform_alo
     return _written(folder / "ct.nii", bytes(content))
 
 
+def nifti_with_odd_extension(folder: Path) -> Path:
+    """The phantom with an extension of 20 bytes, four more than the standard's unit."""
+    content = nifti(folder, {OFFSET: _f(384)}).read_bytes()
+    extension = b"\1\0\0\0" + struct.pack("<ii", 20, 6) + b"a comment  \n"
+    return _written(folder / "ct.nii", content[:348] + extension + bytes(12) + content[352:])
+
+
 def gzipped(folder: Path, change: Callable[[bytearray], bytes | bytearray]) -> Path:
     """The phantom as .nii.gz whose stream is changed; stored blocks, so that flipped voxels unpack."""
     content = nifti(folder).read_bytes()

@@ -1,11 +1,10 @@
 """Command line: `python -m tools.benchmark NAME [options of that benchmark]`."""
 
-import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 def names() -> list[str]:
@@ -16,7 +15,7 @@ def names() -> list[str]:
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Run one; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark",
         description="Measure speed and memory. `NAME --help` says what a benchmark does.",
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.command_line import Parser
+
 from ._output import report
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ KINDS: "tuple[Format, ...]" = ("onnx", "torchscript")
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark export",
         description="Export a bundle's shipped network, then time image encoder and decoder in PyTorch, "
         "TorchScript and onnxruntime on the CPU, and compare their masks of a CT phantom (Dice) for the "

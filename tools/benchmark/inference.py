@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.command_line import Parser
+
 from ._output import report
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ NETWORK_PARTS = ("text", "encode", "decode")
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark inference",
         description="Segment a CT-like volume from NIfTI to NIfTI with 1 and 13 prompts: seconds by part and "
         "peak memory; beside one slice and one prompt at a time with the text encoded each time, and beside "

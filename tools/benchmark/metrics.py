@@ -1,11 +1,12 @@
 """Surface metrics beside the libraries that compute them too, on the same masks in one run."""
 
-import argparse
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tools.command_line import Parser
 
 from ._output import write_results
 
@@ -25,7 +26,7 @@ COUNTERPARTS = {
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table for each scene."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark metrics",
         description="HD95, mean surface distance and NSD at 2 mm: seconds, speed ratios and peak memory of "
         "this project, MONAI, surface-distance, medpy and SimpleITK. Calls take turns; what runs longer than "

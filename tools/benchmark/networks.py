@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
+from tools.command_line import Parser
 
 from ._output import write_results
 
@@ -23,7 +24,7 @@ LANGUAGE = "language branches"
 
 def main(arguments: list[str]) -> int:
     """Count, measure and print tables."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark networks",
         description="Parameters and multiply-accumulates of every preset by part, with and without the "
         "language branch, at its own image size; then latency and throughput of all of them and of MONAI's "

@@ -10,6 +10,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.command_line import Parser
+
 from ._output import report
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4":
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark training",
         description="Slices a second of the loader alone, of the step alone on random tensors, and of both "
         "together: with the same words in every step, and with those drawn, of which new ones are encoded; "

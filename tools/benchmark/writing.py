@@ -1,6 +1,5 @@
 """A label map as NIfTI at gzip levels: seconds and size."""
 
-import argparse
 import gzip
 import io
 import time
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
+from tools.command_line import Parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ LEVELS = (1, 4, 6, 9)
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.benchmark writing",
         description="Compress a label map with gzip at levels 1, 4, 6 and 9: the processor's seconds and MB. "
         "Label maps are written at level 1, nibabel's default.",

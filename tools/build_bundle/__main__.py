@@ -1,10 +1,9 @@
 """Command line: `python -m tools.build_bundle medvlm_organ` or `all`."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -12,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Build the named bundle, or all of them; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.build_bundle",
         description="Write NAME_v<version>.zip, which runs without this repository and without a hub, and "
         "NAME_v<version>.manifest.json beside it; list it in model_info.json. The same commit gives the "

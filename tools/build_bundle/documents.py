@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
-SHARED = ("INFERENCE.md", "TRAINING.md")  # of the repository's folder bundles/
+SHARED = ("INFERENCE.md", "TRAINING.md", "HARD_INPUT.md")  # of the repository's folder bundles/
 
 _LINK = re.compile(rb"(\]\()\.\./\.\./(" + "|".join(map(re.escape, SHARED)).encode() + rb")(?=[#)])")
 

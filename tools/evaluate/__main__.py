@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
-from tools.command_line import says_input_errors
+from common.terminal import printable
+from tools.command_line import Parser, says_input_errors
 
 if TYPE_CHECKING:
     from common.metrics.segmentation import Row
@@ -22,7 +23,7 @@ WORST = 3  # overlays a label
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.evaluate",
         description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files have the same "
         "names; ct_seg, which inference writes for ct, belongs to ct. "
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     problems = _evaluate(options)
     for problem in problems:
-        print(f"problem: {problem}", file=sys.stderr)
+        print(f"problem: {printable(problem)}", file=sys.stderr)
     print(f"wrote {options.out / 'report.html'}, metrics.csv, slices.csv and summary.json")
     return 1 if problems else 0
 

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from common.data.label_maps import ENDINGS
 from common.data.readers import ending_of
 from common.errors import InputError
+from common.files import STEM_BYTES, short_name
 
 OF_INFERENCE = "_seg"
 _BESIDE = re.compile(r"(.+)_(?:mask|prob)_\d+_.*")  # what inference may write beside its label map
@@ -34,7 +35,8 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
         InputError: no folder, no label map in one, two files of one name, or no pair at all.
     """
     preds, refs = _label_maps(pred, "--pred"), _label_maps(ref, "--ref")
-    preds = {_partner(name, refs, preds): path for name, path in preds.items()}
+    cut = {short_name(name, STEM_BYTES): name for name in refs}
+    preds = {_partner(name, refs, preds, cut): path for name, path in preds.items()}
     problems = [
         f"{refs[case]}: this reference has no prediction in {pred}"
         for case in sorted(refs.keys() - preds.keys())
@@ -54,10 +56,14 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
     return pairs, problems
 
 
-def _partner(name: str, refs: Mapping[str, Path], preds: Mapping[str, Path]) -> str:
-    """The name of the reference that a prediction belongs to; its own where there is none."""
+def _partner(name: str, refs: Mapping[str, Path], preds: Mapping[str, Path], cut: Mapping[str, str]) -> str:
+    """The name of the reference that a prediction belongs to; its own where there is none.
+
+    Args:
+        cut: {how inference shortens the name of a reference: that name}.
+    """
     plain = name.removesuffix(OF_INFERENCE)
-    for other in (plain, f"{name}{OF_INFERENCE}"):
+    for other in (plain, cut.get(plain, plain), f"{name}{OF_INFERENCE}"):
         if name not in refs and other in refs and other not in preds:
             return other
     return name

@@ -1,6 +1,5 @@
 """Command line: `python -m tools.get_bundle medvlm_organ --index ADDRESS`."""
 
-import argparse
 import os
 import shutil
 import sys
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 from .archive import MANIFEST, differences, unpack
 from .sources import Release, find
@@ -24,7 +23,7 @@ exit codes: 0 the bundle is there and as published; 2 it is not, for the reason 
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Fetch, check and install one bundle; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.get_bundle",
         description="Fetch a bundle, check every byte against its manifest, put it in a folder of its name.",
         epilog=EPILOG,

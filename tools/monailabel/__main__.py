@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from common.errors import InputError
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 from .settings import Settings
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tools/label", description="Serve bundles to 3D Slicer, OHIF and scripts.", epilog=EPILOG
     )
     add = parser.add_argument

@@ -45,7 +45,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         config_file=config,
         workflow_type="train",
         logging_file=False,
-        **importlib.import_module("scripts.common.config_values").as_data(job["overrides"]),
+        **importlib.import_module("scripts.common.config.values").as_data(job["overrides"]),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
     workflow.initialize()

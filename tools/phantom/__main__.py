@@ -4,13 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 @says_input_errors(exit_code=2)
 def main(arguments: list[str] | None = None) -> int:
     """Write a set of phantoms; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.phantom",
         description="Write seeded abdominal CT phantoms in Hounsfield units with label maps and a datalist.",
     )

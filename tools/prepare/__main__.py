@@ -8,7 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
+
+from ._level_commands import add_level_commands
 
 
 class DataSet(NamedTuple):
@@ -20,6 +22,10 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "flare22": DataSet("abdominal CT, 13 organs (FLARE22 challenge)", "the folder with images/ and labels/"),
+    "lidc": DataSet(
+        "lung nodules in CT, marked by up to four radiologists (LIDC-IDRI)",
+        "DICOM series with their XML files, or the folder with images/, readers/ and split.csv",
+    ),
     "mosmed": DataSet(
         "lung CT slices with infections and sentences (MosMedData+)", "the folder with Train_Folder"
     ),
@@ -45,7 +51,7 @@ DATA_SETS = {
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.prepare",
         description="Turn a public data set, or your own images and label maps, into a datalist split by "
         "patient. Nothing is downloaded; a folder that lacks files is refused, with a list and where to "
@@ -67,13 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_folder(names)
     _add_join(names)
     _add_partial(names)
+    add_level_commands(names)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
 
-def _add(
-    names: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, source: str
-) -> argparse.ArgumentParser:
+def _add(names: "argparse._SubParsersAction[Parser]", name: str, text: str, source: str) -> Parser:
     parser = names.add_parser(name, help=text, description=text)
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help=source)
     parser.add_argument(
@@ -82,7 +87,7 @@ def _add(
     return parser
 
 
-def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_folder(names: "argparse._SubParsersAction[Parser]") -> None:
     parser = _add(
         names,
         "folder",
@@ -139,7 +144,7 @@ def _add_folder(names: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(run=_folder)
 
 
-def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_join(names: "argparse._SubParsersAction[Parser]") -> None:
     text = "several datalists as one, for training on all of them"
     parser = names.add_parser("join", help=text, description=text)
     parser.add_argument("datalists", type=Path, nargs="+", metavar="JSON", help="datalists to join")
@@ -149,7 +154,7 @@ def _add_join(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.set_defaults(run=_join)
 
 
-def _add_partial(names: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_partial(names: "argparse._SubParsersAction[Parser]") -> None:
     text = "a datalist with part of each sentence, the first words, to see how much text a network needs"
     parser = names.add_parser("partial", help=text, description=text)
     parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist with sentences")

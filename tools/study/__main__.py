@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tools.command_line import says_input_errors
+from tools.command_line import Parser, says_input_errors
 
 
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.study",
         description="Run the experiments behind the tables of the bundles' results pages.",
     )
@@ -41,13 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_listen(studies)
     _add_referring(studies)
     _add_words(studies)
+    _add_agree(studies)
     options = parser.parse_args(arguments)
     options.run(options)
     return 0
 
 
 def _add_comparison(
-    studies: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    studies: "argparse._SubParsersAction[Parser]",
     name: str,
     *,
     source: str,
@@ -83,7 +84,7 @@ def _add_comparison(
     parser.set_defaults(run=run)
 
 
-def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_listen(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "listen",
         help="does a bundle do what its prompts say? Synonyms, paraphrases, typos, swapped and absent organs",
@@ -113,7 +114,7 @@ def _add_listen(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_referring(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "referring",
         help="does the mask follow the sentence? Phantoms with several lesions: words mean one, or some",
@@ -146,7 +147,7 @@ def _add_referring(studies: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=run)
 
 
-def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_words(studies: "argparse._SubParsersAction[Parser]") -> None:
     parser = studies.add_parser(
         "words",
         help="does the mask follow the words? Dice of every prompt's mask with every organ",
@@ -161,6 +162,25 @@ def _add_words(studies: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         from .words import run  # nibabel: too slow to load for --help
 
         run(options.report, options.reference, options.datalist)
+
+    parser.set_defaults(run=run)
+
+
+def _add_agree(studies: "argparse._SubParsersAction[Parser]") -> None:
+    parser = studies.add_parser(
+        "agree",
+        help="do the words that masks give agree with the published prompts of Kvasir-SEG?",
+        description="Describe the original masks of Kvasir-SEG by both rules and print how often number, "
+        "size and location are those of the prompts that K. Poudel et al. published.",
+    )
+    parser.add_argument(
+        "--source", type=Path, required=True, metavar="DIR", help="masks/ (JPEG) and anns/*.json of medvlsm"
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from .agree import run  # scikit-image: too slow to load for --help
+
+        run(options.source)
 
     parser.set_defaults(run=run)
 

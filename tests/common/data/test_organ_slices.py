@@ -418,6 +418,7 @@ def test_a_case_about_one_slice_is_drawn_there_alone(
     [
         ({"prompts": ("a cyst",)}, '"prompts"'),
         ({"lesions": (1,)}, '"lesion"'),
+        ({"levels": {"p1": ("a cyst",)}}, '"levels"'),
         ({"prompts": ("a square",), "lesions": ()}, '"prompts" and "lesion"'),
     ],
 )

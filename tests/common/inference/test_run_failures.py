@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.devices import check_device
 from common.errors import InputError, input_error_of
 from common.inference import CasesFailedError, VolumeInferer
+from common.machine import check_device
 from tests.common.inference.runs import written
 
 

@@ -13,15 +13,18 @@ from transformers import (
     BertModel,
     CLIPConfig,
     CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
     SamConfig,
     SamModel,
     SamVisionConfig,
+    SamVisionModel,
     ViTConfig,
     ViTModel,
 )
 
 from common.errors import InputError
-from common.layers.adapters import add_query_value_lora
+from common.layers.adapters import add_bottlenecks, add_query_value_lora
 from common.layers.normalisation import Normalise
 from common.layers.vision_towers import VisionTower, load_tower
 from common.networks.lsms.network import LSMS
@@ -31,7 +34,12 @@ from common.weights.checkpoints import load_trained, save_trained
 from common.weights.known import KNOWN_BASES
 from tests.tiny_models import SAM_TOWER
 
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+TINY: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
 
 
 def vit(folder: Path) -> torch.nn.Module:
@@ -249,3 +257,166 @@ def test_a_tower_that_is_trained_belongs_in_the_checkpoint(tmp_path: Path) -> No
         )
         held = {key for key in network.state_dict() if key.startswith("image_encoder.")}
         assert held == ({f"image_encoder.{key}" for key in tower.state_dict()} if trainable else set())
+
+
+DEEP = {"num_hidden_layers": 4, "initializer_range": 0.2}
+
+
+def vit_of_four(folder: Path) -> torch.nn.Module:
+    model = ViTModel(ViTConfig(**TINY | DEEP, image_size=32, patch_size=16), add_pooling_layer=False)
+    return _written(model, folder)
+
+
+def clip_of_four(folder: Path) -> torch.nn.Module:
+    model = CLIPVisionModel(CLIPVisionConfig(**TINY | DEEP, image_size=32, patch_size=16))
+    return _written(model, folder)
+
+
+def sam_of_four(folder: Path) -> torch.nn.Module:
+    return _written(SamVisionModel(SamVisionConfig(**SAM_TOWER | DEEP, use_rel_pos=True)), folder)
+
+
+def _written(model: Any, folder: Path) -> torch.nn.Module:
+    model.eval().save_pretrained(folder)
+    return model
+
+
+FOUR_BLOCKS = {"vit": vit_of_four, "clip": clip_of_four, "sam": sam_of_four}
+
+
+def as_map(states: torch.Tensor, kind: str) -> torch.Tensor:
+    """What a block gives, without the class token, (B, C, h, w) of a square image."""
+    if kind == "sam":
+        return states.permute(0, 3, 1, 2)
+    side = round((states.shape[1] - 1) ** 0.5)
+    return states[:, 1:].transpose(1, 2).reshape(len(states), -1, side, side)
+
+
+@pytest.mark.parametrize("kind", FOUR_BLOCKS)
+def test_taps_are_transformers_own_hidden_states(kind: str, tmp_path: Path) -> None:
+    """Their list starts with the embeddings, so its entry n is the output of block n."""
+    torch.manual_seed(0)
+    written = FOUR_BLOCKS[kind](tmp_path)
+    options = {"image_size": 64, "source": str(tmp_path), "normalisation": "imagenet"}
+    tower = VisionTower(load_tower(str(tmp_path)), taps=(4, 1, 3), **options)
+    image = torch.rand(2, 3, 64, 64)
+    interpolated: dict[str, Any] = {} if kind == "sam" else {"interpolate_pos_encoding": True}
+    with torch.no_grad():
+        found = tower(image)
+        expected = written(Normalise("imagenet")(image), output_hidden_states=True, **interpolated)
+    assert len(expected.hidden_states) == 5
+    chosen = [expected.hidden_states[number] for number in (4, 1, 3)]
+    assert len(found.taps) == 3
+    for tap, states in zip(found.taps, chosen, strict=True):
+        assert torch.equal(tap, as_map(states, kind))
+    assert torch.equal(found.embedded, as_map(expected.hidden_states[0], kind))
+    if kind == "sam":
+        assert found.class_tokens == ()
+        last = found.features.permute(0, 2, 3, 1)
+        assert torch.equal(written.vision_encoder.neck(last), expected.last_hidden_state)
+    else:
+        assert torch.equal(found.features, as_map(expected.last_hidden_state, kind))
+        for token, states in zip(found.class_tokens, chosen, strict=True):
+            assert torch.equal(token, states[:, 0])
+
+
+@pytest.mark.parametrize("kind", FOUR_BLOCKS)
+def test_taps_change_nothing_else(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    FOUR_BLOCKS[kind](tmp_path)
+    image = torch.rand(1, 1, 64, 64)
+    towers = [VisionTower(load_tower(str(tmp_path)), image_size=64, taps=taps) for taps in ((), (2,))]
+    plain, tapped = (tower(image) for tower in towers)
+    assert plain.taps == plain.class_tokens == ()
+    assert torch.equal(plain.features, tapped.features)
+    assert torch.equal(plain.embedded, tapped.embedded)
+    assert towers[0].state_dict().keys() == towers[1].state_dict().keys()
+
+
+@pytest.mark.parametrize("taps", [(0,), (-1,), (5,), (2, 2), (1.5,), "12"])
+def test_taps_at_no_block_are_refused(taps: Any, tmp_path: Path) -> None:
+    vit_of_four(tmp_path)
+    with pytest.raises(InputError) as caught:
+        VisionTower(load_tower(str(tmp_path)), image_size=32, taps=taps)
+    assert str(caught.value) == (
+        f"taps: found {list(taps)}, expected different numbers of the image encoder's blocks, from 1 to 4; "
+        "change them."
+    )
+
+
+@pytest.mark.parametrize("kind", FOUR_BLOCKS)
+@pytest.mark.parametrize("add", ["lora", "bottleneck"])
+def test_adapters_show_in_the_taps_behind_them_and_learn_from_them(
+    kind: str, add: str, tmp_path: Path
+) -> None:
+    """An adapter in block 2 changes what blocks 2 and 3 give; a loss on block 3 reaches blocks 1 to 3."""
+    torch.manual_seed(0)
+    FOUR_BLOCKS[kind](tmp_path)
+    tower = VisionTower(load_tower(str(tmp_path)), image_size=64, taps=(1, 2, 3))
+    image = torch.rand(1, 1, 64, 64)
+    before = tower(image).taps
+    if add == "lora":
+        add_query_value_lora(tower.model, rank=2)
+    else:
+        add_bottlenecks(tower.model, width=32, rank=2)
+    for tap, former in zip(tower(image).taps, before, strict=True):
+        torch.testing.assert_close(tap, former)  # they start as nothing
+    adapters = {name: value for name, value in tower.named_parameters() if value.requires_grad}
+    block_of = {name: int(re.search(r"layers\.(\d)\.", name).group(1)) + 1 for name in adapters}  # type: ignore[union-attr]
+    with torch.no_grad():
+        for name, value in adapters.items():
+            if block_of[name] == 2:
+                value.normal_(std=0.5)
+    after = tower(image).taps
+    same = [torch.allclose(tap, former, atol=1e-4) for tap, former in zip(after, before, strict=True)]
+    assert same == [True, False, False]
+    after[2].square().mean().backward()
+    reached = {block_of[name] for name, value in adapters.items() if value.grad is not None}
+    assert reached == {1, 2, 3}
+    assert tower.frozen
+    assert not any(module.training for module in tower.train().modules())
+
+
+def test_a_trained_tower_with_bottlenecks_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
+    """A step of training in all weights, adapters included, is all there after loading."""
+    clip_of_four(tmp_path)
+    text = TextEncoder(write_bert(tmp_path / "bert"), max_tokens=16)
+
+    def build() -> MedVLM:
+        tower = VisionTower(
+            load_tower(str(tmp_path)),
+            image_size=32,
+            source=str(tmp_path),
+            normalisation="imagenet",
+            trainable=True,
+            taps=(2,),
+        )
+        return MedVLM(
+            image_encoder=tower,
+            text_encoder=text,
+            image_size=32,
+            adapter="image",
+            tuning="bottleneck",
+            width=16,
+        )
+
+    torch.manual_seed(0)
+    network, image = build(), torch.rand(2, 1, 32, 32)
+    first = network.image_encoder(image).taps[0].detach()
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    encoded = network.image_encoder(image)
+    (encoded.features.square().mean() + encoded.taps[0].square().mean()).backward()
+    optimiser.step()
+    network.eval()
+    with torch.no_grad():
+        trained = network.image_encoder(image)
+    assert not torch.allclose(trained.taps[0], first)
+    save_trained(network, tmp_path / "model.pt", half=False)
+    loaded = load_trained(build().eval(), tmp_path / "model.pt")
+    with torch.no_grad():
+        found = loaded.image_encoder(image)
+    assert torch.equal(found.taps[0], trained.taps[0])
+    assert torch.equal(found.features, trained.features)
+    names = {name for name, value in network.image_encoder.named_parameters() if value.requires_grad}
+    assert any(".bottleneck." in name for name in names)
+    assert "model.embeddings.patch_embedding.weight" in names

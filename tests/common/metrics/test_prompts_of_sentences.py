@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,3 +152,85 @@ def test_a_share_counts_above_its_threshold_alone() -> None:
     assert facts([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])["pr@0.5"] == 0.0
     nothing = facts([1] * 10, lesion=(), others=())
     assert all(math.isnan(float(nothing[f"pr@{threshold}"])) for threshold in (0.5, 0.7, 0.9))
+
+
+def test_published_dice_counts_nothing_found_of_nothing_as_one() -> None:
+    """As the papers' averages do; `dsc`, which is NaN there, stays as it is."""
+    empty = [0] * 10
+    assert facts(empty, lesion=(), others=())["dice_published"] == 1.0
+    assert facts([1] + [0] * 9, lesion=(), others=())["dice_published"] == 0.0
+    assert facts(empty)["dice_published"] == 0.0
+    assert facts([1, 1, 1, 0, 0, 0, 0, 0, 0, 1])["dice_published"] == 2 * 3 / (4 + 4)  # lesion 1 has 4 pixels
+
+
+def evaluate_levels(folder: Path, network: TextSegmenter) -> list[dict[str, str]]:
+    """Three images, of two data sets and of none, at two levels; the last one's sentence means nothing."""
+    items: list[dict[str, object]] = []
+    for name in "abc":
+        grey = np.full((SIZE, SIZE), 128, np.uint8)
+        grey[0, 0] = 100
+        if name != "c":
+            grey[5:15, 5:15] = 250
+        Image.fromarray(grey).save(folder / f"{name}.png")
+        Image.fromarray((grey > 200).astype(np.uint8)).save(folder / f"{name}_label.png")
+        item: dict[str, object] = {"image": f"{name}.png", "case": name, "patient": name}
+        item |= {"levels": {"p0": [""], "p1": [DARK, BRIGHT]}}
+        if name == "c":
+            item["lesion"] = []
+        else:
+            item |= {"label": f"{name}_label.png", "dataset": f"set {name}"}
+        items.append(item)
+    (folder / "datalist.json").write_text(json.dumps({"test": items}))
+    cases = load_referring(folder / "datalist.json", "test", level=["p0", "p1"])
+    Evaluator(
+        device=torch.device("cpu"),
+        dataset=EvaluationCases(cases),
+        network=network,
+        inferer=VolumeInferer(),
+        val_handlers=[CaseReport(str(folder), boundaries=[])],
+    ).run()
+    with (folder / "volumes.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_say_data_set_and_level_and_the_summary_has_means_for_each(tmp_path: Path) -> None:
+    """The listener hears "dark" at p1, of which there is none, and nothing at p0: it finds the bright."""
+    rows = evaluate_levels(tmp_path, Listener())
+    found = {
+        (row["case"], row["dataset"], row["level"], row["sentence"]): (row["dsc"], row["dice_published"])
+        for row in rows
+    }
+    assert found == {
+        ("a", "set a", "p0", ""): ("1.0", "1.0"),
+        ("a", "set a", "p1", DARK): ("0.0", "0.0"),
+        ("b", "set b", "p0", ""): ("1.0", "1.0"),
+        ("b", "set b", "p1", DARK): ("0.0", "0.0"),
+        ("c", "", "p0", ""): ("nan", "1.0"),
+        ("c", "", "p1", DARK): ("nan", "1.0"),
+    }
+    summary = json.loads((tmp_path / "summary.json").read_text())["volumes"]
+
+    def mean(part: dict[str, Any], name: str) -> tuple[int, float]:
+        stats = part["labels"]["lesion"]["metrics"][name]
+        return stats["n"], stats["mean"]
+
+    assert mean(summary, "dsc") == (4, 0.5)
+    assert mean(summary, "dice_published") == (6, pytest.approx(4 / 6))
+    assert {level: mean(part, "dsc") for level, part in summary["by_level"].items()} == {
+        "p0": (2, 1.0),
+        "p1": (2, 0.0),
+    }
+    assert mean(summary["by_level"]["p1"], "dice_published") == (3, pytest.approx(1 / 3))
+    assert {name: mean(part, "dsc") for name, part in summary["by_dataset"].items()} == {
+        "set a": (2, 0.5),
+        "set b": (2, 0.5),
+    }
+    assert mean(summary["by_dataset"]["set a"]["by_level"]["p0"], "dsc") == (1, 1.0)
+    assert "by_dataset" not in summary["by_level"]["p0"]
+
+
+def test_one_level_and_no_data_set_make_no_groups(rows: list[dict[str, str]], tmp_path: Path) -> None:
+    assert not {"dataset", "level"} & set(rows[0])
+    assert not {"by_dataset", "by_level"} & set(
+        json.loads((tmp_path / "summary.json").read_text())["volumes"]
+    )

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from PIL import Image
 
+from common.data.images import read_image_2d
 from common.outputs.preview import colours, legend_texts, views_of, write_preview
 from common.text.prompts import Prompt
 from tests.common import made_up
@@ -78,6 +80,22 @@ def test_a_mask_that_lost_its_voxels_to_another_one_is_seen(make_volume, tmp_pat
     flat = rgb.reshape(-1, 3)
     for colour in ((0.25, 0, 0.5), (0, 0, 0.5), (1, 0, 0), (0, 0, 1)):  # both, one, and the two outlines
         assert (abs(flat - colour).max(axis=1) < 0.02).sum() > 50, colour
+
+
+def test_a_colour_image_has_its_own_colours_in_the_preview(tmp_path):
+    """Four colours of one brightness, which grey values could not tell apart; the mask lies elsewhere."""
+    patches = np.array([[[200, 40, 40], [20, 117, 40]], [[60, 60, 255], [86, 86, 86]]], np.uint8)
+    pixels = patches.repeat(30, axis=0).repeat(30, axis=1)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    image = read_image_2d(tmp_path / "image.png")
+    labels = np.zeros((1, 60, 60), np.uint8)
+    labels[0, 28:32, 28:32] = 1
+    write_preview(
+        tmp_path / "preview.png", image, segmentation(labels, (1.0, 1.0, 1.0)), window=image.value_range
+    )
+    shown = imread(tmp_path / "preview.png")[..., :3].reshape(-1, 3) * 255
+    for colour in patches.reshape(-1, 3):
+        assert (abs(shown - colour).max(axis=1) < 1).mean() > 0.1, colour  # a quarter of the image each
 
 
 def test_views_are_radiological_and_go_through_the_foreground(make_volume):

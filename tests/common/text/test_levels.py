@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from common.text.levels import LEVELS, families, level_texts, words_of
+from common.text.levels import LEVELS, families, level_texts, levels_of, words_of
 from common.text.mask_attributes import MaskAttributes
 
 PUBLISHED = Path(__file__).parents[4] / "shared/data/text_medvlsm_prompts/data.tar.xz"
@@ -100,7 +100,19 @@ def test_a_word_in_braces_is_a_word():
 def test_another_family_is_refused():
     with pytest.raises(InputError, match="family: found 'ct', expected one of photograph, chest_xray"):
         level_texts("ct", POLYP)
+    with pytest.raises(InputError, match="family: found 'ct', expected one of photograph, chest_xray"):
+        levels_of("ct")
     assert len(families()) == 4
+
+
+def test_families_have_the_levels_of_the_paper():
+    highest = {family: levels_of(family)[-1] for family in families()}
+    assert highest == {
+        "photograph": "p9",
+        "chest_xray": "p6",
+        "heart_ultrasound": "p7",
+        "breast_ultrasound": "p6",
+    }
 
 
 def test_words_of_a_mask_leave_out_what_is_unknown():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import nibabel as nib
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from common.data.datalist import load_datalist, load_label_values, load_referring
 from common.data.evaluation_cases import EvaluationCases
@@ -23,7 +25,7 @@ from common.losses import WeightedSum
 from common.networks.base import Prediction, TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.prompts import Prompt
-from common.training import Evaluator, PrecisionInferer, Trainer
+from common.training import Evaluator, PrecisionInferer, Trainer, learning_rate_schedule
 from common.training.states import states
 
 CPU = torch.device("cpu")
@@ -142,9 +144,22 @@ def image_cases(datalist: Path) -> EvaluationCases:
 
 
 class Training:
-    """A trainer in `folder`, and what it is made of; `order` has what the extra handlers saw."""
+    """A trainer in `folder`, and what it is made of; `order` has what the extra handlers saw.
 
-    def __init__(self, folder: Path, *, epochs: int = 3, loss: nn.Module | None = None, **options: Any):
+    With `plateau`, the rate waits for so many validations without a lower loss. `scored` gives scores of an
+    epoch's validation in place of the measured ones.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        epochs: int = 3,
+        loss: nn.Module | None = None,
+        plateau: int | None = None,
+        scored: Callable[[int], dict[str, float]] = lambda epoch: {},
+        **options: Any,
+    ):
         datalist = folder / "datalist.json" if (folder / "datalist.json").exists() else write_volumes(folder)
         self.network = Tiny()
         self.order: list[str] = []
@@ -159,7 +174,10 @@ class Training:
             dataset=volume_cases(datalist),
             network=self.network,
             inferer=VolumeInferer(),
-            val_handlers=[Noting(lambda engine: self.order.append(f"validated {engine.state.epoch}"))],
+            val_handlers=[
+                Noting(lambda engine: self.order.append(f"validated {engine.state.epoch}")),
+                Noting(lambda engine: engine.state.metrics.update(scored(engine.state.epoch))),
+            ],
         )
         lr = Noting(lambda _engine: self.order.append(f"rate {self.optimizer.param_groups[0]['lr']:g}"))
         kept = Noting(
@@ -169,14 +187,19 @@ class Training:
             "train_handlers": [lr, ValidationHandler(interval=2, validator=self.evaluator), kept],
             "images": 1,
         }
+        several = idist.get_world_size() > 1
         self.trainer = Trainer(
             device=CPU,
             max_epochs=epochs,
             dataset=draws,
-            network=self.network,
+            network=DistributedDataParallel(self.network, find_unused_parameters=True)
+            if several
+            else self.network,
             loss_function=loss or WeightedSum({"bce": nn.BCEWithLogitsLoss()}),
             optimizer=self.optimizer,
-            lr_scheduler=torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=0.5),
+            lr_scheduler=torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=0.5)
+            if plateau is None
+            else learning_rate_schedule("plateau", self.optimizer, total=epochs, patience=plateau),
             inferer=PrecisionInferer(),
             batch_size=BATCH,
             datalist=datalist,

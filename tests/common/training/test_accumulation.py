@@ -1,8 +1,9 @@
-"""Accumulated gradients: the trainer against one plain torch step."""
+"""Accumulated and clipped gradients: the trainer against one plain torch step."""
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from monai.handlers import ValidationHandler
 from monai.losses import DiceLoss
@@ -51,10 +52,17 @@ def loss_function() -> WeightedSum:
     return WeightedSum(parts)
 
 
-def trained(folder: Path, *, batch_size: int, accumulation_steps: int) -> nn.Module:
-    """The network after one epoch over four draws."""
+def trained(folder: Path, *, draws: int = 4, lengths: list[float] | None = None, **options: Any) -> nn.Module:
+    """The network after one epoch; `lengths` gets that of each step's gradients."""
     network, datalist = small_network(), write_volumes(folder)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+
+    def note(*_: Any) -> None:
+        if lengths is not None:
+            found = [one.grad.norm() for one in network.parameters() if one.grad is not None]
+            lengths.append(float(torch.stack(found).norm()))
+
+    optimizer.register_step_pre_hook(note)
     device = torch.device("cpu")
     evaluator = Evaluator(
         device=device, dataset=volume_cases(datalist), network=network, inferer=VolumeInferer()
@@ -62,19 +70,18 @@ def trained(folder: Path, *, batch_size: int, accumulation_steps: int) -> nn.Mod
     Trainer(
         device=device,
         max_epochs=1,
-        dataset=Draws(4),
+        dataset=Draws(draws),
         network=network,
         loss_function=loss_function(),
         optimizer=optimizer,
         lr_scheduler=torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
         train_handlers=[ValidationHandler(interval=1, validator=evaluator)],
         inferer=PrecisionInferer(),
-        batch_size=batch_size,
         datalist=datalist,
         checkpoint=folder / "models" / "model.pt",
         output_dir=folder / "out",
-        accumulation_steps=accumulation_steps,
         images=0,
+        **options,
     ).run()
     return network
 
@@ -98,3 +105,33 @@ def test_two_accumulated_halves_make_the_step_of_the_whole_batch(tmp_path: Path)
         torch.testing.assert_close(before[name] - found[name], step, rtol=1e-3, atol=1e-6, msg=name)
         apart += not torch.allclose(before[name] - stepwise[name], step, rtol=1e-3, atol=1e-6)
     assert apart > 50  # two steps of half a batch each are something else
+
+
+def test_the_sum_of_accumulated_gradients_is_clipped_once(tmp_path: Path) -> None:
+    """The step is the plain one of the whole batch, shortened to the largest length; not of each half."""
+    whole = collate_slices([Draws(4)[index] for index in range(4)])
+    plain = small_network().train()
+    before = {name: value.detach().clone() for name, value in plain.named_parameters()}
+    loss_function()(plain(whole["image"], whole["prompt"]), whole["label"]).backward()
+    gradients = {name: one.grad for name, one in plain.named_parameters() if one.grad is not None}
+    length = float(torch.stack([one.norm() for one in gradients.values()]).norm())
+    most = length / 4
+    found = dict(
+        trained(tmp_path, batch_size=2, accumulation_steps=2, clip_gradients=most).named_parameters()
+    )
+    for name, gradient in gradients.items():
+        step = RATE * gradient / 4
+        torch.testing.assert_close(before[name] - found[name], step, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_every_step_is_clipped_the_short_one_at_an_epochs_end_too(tmp_path: Path) -> None:
+    clipped, free = [tmp_path / name for name in ("clipped", "free")]
+    clipped.mkdir()
+    free.mkdir()
+    lengths: list[float] = []
+    trained(free, draws=6, batch_size=2, accumulation_steps=2, lengths=lengths)
+    assert len(lengths) == 2  # of two batches, and of the third one alone
+    most = min(lengths) / 2
+    lengths.clear()
+    trained(clipped, draws=6, batch_size=2, accumulation_steps=2, lengths=lengths, clip_gradients=most)
+    assert lengths == pytest.approx([most, most], rel=1e-4)

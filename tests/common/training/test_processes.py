@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +112,24 @@ def test_two_processes_are_one_with_the_double_batch(
         rows = [(folder / report / "volumes.csv").read_text().splitlines() for folder in (one, two)]
         assert len(rows[0]) == 1 + count
         assert sorted(rows[0]) == sorted(rows[1])
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_rates_and_end_together(datalist: Path, tmp_path: Path) -> None:
+    """Validations after every second epoch, two without gain cost the rate nine tenths, four end it."""
+    from tests.common.training.training_process import steered
+
+    done = torchrun("steered", tmp_path, datalist)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (json.loads((tmp_path / f"steered-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["rates"] == pytest.approx([0.1] * 6 + [0.01] * 4)
+    assert first["epoch"] == 10
+    shutil.rmtree(tmp_path / "models")
+    steered(tmp_path)
+    alone = json.loads((tmp_path / "steered-0.json").read_text())
+    assert first["scores"] == pytest.approx(alone["scores"], rel=1e-12)
+    assert {"val_loss", "val_mean_dice"} <= alone["scores"].keys()
 
 
 @pytest.mark.slow

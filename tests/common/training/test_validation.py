@@ -140,7 +140,7 @@ def test_processes_share_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         others.update((output["pred"], output["label"]))  # type: ignore[arg-type]
     parts = "common.training.validation.idist"
     monkeypatch.setattr(f"{parts}.get_world_size", lambda: 2)
-    monkeypatch.setattr(f"{parts}.all_gather", lambda own: [own, others._dice])
+    monkeypatch.setattr(f"{parts}.all_gather", lambda own: [own, others._values])
     assert metrics([case(SOME, SOME, [LIVER], "a"), case(SOME, SOME, [LIVER], "c")])["dice"] == 2 / 3
 
 

@@ -28,7 +28,7 @@ from common.text.encoders import TextEncoder
 from common.training import Evaluator, end_processes, start_processes
 from common.training.processes import PeerFailureHandler
 from common.training.validation import PromptDice
-from tests.common.training.parts import Tiny, answer, image_cases, volume_cases
+from tests.common.training.parts import Tiny, Training, answer, image_cases, volume_cases
 
 SIZE, BATCH = 32, 4
 
@@ -114,6 +114,15 @@ def lesions(datalist: Path, out: Path) -> None:
     (out / f"lesions-{idist.get_rank()}.json").write_text(json.dumps(evaluator.state.metrics))
 
 
+def steered(out: Path) -> None:
+    """Rates, last epoch and scores of a training whose loss weighs nothing, so that its scores stay."""
+    loss = WeightedSum({"bce": nn.BCEWithLogitsLoss()}, {"bce": 0.0})
+    done = Training(out, epochs=20, loss=loss, plateau=1, patience=7, clip_gradients=1.0).run()
+    rates = [float(note.split()[1]) for note in done.order if note.startswith("rate")]
+    found = {"epoch": done.trainer.state.epoch, "rates": rates, "scores": done.evaluator.state.metrics}
+    (out / f"steered-{idist.get_rank()}.json").write_text(json.dumps(found))
+
+
 def accident(kind: str) -> None:
     """A training in which the last process is killed or stops answering at its third step."""
     network = DistributedDataParallel(nn.Linear(4, 1))
@@ -143,6 +152,8 @@ def main() -> None:
         gradients(datalist, out)
         evaluation(datalist, out)
         lesions(datalist, out)
+    elif job == "steered":
+        steered(out)
     else:
         accident(job)
     end_processes()

@@ -36,6 +36,7 @@ COMMON = {
 SPARE = {"networks/README.md", "networks/spare.py", "spare/__init__.py", "spare/words.json"}
 PAGES = {
     "INFERENCE.md": "# Inference\nSee [training](TRAINING.md#resume).\n",
+    "HARD_INPUT.md": "# Hard input\n",
     "TRAINING.md": "# Training\n\n## Resume\n",
 }
 METADATA = {

@@ -18,6 +18,7 @@ from PIL import Image
 from common.data.itk_files import write_labels_itk
 from common.data.label_maps import read_label_map
 from common.data.volumes import write_labels
+from common.inference.cases import find_cases
 from common.metrics import measure_mask, summarise
 from tools.evaluate.__main__ import main
 from tools.evaluate.tables import absent_tables
@@ -307,6 +308,17 @@ def test_what_inference_writes_of_a_case_is_paired_with_its_reference(
         str(pred / "c_seg.nii.gz"),
         str(pred / "lonely_mask_1_liver.nii.gz"),
     ]
+
+
+def test_a_name_that_inference_cuts_is_paired_with_its_reference(folders: tuple[Path, Path, Path]) -> None:
+    pred, ref, out = folders
+    name = "ü" * 110
+    save(ref / f"{name}.nii.gz", cube(4))
+    (case,) = find_cases(ref, pred)
+    assert name not in case.output(".nii.gz").name
+    save(case.output(".nii.gz"), cube(4))
+    assert run(folders) == 0
+    assert [key[0] for key in rows_of(out)] == [name]
 
 
 def test_a_label_of_any_number_takes_no_memory_for_it(folders: tuple[Path, Path, Path]) -> None:

@@ -34,7 +34,7 @@ def test_nothing_else_of_a_request_goes_on():
     ("params", "message"),
     [
         ({}, "prompt: found no text, expected words"),
-        ({"prompt": ";;"}, "prompt: found no text, expected words"),
+        ({"prompt": ";;"}, "prompt: found ';;', which has no word, expected words"),
         ({"prompts": []}, "prompts: found 0 texts, expected a list of 1 to 255 texts; say what to segment."),
         ({"prompts": ["a"] * 300}, "prompts: found 300 texts, expected a list of 1 to 255 texts"),
         ({"prompts": ["a", 3]}, "prompt 2: found int, expected text"),

@@ -294,6 +294,17 @@ def test_padding_does_not_change_a_mask() -> None:
     torch.testing.assert_close(alone, beside_a_longer_one, rtol=1e-3, atol=1e-4)
 
 
+def test_an_empty_prompt_has_no_words_whatever_stands_beside_it() -> None:
+    """Its special tokens are read, which neither words nor the mode without text are like."""
+    network = tiny()
+    image = torch.rand(1, 1, 64, 64)
+    alone = network(image, [""])
+    beside_words = network(image, ["", "the left lesion"])
+    torch.testing.assert_close(beside_words[:1], alone, rtol=1e-3, atol=1e-4)
+    for other in (beside_words[1:], network(image)):
+        assert (other - alone).abs().max() > 1e-2
+
+
 def test_evaluation_repeats_to_the_bit() -> None:
     network = tiny()
     image, prompts = torch.rand(2, 1, 64, 64), ["the left lesion", "lobe"]

@@ -10,8 +10,8 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .devices import check_device
-from .errors import InputError
+from ..errors import InputError
+from ..machine import check_device
 
 
 class Rule(NamedTuple):
@@ -77,14 +77,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _number(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
+def _number(low: float, high: float = math.inf, *, above: bool = False, or_none: bool = False) -> Rule:
     def number(value: Any) -> Any:
         if not _is_number(value) or not low <= value <= high or (above and value == low):
             raise ValueError
         return value
 
     words = f"a number above {low:g}" if above else f"a number from {low:g}"
-    return Rule(words if high == math.inf else f"{words} to {high:g}", number)
+    return Rule(words if high == math.inf else f"{words} to {high:g}", number, or_none)
 
 
 def _window(value: Any) -> list[Any]:
@@ -181,6 +181,9 @@ _TRAINING = {
     "draws_per_epoch": _whole(1, or_none=True),
     **dict.fromkeys(("num_workers", "images"), _whole(0)),
     "learning_rate": _number(0, 1e30, above=True),  # float32 ends at 3.4e38
+    "schedule": _one_of("power", "cosine", "plateau"),
+    "clip_gradients": _number(0, 1e30, above=True, or_none=True),
+    "patience": _whole(1, or_none=True),
     "loss_weights": Rule("names with numbers of 0 or more, such as {'dice': 1.0}", _weights),
     **dict.fromkeys(("half", "activation_checkpointing"), _SWITCH),
     "timeout_minutes": _number(0, above=True),

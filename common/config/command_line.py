@@ -13,7 +13,7 @@ import monai.bundle
 from monai.bundle import ConfigParser, ConfigWorkflow, update_kwargs
 from monai.utils import ensure_tuple
 
-from .config_values import settings
+from .values import settings
 
 # Arguments of MONAI's run commands that do not become keys of the config
 MONAIS_OWN = {*inspect.signature(monai.bundle.run).parameters, *inspect.signature(ConfigWorkflow).parameters}
@@ -86,7 +86,7 @@ def _parser_of(arguments: Mapping[str, Any]) -> ConfigParser:
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
-    """Values of the keys that have a rule, of a run with these words, see `config_values.settings`.
+    """Values of the keys that have a rule, of a run with these words, see `config.values.settings`.
 
     Raises:
         InputError: one of them has the wrong type for its key, or is out of range.

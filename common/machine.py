@@ -1,11 +1,13 @@
-"""Whether what a file announces can be held at all, before a byte of it is read."""
+"""What this machine can do: which devices torch can use, and how much memory a volume may take."""
 
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import InputError
+import torch
+
+from .errors import InputError, reason_of
 
 _BYTES_A_VOXEL = 5  # float32, and a label: the least that a volume takes
 _GIB = 1024**3
@@ -38,3 +40,18 @@ def check_memory(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
             f"expected no more than the {free / _GIB:.1f} GiB of free memory; crop or resample it, or use a "
             "larger machine."
         )
+
+
+def check_device(name: str | None) -> None:
+    """Refuse a device that torch cannot use here; None = the config's own choice.
+
+    Raises:
+        InputError: names it and torch's reason.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device: found {name!r}, which cannot be used here ({reason_of(error)}), expected cpu or a "
+            "device of this machine; choose another or leave it out."
+        ) from error

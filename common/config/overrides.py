@@ -13,6 +13,8 @@ import torch
 from monai.bundle import ConfigParser
 from tqdm import tqdm
 
+from ..errors import InputError, reason_of
+from ..terminal import keep_logs_printable, printable
 from .command_line import (
     MONAIS_OWN,
     config_of,
@@ -21,9 +23,7 @@ from .command_line import (
     settings_of,
     started_by_monai,
 )
-from .config_values import as_data
-from .errors import InputError, reason_of
-from .printable import keep_logs_printable, printable
+from .values import as_data
 
 NETWORK = "network_def"  # the section of a config that holds the network's arguments, and no other place does
 ASKED = "asked"  # the section, of inference alone, that checks what a user asks
@@ -34,7 +34,7 @@ _SEPARATOR = re.compile("#|::")
 def prepare() -> None:
     """First step of every config: refuse what would be misread, and end a run with one line of what is wrong.
 
-    Paths and other values of the table in `config_rules` reach the components as they were typed.
+    Paths and other values of the table in `config.rules` reach the components as they were typed.
 
     It does nothing in programs other than `python -m monai.bundle`: they give values, and show errors, in
     their own way.

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from common.command_line import config_of, config_of_run, read_arguments, started_by_monai
+from common.config.command_line import config_of, config_of_run, read_arguments, started_by_monai
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FIRST = {
-    "imports": ["$import json", "$import pathlib", "$from common.command_line import config_of_run"],
+    "imports": ["$import json", "$import pathlib", "$from common.config.command_line import config_of_run"],
     "out": "",
     "epochs": 3,
     "rate": "$@epochs * 0.1",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .config_rules import RULES, take
+from .rules import RULES, take
 
 EXPRESSIONS = ("$", "@", "%")  # prefixes of texts that MONAI's parser evaluates
 _MISSING = object()

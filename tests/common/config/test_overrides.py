@@ -8,16 +8,16 @@ from pathlib import Path
 import fire
 import pytest
 
-from common.command_line import read_arguments
-from common.config_overrides import check_keys, check_spelling, prepare
+from common.config.command_line import read_arguments
+from common.config.overrides import check_keys, check_spelling, prepare
 from common.errors import InputError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CONFIG = """{
     "imports": ["$import sys", "$from common.errors import InputError"],
     "language": true,
     "step": "$1 + 1",
-    "initialize": [{"_target_": "common.config_overrides.prepare"}],
+    "initialize": [{"_target_": "common.config.overrides.prepare"}],
     "run": ["@step"]
 }"""
 
