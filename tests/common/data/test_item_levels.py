@@ -66,7 +66,7 @@ def test_an_item_says_its_data_set_attributes_and_levels(listed: Path) -> None:
     ("changes", "message"),
     [
         ({"levels": ["polyp"]}, r'has \["polyp"\] as "levels", expected an object such as \{"p0"'),
-        ({"levels": {"P1": ["polyp"]}}, r'has the level "P1" in "levels", expected p0 to p9; correct it'),
+        ({"levels": {"P1": ["polyp"]}}, r'has the level "P1" in "levels", expected p0 to p9'),
         ({"levels": {"random": ["polyp"]}}, r'has the level "random" in "levels", expected p0 to p9'),
         ({"levels": {"p1": "polyp"}}, r'has "polyp" as "p1" in "levels", expected a list of texts; add one'),
         ({"levels": {"p1": []}}, r'has \[\] as "p1" in "levels", expected a list of texts; add one'),
