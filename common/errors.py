@@ -10,12 +10,12 @@ class InputError(ValueError):
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what an error of another library says, or its kind where it says nothing."""
+    """The first line of another library's error, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class SwitchError(InputError):
-    """A switch of a run that cannot work here, whatever the case: trying the next one is no use."""
+    """A switch of a run that cannot work on this machine: it would fail for every case."""
 
 
 def input_error_of(error: BaseException | None) -> InputError | None:

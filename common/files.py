@@ -122,7 +122,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def remove_partial_files(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed processes left half-written in `folder`; nobody else may be writing there."""
+    """Remove files that killed processes left in `folder`; no other process may be writing there."""
     for left in Path(folder).glob(".partial-*"):
         shutil.rmtree(left, ignore_errors=True)
 

@@ -37,8 +37,8 @@ def check_memory(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
     if free is not None and needed > free:
         raise InputError(
             f"{path}: found {' x '.join(map(str, shape))} voxels, which take {needed / _GIB:.1f} GiB, "
-            f"expected what fits in the {free / _GIB:.1f} GiB of free memory; crop or resample it, or "
-            "use a larger machine."
+            f"expected no more than the {free / _GIB:.1f} GiB of free memory; crop or resample it, or use a "
+            "larger machine."
         )
 
 

@@ -66,7 +66,7 @@ def what_runs(bundle: Path) -> dict[str, dict[str, list[str]]]:
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{file}: cannot be read as JSON ({error}); do not run it.") from error
     other = {file.name: ["configs"] for file in files if file.suffix != ".json"}
-    return found | {"not JSON, to be read by yourself": other} if other else found
+    return found | {"not JSON, read it yourself": other} if other else found
 
 
 def _kind(place: str, value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""One file from http(s) or file://: goes on where it stopped, and is checked before it gets its name."""
+"""Download one file from http(s) or file://: resume it, and check it before it gets its name."""
 
 import hashlib
 import http.client
@@ -19,7 +19,7 @@ from common.files import is_html
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0  # without a byte
 RANGE_UNKNOWN = 416  # HTTP: there is no such range in the file
-ATTEMPTS = 3  # in a row without one new byte; one that brought some starts the count anew
+ATTEMPTS = 3  # in a row without one new byte; any new byte resets the count
 SCHEMES = ("http", "https", "file")
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
@@ -59,7 +59,9 @@ def read_small(address: str, limit: int) -> bytes:
         raise InputError(f"{address}: cannot be read ({_reason(error)}); check the address.") from error
     _refuse_html(address, content)
     if len(content) > limit:
-        raise InputError(f"{address}: longer than {limit:,} bytes, which no such file is; check the address.")
+        raise InputError(
+            f"{address}: found more than {limit:,} bytes, expected a smaller file; check the address."
+        )
     return content
 
 
@@ -71,7 +73,7 @@ def download(
     sha256: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write what stands at `address` to `path`, going on with what an earlier try left beside it.
+    """Download `address` to `path`, and continue what an earlier try left beside it.
 
     The bytes arrive in `.<name>.<sha256>.part`, which stays when a download is cut off and goes when it is
     found to be wrong.
@@ -79,7 +81,7 @@ def download(
     Args:
         address: http, https or file URL.
         path: replaced once all bytes are there and right.
-        size: of the file in bytes; never more are written. None where nobody knows.
+        size: of the file in bytes; never more are written. None if unknown.
         sha256: of the file, or its first digits as some publishers give them in the name.
         progress: told after every block.
 
@@ -95,12 +97,12 @@ def download(
     _fill(address, part, size, progress)
     found = part.stat().st_size
     if size is not None and found < size:
-        raise InputError(f"{address}: ended after {found:,} of {size:,} bytes; run this again to go on.")
+        raise InputError(f"{address}: ended after {found:,} of {size:,} bytes; run this again to continue.")
     if sha256 and not (real := _sha256(part)).startswith(sha256):
         part.unlink()
         raise InputError(
             f"{address}: has sha256 {real[:12]}..., expected {sha256[:12]}...; the file was changed or "
-            "damaged on its way, so nothing of it was kept; get it from its authors again."
+            "damaged in transit, so nothing of it was kept; get it from its authors again."
         )
     part.replace(path)
 
@@ -124,7 +126,7 @@ def _fill(address: str, part: Path, size: int | None, progress: Progress | None)
             now = part.stat().st_size if part.is_file() else 0
             tries = 1 if now > before else tries + 1
             if tries >= ATTEMPTS:
-                kept = f"; {now:,} bytes are kept, run this again to go on." if now else "; try again."
+                kept = f"; {now:,} bytes are kept, run this again to continue." if now else "; try again."
                 raise InputError(f"{address}: cannot be fetched ({_reason(error)}){kept}") from error
             time.sleep(0.2 * tries)
 
@@ -159,12 +161,12 @@ def _append(address: str, part: Path, start: int, size: int | None, progress: Pr
 
 
 def _continues(answer: Any, start: int) -> bool:
-    """Whether a server's answer goes on from byte `start`."""
+    """Whether a server's answer continues at byte `start`."""
     return start > 0 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
 
 
 def _refuse_html(address: str, content: bytes) -> None:
-    """Refuse a web page, which networks that ask to be signed in to send with status 200, whatever was asked.
+    """Refuse a web page: networks with a sign-in page send one with status 200 for any address.
 
     Raises:
         InputError: it is one.

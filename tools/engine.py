@@ -46,7 +46,7 @@ def inference_config(bundle: Path) -> Path:
 
 
 def prompt_kinds(bundle: Path) -> tuple[str, ...]:
-    """Return what a bundle is asked for: some of "organ" and "sentence", as its metadata.json says.
+    """Return the kinds of prompts that a bundle takes, "organ" or "sentence" or both, from its metadata.json.
 
     Raises:
         InputError: there is no such file, or it does not say.

@@ -7,9 +7,9 @@ from tools.command_line import Parser, says_input_errors
 from tools.engine import EXPORT, inference_config, run_in_bundle
 from tools.infer import choose_prompts
 
-EPILOG = """Written are image_encoder and decoder in each format, export.json (shapes, framing of
-the image, threshold, opset) and for prompts
-prompts.npz, the words' features for the decoder. exit codes: 0 done; 1 not, for the reason printed."""
+EPILOG = """Writes image_encoder and decoder in each format, export.json (shapes, framing of the image,
+threshold, opset) and, for prompts, prompts.npz, the words' features for the decoder. exit codes: 0 done;
+1 failed, for the reason printed."""
 
 FORMATS = ("onnx", "torchscript")
 

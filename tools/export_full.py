@@ -11,12 +11,12 @@ from .command_line import Parser, says_input_errors
 from .engine import INFERENCE, has_id, inference_config, run_in_bundle
 
 EXAMPLE = "network_def#preset=paper_qv"
-EPILOG = """LoRA on queries and values is added to the weights beside it; a bypass beside a whole encoder
-cannot be and stays an adapter. Use the result with --network_def#image_model
-OUT/image_encoder --network_def#text_model OUT/text_encoder --checkpoint OUT/model.pt of the bundle's configs,
---network_def#adapter none where LoRA was folded in, and for SAM's or MedSAM's image encoder
---network_def#image_normalisation with the normalisation that the log and OUT/model.json name (imagenet or
-unit), since bytes that were written anew do not tell the two apart; no hub is asked then."""
+EPILOG = """LoRA on queries and values is folded into the weights; a bypass beside a whole encoder cannot be
+folded in and stays an adapter. Give the bundle's configs --network_def#image_model OUT/image_encoder
+--network_def#text_model OUT/text_encoder --checkpoint OUT/model.pt to use the result without a hub. Add
+--network_def#adapter none if LoRA was folded in. For SAM's or MedSAM's image encoder, also give
+--network_def#image_normalisation as the log and OUT/model.json name it (imagenet or unit), since the new
+files do not tell the two apart."""
 
 
 @says_input_errors(exit_code=1)

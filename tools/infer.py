@@ -18,10 +18,10 @@ from .command_line import Parser, says_input_errors
 from .engine import INFERENCE, INTERRUPTED, has_id, inference_config, prompt_kinds, run_in_bundle
 from .prompts import as_json
 
-EPILOG = """exit codes: 0 all cases done; 1 not begun or given up, for the reason printed; 2 unusable options;
-3 cases failed, for the reasons printed, and any others are done; 130 interrupted (Ctrl-C, SIGTERM);
+EPILOG = """exit codes: 0 all cases done; 1 not started or given up, for the reason printed; 2 unusable
+options; 3 cases failed, for the reasons printed, and any others are done; 130 interrupted (Ctrl-C, SIGTERM);
 128 + N the engine was ended by signal N, such as 137 when memory ran out. The same command with
---skip-existing goes on after any of these. Research use, not for diagnosis."""
+--skip-existing continues after any of these. Research use, not for diagnosis."""
 
 # What `common.inference` knows, without its imports
 OUTPUTS = ("labels", "masks", "probabilities", "preview", "dicom_seg", "rtstruct")
@@ -58,11 +58,15 @@ def _parser() -> argparse.ArgumentParser:
         "own if it has them (columns image, prompt, slice; these go before --prompt); may be repeated",
     )
     add("--section", choices=SECTIONS, help="of a datalist as --input")
-    add("--slice", type=_slice, help="one axial slice of each volume alone, from 0, the most inferior one")
-    add("--series", type=_series, help="UID or number, where a DICOM folder has several series")
+    add(
+        "--slice", type=_slice, help="only this axial slice of each volume, counted from 0, the most inferior"
+    )
+    add("--series", type=_series, help="UID or number, if a DICOM folder has several series")
     add("--output", type=Path, help="folder for <case>_seg.nii.gz, .json and .png")
     add("--prompt", action="append", default=[], help="what to segment, in words; may be repeated")
-    add("--prompts-file", type=Path, help="prompts one a line (.txt), or with names and labels (.json)")
+    add(
+        "--prompts-file", type=Path, help="one prompt a line (.txt), or prompts with names and labels (.json)"
+    )
     add("--organs", metavar="GROUP", help="every organ of a group, such as abdomen")
     add("--checkpoint", type=Path, help="weights of your own training (default: the bundle's)")
     add("--text-bank", type=Path, help="an .npz that keeps encoded texts: known ones need no language model")
@@ -77,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--compile",
         action=argparse.BooleanOptionalAction,
-        help="torch.compile; takes minutes, pays on many cases",
+        help="torch.compile; takes minutes, pays off for many cases",
     )
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
@@ -93,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--skip-existing",
         action="store_true",
-        help="leave out cases that are done with this very request, or whose outputs were changed since",
+        help="skip cases that were done with the same request, or whose outputs were changed since",
     )
     add("--report", type=Path, help="write a JSON with the outcome of every case")
     add("--quiet", action="store_true", help="no progress bars")
@@ -202,14 +206,14 @@ def choose_prompts(
 
     Args:
         needed: whether there has to be one.
-        of_organs: whether the bundle is asked for organs, of which the vocabulary speaks.
+        of_organs: whether the bundle takes organs, which the vocabulary names.
 
     Raises:
         InputError: no prompt, an unusable one, an unknown group, or a group where no organs are asked for.
     """
     if group is not None and not of_organs:
         raise InputError(
-            f"--organs: found {group!r}, but this bundle is not asked for organs; say what to segment with "
+            f"--organs: found {group!r}, but this bundle does not take organs; say what to segment with "
             "--prompt."
         )
     entries: list[dict[str, Any]] = []  # as in a prompts file

@@ -11,10 +11,11 @@ from common.weights.known import KNOWN_BASES, KNOWN_FILES, KnownFile
 from common.weights.wheels import WHEELS, Wheel
 from tools.command_line import Parser, says_input_errors
 
-EPILOG = """`get` shows its progress and goes on where a connection broke. Stopped and started again, it keeps
-whole files; of a .pth file also the part that had arrived, of a hub's file not (its client keeps none). With
-HF_HUB_OFFLINE=1 nothing is fetched, and the message says what to download elsewhere and where to put it.
-exit codes: 0 all done or right; 1 something was not, or nothing says what is right; 2 unusable command."""
+EPILOG = """`get` shows its progress and continues after a broken connection. If you stop it and start it
+again, it keeps complete files and the part of a .pth file that had arrived; the hub's client keeps no part of
+a file. With HF_HUB_OFFLINE=1 nothing is fetched, and the message says what to download elsewhere and where to
+put it.
+exit codes: 0 all done or verified; 1 something failed or cannot be verified; 2 unusable command."""
 NAMES = (*KNOWN_BASES, *KNOWN_FILES)
 
 
@@ -116,7 +117,7 @@ def _verify(name: str) -> str:
     if None in expected.values():
         raise InputError(
             f"{name}: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's client; "
-            f"{hashes}, which is to be compared with https://huggingface.co/{name}/tree/{known.revision}."
+            f"{hashes}; compare with https://huggingface.co/{name}/tree/{known.revision}."
         )
     if known.sha256:
         return f"{hashes}, as pinned"

@@ -15,13 +15,13 @@ from monai.utils import ensure_tuple
 
 from .values import settings
 
-# Arguments of MONAI's commands that run a config, which become no keys of it
+# Arguments of MONAI's run commands that do not become keys of the config
 MONAIS_OWN = {*inspect.signature(monai.bundle.run).parameters, *inspect.signature(ConfigWorkflow).parameters}
 MONAIS_OWN = MONAIS_OWN - {"override"} | {"workflow_name"}
 
 
 def started_by_monai() -> bool:
-    """True in a process of `python -m monai.bundle`, and in no program of somebody else's."""
+    """True only in a process of `python -m monai.bundle`, never in another program."""
     main = getattr(sys.modules["__main__"], "__spec__", None)
     return main is not None and main.name == "monai.bundle.__main__"
 
@@ -60,7 +60,7 @@ def _collect(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 
 def config_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The config after all files and overrides, its macros (%) replaced, and nothing of it built.
+    """The config after all files and overrides, with macros (%) replaced; nothing is built yet.
 
     It is read as MONAI's `create_workflow` and `ConfigWorkflow` do, but for the handler that `tracking` adds.
     """
@@ -89,7 +89,7 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
     """Values of the keys that have a rule, of a run with these words, see `config.values.settings`.
 
     Raises:
-        InputError: one of them is of another type than its key's, or out of its range.
+        InputError: one of them has the wrong type for its key, or is out of range.
     """
     given = read_arguments(words)
     return settings(_parser_of(given).get(), given, read_texts(words))

@@ -1,4 +1,4 @@
-"""What the configs need of `python -m monai.bundle run`, whose overrides are Python and errors long."""
+"""Checks for `python -m monai.bundle run`, whose overrides are Python and whose errors are long."""
 
 import difflib
 import inspect
@@ -56,7 +56,7 @@ def prepare() -> None:
 
 
 def check_asked_by(parser: ConfigParser) -> None:
-    """Build the part of a config that looks at what is asked, before it builds and loads a network.
+    """Build the part of a config that checks the request, before the network is built and loaded.
 
     Raises:
         InputError: inputs or prompts that cannot be used.
@@ -66,7 +66,7 @@ def check_asked_by(parser: ConfigParser) -> None:
 
 
 def check_keys(given: Mapping[str, Any]) -> None:
-    """Refuse keys that the config files do not have: MONAI adds them, and the run does something else.
+    """Refuse keys that the config files do not have: MONAI would add them and silently ignore them.
 
     An argument of the network is one that the files' `network_def` has, and is given as
     `--network_def#preset`. A key such as `inferer#slice_batch` is an argument that its section's class takes;
@@ -112,7 +112,7 @@ def _check_argument(name: str, of_network: set[str]) -> None:
 
 
 def _check_nested(key: str, content: Mapping[str, Any], path: list[str]) -> None:
-    """Refuse an argument that the class or function which its section builds does not take."""
+    """Refuse an argument that the section's class or function does not take."""
     section: Any = content
     for part in path[:-1]:
         section = section.get(part) if isinstance(section, Mapping) else None
@@ -137,14 +137,14 @@ def _refuse(key: str, known: set[str], of_network: set[str]) -> NoReturn:
             f"--{NETWORK}#{key}."
         )
     raise InputError(
-        f"{key}: found --{key}, but the config files have no such key, expected one of theirs; "
+        f"{key}: found --{key}, but the config files have no such key, expected one of their keys; "
         f"{_hint(key, known)} it or leave it out."
     )
 
 
 def _hint(key: str, known: set[str], prefix: str = "") -> str:
     near = [f"{prefix}{name}" for name in difflib.get_close_matches(key, known, n=3)]
-    return f"did you mean {' or '.join(near)}? Correct" if near else "correct"
+    return f"did you mean {' or '.join(near)}? Rename" if near else "rename"
 
 
 def check_spelling(config: Mapping[str, Any]) -> None:
@@ -161,7 +161,7 @@ def check_spelling(config: Mapping[str, Any]) -> None:
             right = AS_PYTHON[value.lower()]
             raise InputError(
                 f"{key}: found the text {value!r}, expected {right}: MONAI's command line reads Python, "
-                f"and takes {value} for a word; give --{key} {right}."
+                f"where {value} is a text; give --{key} {right}."
             )
 
 
@@ -176,16 +176,15 @@ def _texts(content: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The last line of a run that failed; what is no fault of the input keeps its traceback."""
-    for bar in list(tqdm._instances):  # the sentence would stand in the middle of one
+    """Print the last line of a failed run; an error that the input did not cause keeps its traceback."""
+    for bar in list(tqdm._instances):  # the sentence would appear in the middle of one
         bar.close()
     wrong = _reason(error)
     if wrong is not None:
         print(f"error: {printable(wrong)}", file=sys.stderr)
     elif issubclass(kind, KeyboardInterrupt):
         print(
-            "stopped by Ctrl-C: a training goes on from its last whole epoch when the same command is given "
-            "again.",
+            "stopped by Ctrl-C: the same command continues a training from its last complete epoch.",
             file=sys.stderr,
         )
     else:
@@ -193,13 +192,13 @@ def _say(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def _reason(error: BaseException | None) -> str | None:
-    """A sentence on what the input, its size, or this machine's files are at fault for; None of a bug."""
+    """A sentence if the input, its size or this machine's files caused the error; None for a bug."""
     while error is not None:
         if isinstance(error, InputError):
             return str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return (
-                f"memory: found too little ({reason_of(error)}), expected what a step needs; lower "
+                f"memory: found too little ({reason_of(error)}), expected enough for one step; lower "
                 "batch_size, slice_batch or network_def#image_size."
             )
         if isinstance(error, OSError) and error.strerror is not None:

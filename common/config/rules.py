@@ -1,6 +1,6 @@
 """What the keys of the configs may hold: a table of key -> type and range, checked before building starts.
 
-Keys that are not here are the components' own business: they check what they are given.
+Components check the keys that are not listed here.
 """
 
 import math
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     Attributes:
         expected: in words, for messages.
         take: returns the value in its right type, or raises ValueError.
-        or_none: None is a value too.
+        or_none: None is allowed too.
         as_typed: a text, taken letter by letter: a path such as `run#2` or `2024` is no Python.
     """
 
@@ -184,7 +184,7 @@ _TRAINING = {
     "schedule": _one_of("power", "cosine", "plateau"),
     "clip_gradients": _number(0, 1e30, above=True, or_none=True),
     "patience": _whole(1, or_none=True),
-    "loss_weights": Rule("names and numbers from 0 up, such as {'dice': 1.0}", _weights),
+    "loss_weights": Rule("names with numbers of 0 or more, such as {'dice': 1.0}", _weights),
     **dict.fromkeys(("half", "activation_checkpointing"), _SWITCH),
     "timeout_minutes": _number(0, above=True),
 }

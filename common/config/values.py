@@ -6,7 +6,7 @@ from typing import Any
 
 from .rules import RULES, take
 
-EXPRESSIONS = ("$", "@", "%")  # what MONAI's parser reads in a text that begins so
+EXPRESSIONS = ("$", "@", "%")  # prefixes of texts that MONAI's parser evaluates
 _MISSING = object()
 
 
@@ -63,7 +63,7 @@ def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether there are only JSON's values in it; into others MONAI does not look."""
+    """Whether it holds only JSON values; MONAI does not look into others."""
     if isinstance(value, Mapping):
         return all(map(_is_plain, value.values()))
     if isinstance(value, list | tuple):

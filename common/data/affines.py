@@ -1,4 +1,4 @@
-"""What is asked of an affine before voxels get a place in space from it."""
+"""Checks of an affine before it places voxels in space."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def no_orientation(path: str | os.PathLike[str], found: str) -> InputError:
     """The refusal of a volume in any format whose orientation has to be guessed; `found`: by what."""
     return InputError(
-        f"{path}: {found}, so nothing says where the patient's left is; convert the series again from DICOM, "
+        f"{path}: {found}, so the patient's left and right are unknown; convert the series again from DICOM, "
         "or set it in the header if you know it (NIfTI, with nibabel: image.set_sform(affine, 1))."
     )
 
@@ -29,13 +29,13 @@ def no_orientation(path: str | os.PathLike[str], found: str) -> InputError:
 def no_spacing(path: str | os.PathLike[str], found: str) -> InputError:
     """The refusal of a volume in any format whose voxel size has to be guessed; `found`: by what."""
     return InputError(
-        f"{path}: {found}, so nothing says how large a voxel is; convert the series again from DICOM, or set "
-        "it in the header if you know it."
+        f"{path}: {found}, so the voxel size is unknown; convert the series again from DICOM, or set it in "
+        "the header if you know it."
     )
 
 
 def check_directions(path: str | os.PathLike[str], directions: np.ndarray) -> None:
-    """Refuse directions of axes, the rows of (N, 3), that are not of unit length: sizes stand elsewhere.
+    """Refuse directions of axes, the rows of (N, 3), that are not of unit length.
 
     Raises:
         InputError: one has another length, or is not finite.
@@ -43,8 +43,8 @@ def check_directions(path: str | os.PathLike[str], directions: np.ndarray) -> No
     lengths = [float(np.linalg.norm(row)) for row in directions]
     if not all(abs(length - 1) <= UNIT_TOLERANCE for length in lengths):  # NaN is never close
         raise InputError(
-            f"{path}: the directions of its axes have the lengths {_listed(lengths)}, expected 1 each, so "
-            "that voxels have no certain size; convert the series again from DICOM."
+            f"{path}: its axis directions have the lengths {_listed(lengths)}, expected 1 each, so the voxel "
+            "size is uncertain; convert the series again from DICOM."
         )
 
 
@@ -67,12 +67,13 @@ def check_finite(path: str | os.PathLike[str], axes: np.ndarray, origin: Iterabl
     if not np.isfinite(axes).all() or not np.isfinite(list(origin)).all():
         raise InputError(
             f"{path}: its affine holds a number that is not finite (axes {_listed(axes.T.ravel())}, origin "
-            f"{_listed(origin)}), so voxels have no place in space; convert the series again from DICOM."
+            f"{_listed(origin)}), so the positions of voxels are unknown; convert the series again from "
+            "DICOM."
         )
 
 
 def check_affine(path: str | os.PathLike[str], affine: np.ndarray) -> None:
-    """Refuse an affine (4, 4) that is no grid in space; say when its slices are shifted against each other.
+    """Refuse an affine (4, 4) that is not a grid in space; warn if its slices are shifted against each other.
 
     A tilted gantry makes such a sheared stack; slices are segmented as they are.
 
@@ -103,7 +104,7 @@ def check_not_flat(path: str | os.PathLike[str], axes: np.ndarray) -> None:
     volume = abs(np.linalg.det(axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-30)))
     if volume <= 1e-6:
         raise InputError(
-            f"{path}: the affine is singular ({axes.tolist()}), so voxels have no place in space; "
+            f"{path}: the affine is singular ({axes.tolist()}), so the positions of voxels are unknown; "
             "convert the series again from DICOM."
         )
 
@@ -116,7 +117,7 @@ def warn_if_forms_differ(
     apart = float(np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max())
     if not apart <= FORMS_MM:  # NaN is never less
         _log.warning(
-            "%s: sform and qform are %.1f mm apart; the sform is used, other programs may take the qform.",
+            "%s: sform and qform are %.1f mm apart; the sform is used, but other programs may use the qform.",
             path,
             apart,
         )
@@ -148,7 +149,8 @@ def check_same_place(
     if voxels < GRID_VOXELS or np.abs(affine - expected).max() <= GRID_MM:
         if voxels > ROUNDING_VOXELS:
             _log.warning(
-                "%s: voxels lie up to %.2g voxels (%.2g mm) from those of %s; they are taken for the same.",
+                "%s: voxels lie up to %.2g voxels (%.2g mm) from those of %s; the two grids are treated as "
+                "equal.",
                 path,
                 voxels,
                 mm,

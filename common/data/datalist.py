@@ -20,13 +20,13 @@ image path alone.
         PNG.
     case: the item's id; default: the image's file name, and behind it the slice and the lesions, where the
         item has them. Two items about the same lesions need a `case` each.
-    patient: whom the image shows; default: the case without slice and lesions. Nobody is in two sections.
+    patient: whom the image shows; default: the case without slice and lesions. No patient is in two sections.
 
 Organs are items of one kind: `labels` names the numbers of their label maps (see `labels`), 0 is background
 and need not be named.
     targets: organs annotated in this case; default: all labels but those that are absent.
-    absent: structures that are surely not in the image, such as the prostate in a scan of the head: their
-        words then mean an empty mask. None is in `targets` too, in whatever words.
+    absent: structures that are certainly not in the image, such as the prostate in a scan of the head: their
+        words then mean an empty mask. None of them, under any name, may be in `targets` too.
 
 Sentences about a 2D image, or about a slice of a volume, are items of the other kind, one for each lesion, or
 several lesions, that sentences mean; where all items are of this kind, `labels` may be left out.
@@ -43,7 +43,7 @@ several lesions, that sentences mean; where all items are of this kind, `labels`
     attributes: what is known of the lesion, by name, such as {"shape": "round"}; words are made of it.
 Any item may say of which data set it is:
     dataset: its name; reports of evaluations have means for each.
-Other fields are left to whom they are for, but one that is spelt nearly like a field above is refused.
+Other fields are ignored, but one that is spelt nearly like a field above is refused.
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def _hint(case: Case) -> str:
 
 
 def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases: Sequence[Case]) -> None:
-    """Say which sentences stand for different lesions of one image: no network can tell these apart."""
+    """Say which sentences mean different lesions of one image: no network can tell these apart."""
     meant: dict[tuple[object, ...], list[Case]] = {}
     for case in cases:
         for prompt in case.prompts:
@@ -142,8 +142,8 @@ def _warn_of_shared_sentences(path: str | os.PathLike[str], section: str, cases:
     if shared:
         first, other = shared[0][0], next(c for c in shared[0] if c.lesions != shared[0][0].lesions)
         _log.warning(
-            '%s: %d sentences of "%s" stand for different lesions of one image, as in the cases "%s" and '
-            '"%s"; make them differ, or give the lesions one item with "lesion": [1, 2].',
+            '%s: %d sentences of "%s" mean different lesions of one image, as in the cases "%s" and "%s"; '
+            'make them differ, or give the lesions one item with "lesion": [1, 2].',
             path,
             len(shared),
             section,
@@ -200,7 +200,8 @@ def _parse(path: Path, section: str, items: Sequence[Any], names: Sequence[str])
         if case.case in cases:
             raise InputError(
                 f'{path}: {section}[{index}] has the case id "{case.case}" of an earlier item '
-                f'({cases[case.case].image}), expected each once; give both items their own "case".'
+                f"({cases[case.case].image}), expected a different one for each item; give both items their "
+                'own "case".'
             )
         cases[case.case] = case
     return list(cases.values())
@@ -227,7 +228,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def check_patients(sections: Mapping[str, Sequence[Case]], source: str | os.PathLike[str]) -> None:
-    """Check that nobody and no file is in two sections; `source` is named in the message.
+    """Check that no patient and no file is in two sections; the message names `source`.
 
     Raises:
         InputError: a patient, an image or a label map is in two sections.
@@ -264,7 +265,7 @@ def split_by_patient(
         InputError: a fraction is negative, or they do not sum to 1.
     """
     if any(share < 0 for share in fractions.values()) or abs(float(sum(fractions.values())) - 1) > 1e-6:
-        raise InputError(f"fractions: {dict(fractions)} was given, expected shares from 0 up that sum to 1.")
+        raise InputError(f"fractions: found {dict(fractions)}, expected shares of 0 or more that sum to 1.")
     cases = sorted(cases, key=lambda case: case.case)
     patients = sorted(
         {case.patient for case in cases}, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()

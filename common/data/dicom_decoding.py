@@ -53,8 +53,8 @@ def modality_values(folder: Path, slices: Sequence[Slice]) -> np.ndarray:
             values[index][padding] = np.nan
     if excess:
         _log.warning(
-            "%s: %d slices (first %s) hold something above their BitsStored, which the standard says to "
-            "ignore; if values look cut, the number of bits is wrong, so export the series again.",
+            "%s: %d slices (first %s) have bits set above BitsStored, which are ignored as the standard "
+            "requires; if values look cut off, BitsStored is wrong, so export the series again.",
             folder,
             len(excess),
             excess[0].name,
@@ -96,7 +96,7 @@ def _by_pydicom(file: pydicom.Dataset) -> np.ndarray:
 
 def _decompressed(file: pydicom.Dataset) -> np.ndarray:
     """GDCM's decoding of a copy that says nothing but how the pixels are stored; float32."""
-    import itk  # takes seconds to load, which NIfTI needs not
+    import itk  # takes seconds to load and is not needed for NIfTI
 
     bare = pydicom.Dataset()
     bare.file_meta = pydicom.dataset.FileMetaDataset()
@@ -162,8 +162,8 @@ def _pad(folder: Path, values: np.ndarray, padded_as: np.ndarray, *, is_hu: bool
     between = np.count_nonzero((padded_as > low) & (padded_as < high))
     if between:
         _log.warning(
-            "%s: %d voxels have a PixelPaddingValue that lies among the other values, and were taken for "
-            "background; if they are part of the body, remove that element from the files.",
+            "%s: %d voxels equal a PixelPaddingValue that lies within the range of the other values, so they "
+            "became background; if they are part of the body, remove that element from the files.",
             folder,
             between,
         )

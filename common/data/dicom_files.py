@@ -114,7 +114,7 @@ def _has_preamble(path: Path) -> bool:
 
 
 def class_name(uid: str) -> str:
-    """The standard's name of a class; nothing of a file is repeated that is not one of these names."""
+    """The standard's name of a class; no other text from a file is repeated."""
     known = UID(uid)
     return known.name if known.is_valid and known.name != known else "an unknown class"
 

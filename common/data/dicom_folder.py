@@ -1,4 +1,4 @@
-"""What lies in a folder of DICOM files: image series, scouts and others, and what may be a lost slice."""
+"""Sort a folder of DICOM files into image series, scouts and others, and find possibly lost slices."""
 
 import re
 from collections import Counter, defaultdict
@@ -49,8 +49,8 @@ def look_through(folder: Path) -> FolderContent:
     for path, why in strange.items():
         if _may_be_slice(path, why, slices):
             raise InputError(
-                f"{path}: found {why} among DICOM slices and named as they are, expected a slice; copy it "
-                "again, or remove it if it is none."
+                f"{path}: found {why} among DICOM slices, with a name like theirs, expected a slice; copy it "
+                "again, or remove it if it is not a slice."
             )
         found.others[path] = why
     return found
@@ -86,14 +86,14 @@ def _series_of(file: DicomFile) -> str:
     uid = text(file.header, "SeriesInstanceUID")
     if not uid:
         raise InputError(
-            f"{file.path}: found no SeriesInstanceUID, expected a whole {modality_of(file.header)} slice; "
+            f"{file.path}: found no SeriesInstanceUID, expected a complete {modality_of(file.header)} slice; "
             "copy or export it again."
         )
     return uid
 
 
 def holds_slices(folder: Path) -> bool:
-    """Whether image slices lie directly in a folder, or DICOM files of which nobody can say what they are."""
+    """Whether a folder directly holds image slices, or DICOM files of an unknown kind."""
     return any(kind in (SLICES, UNREADABLE_FILES) for kind in _kinds(folder))
 
 

@@ -31,7 +31,7 @@ def frame_headers(path: Path, header: pydicom.Dataset) -> list[pydicom.Dataset]:
     announced = integer(path, header, "NumberOfFrames")
     if len(frames) != announced:
         raise InputError(
-            f"{path}: found {len(frames)} frames described and {announced} announced, expected a whole "
+            f"{path}: found {len(frames)} frames described and {announced} announced, expected a complete "
             "multi-frame image; copy or export it again."
         )
     common = pydicom.Dataset()
@@ -72,8 +72,8 @@ def _groups(path: Path, header: pydicom.Dataset) -> tuple[pydicom.Dataset, Seque
 
 def _malformed(path: Path) -> InputError:
     return InputError(
-        f"{path}: found functional groups that are malformed, expected a whole multi-frame image; copy or "
-        "export it again."
+        f"{path}: found malformed functional groups, expected a complete multi-frame image; copy or export "
+        "it again."
     )
 
 

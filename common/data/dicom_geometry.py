@@ -88,7 +88,7 @@ def affine_of(slices: Sequence[Slice]) -> np.ndarray:
         thickness = ASSUMED_THICKNESS_MM
         _log.warning(
             "%s: found one slice without a SliceThickness, so %g mm is assumed and volumes in ml may be "
-            "wrong; give the whole series, or take areas alone.",
+            "wrong; give the whole series, or use areas only.",
             first.where,
             thickness,
         )
@@ -121,8 +121,8 @@ def _check_slice(one: Slice) -> None:
     sizes = [integer(one.where, one.header, keyword) for keyword in ("Rows", "Columns")]
     if min(*spacing, *sizes) <= 0:
         raise InputError(
-            f"{one.where}: found a size or a PixelSpacing that is not above 0, expected pixels with an area; "
-            "export the series again."
+            f"{one.where}: found a size or a PixelSpacing of 0 or less, expected numbers above 0; export the "
+            "series again."
         )
 
 
@@ -142,7 +142,7 @@ def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
 
 
 def _check_steps(folder: Path, slices: Sequence[Slice], positions: np.ndarray, normal: np.ndarray) -> None:
-    """One distance between neighbours, or rounded positions of such a stack, which is said."""
+    """Check that neighbours have one distance; rounded positions of such a stack cause a warning."""
     steps = np.diff(positions @ normal)
     usual = float(np.median(steps))
     for before, after, step in zip(slices, slices[1:], steps, strict=False):
@@ -158,8 +158,8 @@ def _check_steps(folder: Path, slices: Sequence[Slice], positions: np.ndarray, n
         if largest > min(ROUNDED_MM, ROUNDED_STEPS * float(step @ normal)):
             _refuse_step(folder, slices, steps, usual)
         _log.warning(
-            "%s: positions lie up to %.2g mm away from even steps of %.4g mm, as if they were rounded; the "
-            "even steps are used.",
+            "%s: positions lie up to %.2g mm away from even steps of %.4g mm, probably because of rounding; "
+            "the even steps are used.",
             folder,
             largest,
             float(step @ normal),
@@ -192,7 +192,7 @@ def _check_beside(folder: Path, slices: Sequence[Slice], beside: np.ndarray) -> 
     worst = int(distances.argmax())
     if distances[worst] > limit:
         raise InputError(
-            f"{folder}: {slices[worst].name} lies {distances[worst]:.3g} mm beside the line of the other "
+            f"{folder}: {slices[worst].name} lies {distances[worst]:.3g} mm off the line of the other "
             "slices, expected a straight stack; split the series or resample it."
         )
 

@@ -90,19 +90,20 @@ def check_pixels(folder: Path, slices: Sequence[Slice]) -> None:
         without, other = slices[told.index(False)], slices[told.index(True)]
         raise InputError(
             f"{folder}: {without.name} has no RescaleSlope and RescaleIntercept and {other.name} has them, "
-            "expected them in all slices or in none, since values would shift; export the series again."
+            "expected them in all slices or in none, since values of different slices would not be "
+            "comparable; export the series again."
         )
     kind = modality_of(slices[0].header)
     if not any(told) and kind in ("CT", "PT"):
         unit = "Hounsfield units" if kind == "CT" else "activity"
         raise InputError(
             f"{folder}: found no RescaleSlope and RescaleIntercept in this {kind}, expected them in every "
-            f"slice, since nothing else says which values are which {unit}; export the series again."
+            f"slice, since its values cannot be converted to {unit} without them; export the series again."
         )
     if kind == "CT" and not all(in_hounsfield(one.header) for one in slices):
         _log.warning(
-            "%s: its RescaleType is not HU, so its values may be no Hounsfield units, which networks for CT "
-            "expect; give the original series if this is a derived one.",
+            "%s: its RescaleType is not HU, so its values may not be Hounsfield units, which networks for CT "
+            "expect; give the original series if this one is derived.",
             folder,
         )
 
@@ -121,7 +122,7 @@ def check_stored(file: DicomFile) -> None:
     path, syntax = file.path, file.header.file_meta.TransferSyntaxUID
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise InputError(
-            f"{path}: found a transfer syntax that DICOM does not define, expected one that it does; export "
+            f"{path}: found a transfer syntax that DICOM does not define, expected a standard one; export "
             "the series uncompressed."
         )
     if file.sop_class in SLICE_CLASSES and has(file.header, "NumberOfFrames"):
@@ -135,7 +136,7 @@ def check_stored(file: DicomFile) -> None:
         return
     if file.start[:4] in _FLOAT_PIXELS or has(file.header, "FloatPixelData"):
         raise InputError(
-            f"{path}: found pixels of floating point (FloatPixelData), expected whole numbers (PixelData) as "
+            f"{path}: found floating-point pixels (FloatPixelData), expected whole numbers (PixelData) as "
             "CT, MR and PET images have; export the series again."
         )
     encapsulated = (file.start[4:8] if syntax.is_implicit_VR else file.start[8:]) == UNDEFINED

@@ -1,4 +1,4 @@
-"""What pydicom and highdicom say of a header, kept off the screen: they quote values, names among them."""
+"""Keep pydicom's and highdicom's messages off the screen: they quote header values, such as names."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ _heard = threading.local()  # .count while this thread listens
 
 
 class _Silent(logging.Handler):
-    """Counts what is said in a thread that listens, and says nothing."""
+    """Counts the messages of the listening thread and prints none."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and hasattr(_heard, "count"):

@@ -1,4 +1,4 @@
-"""Which DICOM files of a folder belong together, and which of them were left out."""
+"""Find which DICOM files of a folder belong together, and which are left out."""
 
 import filecmp
 import logging
@@ -86,11 +86,11 @@ def _slices_of(file: DicomFile) -> list[Slice]:
 def _choice(
     folder: Path, found: FolderContent, chosen: dict[str, list[DicomFile]], series: str | None
 ) -> str:
-    """Why no series, or more than one, answers to what was asked."""
+    """Explain why no series, or more than one, matches the request."""
     scouts = [file for file in found.scouts if series in _names_of(file)]
     if scouts or (found.scouts and not found.series):
         return (
-            f"{folder}: found {len(scouts or found.scouts)} scouts (ImageType LOCALIZER), which are no "
+            f"{folder}: found {len(scouts or found.scouts)} scouts (ImageType LOCALIZER), which are not a "
             "volume, expected a series of slices; name another series or folder."
         )
     if not found.series:
@@ -107,7 +107,7 @@ def _choice(
         asked, how = f" with the number {series}", "its UID"
     else:
         asked = f" and not {series!r}" if series is not None else ""
-        how = "its UID, since numbers are equal" if equal else "its UID or number"
+        how = "its UID, since their numbers are equal" if equal else "its UID or number"
     return (
         f"{folder}: found {len(rows)} series{asked}: {'; '.join(rows)}; choose one with --series and {how}."
     )
@@ -137,12 +137,12 @@ def _without_copies(folder: Path, files: Sequence[DicomFile]) -> list[DicomFile]
             continue
         if not _is_copy(first.path, file.path):
             raise InputError(
-                f"{folder}: {first.path.name} and {file.path.name} have one SOPInstanceUID and different "
-                "content, expected one file an image; remove the wrong one."
+                f"{folder}: {first.path.name} and {file.path.name} have the same SOPInstanceUID but "
+                "different content, expected one file for each image; remove the wrong one."
             )
         copies.append(f"{file.path.name} of {first.path.name}")
     if copies:
-        _log.warning("%s: left out copies: %s.", folder, _listed(copies))
+        _log.warning("%s: copies are left out: %s.", folder, _listed(copies))
     return list(kept.values())
 
 
@@ -160,18 +160,18 @@ def _is_copy(one: Path, other: Path) -> bool:
 
 
 def _check_multi_frame(folder: Path, files: Sequence[DicomFile]) -> None:
-    """Several multi-frame files, or a part of a larger one, are no stack that is understood here."""
+    """Refuse several multi-frame files and parts of a larger one: they are not a supported stack."""
     framed = [file for file in files if _has_frames(file)]
     parts = [file for file in framed if has(file.header, "ConcatenationUID")]
     if parts:
         raise InputError(
             f"{folder}: found {_count(parts)} of a concatenation (one multi-frame image in parts), expected "
-            "a whole image; export it as one file or as single slices."
+            "a complete image; export it as one file or as single slices."
         )
     if framed and len(files) > 1:
         raise InputError(
-            f"{folder}: found {len(files)} files in one series and multi-frame images among them, expected "
-            "one; put each into a folder of its own."
+            f"{folder}: found {len(files)} files with multi-frame images in one series, expected one file; "
+            "put each into a folder of its own."
         )
 
 
@@ -189,8 +189,8 @@ def _warn_of_remarks(folder: Path, files: Sequence[DicomFile]) -> None:
     odd = [file.path.name for file in files if file.remarks]
     if odd:
         _log.warning(
-            "%s: headers hold something that DICOM does not allow (%s), which is not shown, as it may name a "
-            "patient; what is needed here of the headers is checked.",
+            "%s: headers hold values that DICOM does not allow (%s); they are not shown because they may "
+            "identify a patient, and all values that are used here are checked.",
             folder,
             _listed(odd),
         )

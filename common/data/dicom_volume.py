@@ -31,7 +31,7 @@ class DicomVolume(Volume):
 def read_dicom(folder: str | os.PathLike[str], *, series: str | None = None) -> DicomVolume:
     """Read a series of images or one multi-frame image: modality values (rescaled, HU for CT), float32.
 
-    The stored axes are columns, rows and slices. A tilted gantry is kept as a sheared affine, and said.
+    The stored axes are columns, rows and slices. A tilted gantry is kept as a sheared affine, with a warning.
     Padding (PixelPaddingValue) is background.
 
     Args:

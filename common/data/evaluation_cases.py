@@ -1,4 +1,4 @@
-"""What validation and evaluation ask: a volume, an image or one slice, with prompts and what they mean.
+"""The cases of validation and evaluation: a volume, an image or one slice, with prompts and their meaning.
 
 There is one kind of case for organs and for sentences. It goes through the inferer that users run.
 """
@@ -116,11 +116,11 @@ class EvaluationCases(Dataset[EvaluationCase]):
         self._groups = [group for group in _grouped(data) if group[0].prompts or self._asked(group[0])]
         if not self._groups:
             raise InputError(
-                f"validate#dataset: found no case (of {len(data)}) with a sentence, or in which an organ "
-                "that was asked for is annotated; list at least one in this section of the datalist."
+                f"validate#dataset: found no case (of {len(data)}) that has a sentence or an annotation of a "
+                "requested organ; list at least one in this section of the datalist."
             )
         if left_out := len(data) - sum(len(group) for group in self._groups):
-            _log.warning("left out: %d cases in which none of the organs asked for is annotated", left_out)
+            _log.warning("left out %d cases, in which none of the requested organs is annotated", left_out)
         faults = Faults("images with sentences")
         for group in (group for group in self._groups if group[0].prompts):
             with faults.collected():

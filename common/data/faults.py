@@ -1,4 +1,4 @@
-"""All that is wrong with a datalist's items in one error, so that nobody mends them one start at a time."""
+"""Collect all faults of a datalist's items in one error, so that users can mend them all at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -87,8 +87,8 @@ def frame_case(case: Case, *, size: int, framing: Framing) -> FramedCase:
     """
     if case.label is None and not case.absent:
         raise InputError(
-            f"{case.image}: this case has no label file, but training needs one; add 'label', or name in "
-            "'absent' what is surely not there."
+            f"{case.image}: this case has no label file, but training needs one; add 'label', or list in "
+            "'absent' what the image certainly does not show."
         )
     read = LabelledReader()(case)
     image, labels = read.image, read.labels
@@ -149,8 +149,8 @@ class StoredCase:
         record = np.array(_mapped(self.path, self.channels, self.size)[index])
         if zlib.crc32(record.tobytes()) != self.crc32[index]:
             raise InputError(
-                f"{self.path}: slice {index} is not what was written (damaged disk or changed file); remove "
-                "the file, then start again to have it built anew."
+                f"{self.path}: slice {index} differs from what was written (damaged disk or changed file); "
+                "remove the file and start again, which builds it anew."
             )
         return torch.from_numpy(record["image"].copy()), torch.from_numpy(record["label"].copy())
 

@@ -1,4 +1,4 @@
-"""What a network sees of a slice or an image: declared by the network, applied here alone."""
+"""What a network sees of a slice or an image: the network declares it, and only this file applies it."""
 
 import logging
 import math
@@ -69,8 +69,8 @@ class Framing:
     """How volumes and images become a network's square field.
 
     A volume (CT, MR) is cropped, windowed and mirrored as said here. An image (PNG, JPEG) is always whole,
-    brings its own range from black to white, and is never mirrored: it says nothing of the patient, and
-    whoever writes its sentences makes them speak of the image.
+    brings its own range from black to white, and is never mirrored: it does not show the patient's sides, and
+    its sentences describe the image.
 
     Attributes:
         crop: of volumes: "body" is the box around the patient, which keeps its shape in mm; "whole" is the
@@ -158,8 +158,8 @@ class Framing:
         low, high = (float(value) for value in (volume.slices.min(), volume.slices.max()))
         if found := contradiction(low, high, self.window):
             _log.warning(
-                "%s: found %s, expected CT in Hounsfield units (air -1000, fat -100) for the window "
-                "from %g to %g; masks of anything else are not to be trusted.",
+                "%s: found %s, expected CT in Hounsfield units (air -1000, fat -100) for the window from %g "
+                "to %g; do not trust masks of anything else.",
                 volume.grid.path,
                 found,
                 *self.window,
@@ -200,7 +200,7 @@ def contradiction(low: float, high: float, window: tuple[float, float]) -> str |
     if window[0] < 0 and low >= 0:
         return f"no value below {low:g}"
     if high - low < NARROW * (window[1] - window[0]):
-        return f"values from {low:g} to {high:g} alone"
+        return f"only values from {low:g} to {high:g}"
     return None
 
 

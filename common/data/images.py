@@ -91,8 +91,8 @@ def read_image_2d(path: str | os.PathLike[str]) -> Image2D:
     white = 255.0 if pixels.dtype == np.uint8 else 65535.0
     if pixels.max() < white / 8:
         _log.warning(
-            "%s: its brightest pixel is %g of %g, so that a network sees it nearly black; stretch its grey "
-            "values before.",
+            "%s: its brightest pixel is %g of %g, so it looks nearly black to a network; stretch its grey "
+            "values first.",
             path,
             pixels.max(),
             white,
@@ -156,7 +156,9 @@ def _read(path: Path, pixels_of: Callable[[Path, Image.Image], np.ndarray]) -> t
             "kind; save it again."
         ) from error
     if frames > 1:
-        raise InputError(f"{path}: found {frames} frames, expected one image; save one of them alone.")
+        raise InputError(
+            f"{path}: found {frames} frames, expected one image; save one of them as a file of its own."
+        )
     return pixels, orientation if orientation in _FIRST_ROW_AND_COLUMN else 1
 
 
@@ -171,8 +173,8 @@ def _upright(path: Path, pixels: np.ndarray, orientation: int) -> Volume:
 def _numbers(path: Path, image: Image.Image) -> np.ndarray:
     if image.format != "PNG" or image.mode not in LABEL_MODES:
         raise InputError(
-            f"{path}: a {image.format} of the kind {image.mode} is given as label map, expected a PNG of one "
-            "grey channel, whose values are the labels; save it as such."
+            f"{path}: found a {image.format} of mode {image.mode} as label map, expected a PNG with one grey "
+            "channel whose values are the labels; save it in that form."
         )
     return np.asarray(image)
 

@@ -1,4 +1,4 @@
-"""Whether a file is whole: compressed streams are read to their end, where their checksum stands."""
+"""Whether a file is whole: compressed streams are read to their end, where they have their checksum."""
 
 import gzip
 import logging
@@ -12,7 +12,7 @@ from ..errors import InputError
 
 BLOCK = 1 << 20
 DEFLATE_RATIO = 1100  # no stream of deflate holds more than 1032 times its length
-SPARE_BYTES = 64 << 20  # behind the voxels of a compressed stream; more is no header's slip but a trap
+SPARE_BYTES = 64 << 20  # after the voxels of a compressed stream; a header with more is malicious
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _GZIP_START = b"\x1f\x8b"
@@ -115,10 +115,10 @@ def check_png(path: Path) -> None:
 
 
 def warn_of_rest(path: Path, rest: int) -> None:
-    """Say that bytes stand behind the voxels: a header may announce fewer slices than there are."""
+    """Warn of bytes after the voxels: a header may announce fewer slices than there are."""
     if rest > 0:
         _log.warning(
-            "%s: %s bytes stand behind the voxels that its header announces; they are not read.",
+            "%s: %s bytes follow the voxels that its header announces; they are not read.",
             path,
             f"{rest:,}",
         )
@@ -147,6 +147,6 @@ def _inflated_sizes(file: BinaryIO) -> Iterator[int]:
 def _refuse_trap(path: Path, rest: int) -> None:
     if rest > SPARE_BYTES:
         raise InputError(
-            f"{path}: more than {SPARE_BYTES >> 20} MiB stand behind the voxels that its header announces, "
-            "so the header is wrong or the file a trap; export it again."
+            f"{path}: more than {SPARE_BYTES >> 20} MiB follow the voxels that its header announces, so the "
+            "header is wrong or the file is malicious; export it again."
         )

@@ -1,6 +1,6 @@
 """Which fields an item of a datalist may have. Training, evaluation and inference all ask here.
 
-What each field means stands in `datalist`.
+`datalist` describes each field.
 """
 
 import difflib
@@ -34,7 +34,7 @@ def with_present_names(where: object, item: Mapping[str, Any]) -> dict[str, Any]
 def check_slips(where: str, item: Mapping[str, Any], *, known: Sequence[str] = FIELDS) -> None:
     """Refuse fields that look like another one: "lession" would mean all lesions, "pateint" somebody else.
 
-    Fields that look like none are left to whom they are for.
+    Other fields are ignored.
 
     Args:
         where: file and item, for the message.
@@ -49,5 +49,6 @@ def check_slips(where: str, item: Mapping[str, Any], *, known: Sequence[str] = F
         if near := difflib.get_close_matches(found.lower(), absent, n=1, cutoff=LIKE):
             raise InputError(
                 f'{where} has the field "{found}" and no "{near[0]}", expected one of '
-                f"{', '.join(known)}; did you mean {near[0]}? Correct it, or name it otherwise."
+                f"{', '.join(known)}; rename it to {near[0]}, or give it a less similar name if it is a "
+                "field of your own."
             )

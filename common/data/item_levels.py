@@ -33,12 +33,12 @@ def parse_levels(where: str, value: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise InputError(
             f'{where} has {json.dumps(value)} as "levels", expected an object such as '
-            '{"p0": [""], "p1": ["polyp"]}; correct it.'
+            '{"p0": [""], "p1": ["polyp"]}.'
         )
     if unknown := [level for level in value if level not in LEVELS]:
         raise InputError(
             f'{where} has the level {json.dumps(unknown[0])} in "levels", expected {LEVELS[0]} to '
-            f"{LEVELS[-1]}; correct it."
+            f"{LEVELS[-1]}."
         )
     return {level: _texts(where, level, value[level]) for level in LEVELS if level in value}
 

@@ -150,7 +150,7 @@ def _targets(
         if (other := _also(name, absent)) is not None:
             raise InputError(
                 f'{path}: {place} has {json.dumps(name)} in "targets" and {json.dumps(other)} in "absent", '
-                "expected an organ in one of them: it is annotated, or surely not there; remove one."
+                "expected an organ in only one of them, since it is either annotated or absent; remove one."
             )
     return tuple(targets)
 
@@ -241,7 +241,7 @@ def _attributes(path: Path, place: str, value: Any) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise InputError(
             f'{path}: {place} has {json.dumps(value)} as "attributes", expected an object such as '
-            '{"shape": "round"}; correct it.'
+            '{"shape": "round"}.'
         )
     return value or {}
 

@@ -194,7 +194,7 @@ def _check_nrrd_geometry(path: Path, fields: Mapping[str, str]) -> None:
         raise no_orientation(path, "its header has no space directions")
     if space not in _NRRD_SPACES:
         found = f"the space {space!r}" if space else "no space"
-        raise no_orientation(path, f"its header has {found}, expected {_NRRD_SPACES[0]} or its like")
+        raise no_orientation(path, f"its header has {found}, expected {_NRRD_SPACES[0]} or a similar one")
     units = {unit.lower() for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))} - {""}
     if not units <= set(_MILLIMETRES):
         raise InputError(
@@ -203,7 +203,9 @@ def _check_nrrd_geometry(path: Path, fields: Mapping[str, str]) -> None:
         )
     vectors = [_numbers(one) for one in re.findall(r"\(([^)]*)\)", directions)]
     if [len(vector) for vector in vectors] != [3, 3, 3]:
-        raise no_orientation(path, f"its header has the space directions {directions!r}, which are no three")
+        raise no_orientation(
+            path, f"its header has the space directions {directions!r}, expected three of three numbers each"
+        )
     axes = np.transpose(vectors)
     sizes = np.linalg.norm(axes, axis=0)
     origin = _numbers(fields.get("space origin", "").strip("()"))
@@ -265,8 +267,8 @@ def _after_lines(file: Path, offset: int, count: int) -> int:
 def _no_header(path: Path, fields: str) -> InputError:
     kind = path.suffix[1:].upper()
     return InputError(
-        f"{path}: cannot be read as {kind} (found no header with {fields} of a kind that is known), so the "
-        "file is broken, cut off or of another kind; export it again."
+        f"{path}: cannot be read as {kind} (found no header of a known kind with {fields}), so the file is "
+        "broken, cut off or of another kind; export it again."
     )
 
 

@@ -41,8 +41,8 @@ def read_label_map(path: str | os.PathLike[str], *, like: Volume | None = None) 
 def check_same_grid(labels: Volume, image: Volume) -> None:
     """Check that voxel (d, h, w) of `labels.slices` is the same place as in `image.slices`.
 
-    Files that store the same grid in different axis orders pass, and those that headers round a little
-    differently, with a warning: see `check_same_place`.
+    Files that store the same grid in different axis orders pass. So do grids that differ by rounding, with a
+    warning: see `check_same_place`.
 
     Raises:
         InputError: the shapes or the affines differ, or one of them has no place in space (PNG, JPEG).
@@ -52,8 +52,8 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
     if labels.in_mm != image.in_mm:
         flat, volume = (other, path) if labels.in_mm else (path, other)
         raise InputError(
-            f"{path}: found labels for the image {other}, but {flat} has pixels alone and {volume} a "
-            "place in space, expected the same grid; convert one of them."
+            f"{path}: found labels for the image {other}, but {flat} has only pixels and {volume} has a "
+            "position in space, expected the same grid; convert one of them."
         )
     if labels.slices.shape != image.slices.shape:
         what, axes = (

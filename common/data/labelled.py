@@ -96,7 +96,7 @@ def plane_of(item: Case, depth: int) -> int:
     if plane >= depth:
         raise InputError(
             f'{item.image}: the case "{item.case}" asks for slice {plane}, but the volume has {depth} '
-            "slices, 0 the most inferior one; correct the item's slice."
+            "slices, counted from 0, the most inferior one; correct the item's slice."
         )
     return plane
 
@@ -107,7 +107,7 @@ def check_absent(
     holds: Callable[[Sequence[int]], bool],
     vocabulary: Vocabulary,
 ) -> None:
-    """Refuse a label map with voxels of what its item says is absent, in whatever words.
+    """Refuse a label map with voxels of a structure that its item lists as absent, under any name.
 
     Args:
         item: of a datalist.
@@ -133,9 +133,9 @@ def _warn_if_turned_apart(image: Path, label: Path) -> None:
     turned, own = exif_orientation(image), exif_orientation(label)
     if turned != own:
         _log.warning(
-            "%s: its EXIF orientation is %d and that of the label map %s is %d, expected the same; both are "
-            "turned upright by their own, so save them anew without EXIF if the label map was drawn on the "
-            "pixels as they are stored.",
+            "%s: its EXIF orientation is %d and that of the label map %s is %d, expected the same; each is "
+            "turned upright by its own, so save both again without EXIF if the label map was drawn on the "
+            "stored pixels.",
             image,
             turned,
             label,

@@ -49,9 +49,9 @@ def check_stored_header(path: Path) -> None:
         if not _is_rotation(header):
             b, c, d = (float(header[f"quatern_{axis}"]) for axis in "bcd")
             raise InputError(
-                f"{path}: its qform is no rotation (quaternion b {b:g}, c {c:g}, d {d:g}, expected squares "
-                "that add up to 1 or less), so voxels have no place in space; convert the series again from "
-                "DICOM."
+                f"{path}: its qform is not a rotation (quaternion b {b:g}, c {c:g}, d {d:g}, expected "
+                "squares that add up to 1 or less), so the positions of voxels are unknown; convert the "
+                "series again from DICOM."
             )
 
 
@@ -70,7 +70,7 @@ def world_affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
         if _is_rotation(header):
             warn_if_forms_differ(path, affine, header.get_qform(), header.get_data_shape())
         else:
-            _log.warning("%s: the qform is no rotation; the sform is used.", path)
+            _log.warning("%s: the qform is not a rotation; the sform is used.", path)
     unit = int(header["xyzt_units"]) % 8  # the bits above are the unit of time, in any number
     return np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0]) @ affine
 

@@ -99,8 +99,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
             raise InputError("train#dataset: found no training case; list at least one under 'training'.")
         if length is None and negative_rate:
             raise InputError(
-                f"negative_rate: found {negative_rate} with draws_per_epoch null, which takes each slice "
-                "with each organ that it holds once, expected 0; set it to 0, or give draws_per_epoch."
+                f"negative_rate: found {negative_rate} with draws_per_epoch null, expected 0, since each "
+                "slice is then drawn once with each organ that it holds; set it to 0, or give "
+                "draws_per_epoch."
             )
         for item in data:
             _refuse_sentences(item)
@@ -274,9 +275,9 @@ class OrganSlices(Dataset[dict[str, Any]]):
         )
         advice = "raise network_def#image_size, or leave it out with organs"
         if not left:
-            raise InputError(f"{found}, so nothing of it is left to learn from; {advice}.")
+            raise InputError(f"{found}, so no example of it is left to learn from; {advice}.")
         if lost > left:
-            _log.warning("%s, so it is trained on the others alone; %s.", found, advice)
+            _log.warning("%s, so training uses only the other slices; %s.", found, advice)
 
 
 def _slices_of(numbers: Tensor, by: Mapping[int, np.ndarray]) -> np.ndarray:
@@ -297,7 +298,7 @@ def _refuse_sentences(item: Case) -> None:
     fields = {"prompts": bool(item.prompts), "levels": bool(item.levels), "lesion": item.lesions is not None}
     if found := [f'"{name}"' for name, there in fields.items() if there]:
         raise InputError(
-            f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected organs alone in every '
-            "item, as this training learns organs from label maps; leave the item out, or train a bundle "
-            "that follows sentences with it."
+            f'{item.image}: the case "{item.case}" has {" and ".join(found)}, expected only organs in every '
+            "item, as this training learns organs from label maps; leave the item out, or use it to train a "
+            "bundle that follows sentences."
         )

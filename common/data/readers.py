@@ -113,7 +113,7 @@ def _check_no_slice(path: Path) -> None:
     if is_dicom(path):
         raise InputError(
             f"{path}: found one DICOM file, expected the folder of its series; name its folder, and the "
-            "series with --series where several lie in it."
+            "series with --series if it holds several."
         )
 
 

@@ -107,7 +107,7 @@ class Volume:
     def planes(self, indices: Sequence[int], *, colour: str = "grey") -> np.ndarray:
         """(B, H, W) of some slices: grey values, or those of a colour ("red", "green", "blue")."""
         if colour != "grey":
-            raise ValueError(f"{self.grid.path} has grey values alone, found {colour} asked of it.")
+            raise ValueError(f"{self.grid.path} has only grey values, but {colour} was requested.")
         return np.stack([self.slices[index] for index in indices])
 
     def shown(self, index: int) -> np.ndarray:
@@ -276,7 +276,7 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         )
     if min(shape) < 1:  # NIfTI-2 has signed lengths of 64 bits
         raise InputError(
-            f"{path}: the image has shape {_times(shape)}, an axis without voxels; export it again."
+            f"{path}: the image has shape {_times(shape)}, with an axis of no voxels; export it again."
         )
     return shape[0], shape[1], shape[2]
 

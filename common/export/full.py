@@ -35,8 +35,8 @@ def export_full(network: TextSegmenter, folder: str | os.PathLike[str]) -> None:
     for part in network.frozen_bases():
         if isinstance(getattr(network, part).model, PeftModel):
             raise InputError(
-                f"{part}: tuned by a prefix, which no weight of the encoder can stand for; expected another "
-                "tuning, so keep the checkpoint as it is."
+                f"{part}: found a prefix, which cannot be folded into the encoder's weights, expected "
+                "another tuning; keep the checkpoint as it is."
             )
     folded = fold_adapters(network)
     folder.parent.mkdir(parents=True, exist_ok=True)

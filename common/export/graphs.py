@@ -230,14 +230,15 @@ def _record(
         "torch": torch.__version__,
         "image_encoder": {"inputs": {"image": ["B", channels, size, size]}, "outputs": kept},
         "decoder": {"inputs": kept | words, "outputs": {"logits": ["B", 1, size, size]}},
-        "image": "float32 in [0, 1]: of a volume, each slice cropped and resized as framing says, and its "
-        "window's (low, high) brought to 0 and 1, values beyond cut; normalisation is inside the graph",
+        "image": "float32 in [0, 1]: of a volume, each slice is cropped and resized as framing says, its "
+        "window (low, high) is scaled to 0 and 1, and values outside are clipped; the graph normalises",
         "channels": [channel.name for channel in network.framing.channels],
         "framing": asdict(network.framing),
         "mask": "where logits are above logit_threshold",
         "threshold": network.threshold,
         "logit_threshold": network.logit_threshold,
-        "rows": "one prompt an image: row i of every decoder input belongs together; repeat maps for prompts",
+        "rows": "one prompt for each image: rows with the same index belong together in all decoder inputs; "
+        "repeat the maps for further prompts",
         "prompts": list(prompts),
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples are lists in the file

@@ -1,4 +1,4 @@
-"""From what a user names as input to a list of cases, each with its place in the output folder."""
+"""Turn a user's inputs into a list of cases, each with its place in the output folder."""
 
 import logging
 import os
@@ -103,8 +103,8 @@ def _cases_of(path: Path, output: Path, images_2d: bool, *, warn: bool) -> list[
     if path.is_dir():
         if _same(path, output):
             raise InputError(
-                f"{path}: input and output are one folder, so that masks would be taken for images; "
-                "choose another output folder."
+                f"{path}: input and output are the same folder, so masks would be taken for images; choose "
+                "another output folder."
             )
         cases = _cases_in(path, output, images_2d, warn=warn)
         if not cases:
@@ -225,7 +225,7 @@ def _as_listed(cases: list[InputCase], entry: Entry) -> list[InputCase]:
     """The cases of an entry with what it says of them."""
     if entry.name is not None and len(cases) > 1:
         raise InputError(
-            f'{entry.where}: found {len(cases)} images and the one case "{entry.name}", expected one image; '
+            f'{entry.where}: found {len(cases)} images for the one case "{entry.name}", expected one image; '
             "name the images one by one or leave case out."
         )
     prompts = entry.prompts
@@ -238,8 +238,8 @@ def _as_listed(cases: list[InputCase], entry: Entry) -> list[InputCase]:
 
 def _unreadable(error: OSError) -> None:
     raise InputError(
-        f"{error.filename}: cannot be read ({error.strerror}), expected folders of images; allow it, or name "
-        "the others one by one."
+        f"{error.filename}: cannot be read ({error.strerror}), expected folders of images; give read "
+        "permission, or name the others one by one."
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""What may be done to a label map after the network, both off by default."""
+"""Two ways to clean a label map after the network; both are off by default."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What earlier runs left in a folder: their reports, and whether the files are as they were written."""
+"""Reports of earlier runs in a folder, and whether their files are still as written."""
 
 import json
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ def names_in(report: Path) -> list[str]:
 
 
 def _read(report: Path) -> dict[str, Any] | None:
-    """A report of a case; None for what is none of ours."""
+    """A report of a case; None if the file is not one of ours."""
     try:
         content = json.loads(report.read_text("utf-8"))
         ours = isinstance(content["fingerprint"], str) and isinstance(content["failed_outputs"], dict)

@@ -105,7 +105,7 @@ class VolumeInferer(Inferer):
         self._passes: Passes | None = None
 
     def settings(self, network: "TextSegmenter") -> dict[str, Any]:
-        """What decides a result beside the weights, for reports; batch sizes do not."""
+        """The settings that determine a result beside the weights, for reports; batch sizes do not."""
         return {
             "framing": asdict(network.framing),
             "threshold": network.threshold,
@@ -287,7 +287,7 @@ class VolumeInferer(Inferer):
         else:
             self.prompt_batch //= 2
         logger.warning(
-            "Out of memory: going on with slice_batch %d, prompt_batch %d.",
+            "Out of memory: continuing with slice_batch %d, prompt_batch %d.",
             self.slice_batch,
             self.prompt_batch,
         )

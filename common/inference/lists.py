@@ -85,13 +85,13 @@ def read_list(path: Path, section: str | None = None) -> list[Entry]:
     if section is not None and not of_datalist:
         raise InputError(
             f"{path}: found a list without sections, expected a datalist for the section {section!r}; leave "
-            "section out, and ask lists and datalists in runs of their own."
+            "section out, and give lists and datalists in separate runs."
         )
     if of_datalist:
         section = _section(path, content, section)
         place, content = f"{path}, {section}", content[section]
     if not isinstance(content, list) or not content:
-        raise InputError(f"{place}: found no list of inputs, expected at least one; write paths into it.")
+        raise InputError(f"{place}: found no inputs, expected a list of at least one; write paths into it.")
     items = [with_present_names(path, item) if isinstance(item, dict) else item for item in content]
     entries = [
         _entry(item, f"{place}, item {number}", of_datalist=of_datalist)
@@ -104,13 +104,13 @@ def _section(path: Path, content: dict[str, Any], asked: str | None) -> str:
     """The section of a datalist that is meant."""
     found = [name for name in SECTIONS if name in content]
     if not found:
-        raise InputError(f"{path}: found no list of inputs, expected at least one; write paths into it.")
+        raise InputError(f"{path}: found no inputs, expected a list of at least one; write paths into it.")
     if asked is None and len(found) == 1:
         return found[0]
     if asked not in found:
         which = "no section" if asked is None else f"the section {asked!r}"
         raise InputError(
-            f"{path}: found {which} asked of a datalist, expected one of {', '.join(found)}; give section."
+            f"{path}: found {which} for a datalist, expected one of {', '.join(found)}; give section."
         )
     return asked
 
@@ -142,7 +142,8 @@ def _check_fields(fields: dict[Any, Any], where: str, *, of_datalist: bool) -> N
     known = (*FIELDS, ONE_PROMPT)
     if None in fields:  # of csv.DictReader
         raise InputError(
-            f"{where}: found more cells than columns, expected as many; put text with commas between "
+            f"{where}: found more cells than columns, expected one for each column; put text with commas "
+            "between "
             'quotation marks ("...").'
         )
     if of_datalist:
@@ -152,7 +153,7 @@ def _check_fields(fields: dict[Any, Any], where: str, *, of_datalist: bool) -> N
         if name not in known:
             unread = ", ".join(one for one in known if one not in READ)
             raise InputError(
-                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(READ)} (known, and not "
+                f"{where}: found the field {reprlib.repr(name)}, expected {', '.join(READ)} (known but not "
                 f"read here: {unread}); correct or remove it."
             )
 

@@ -1,4 +1,4 @@
-"""How a network is used at work: its mode, how it is run, the rows of text that it takes."""
+"""How inference runs a network: its mode, compiled or not, and in which memory format."""
 
 import logging
 from collections.abc import Callable, Iterator

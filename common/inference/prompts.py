@@ -1,4 +1,4 @@
-"""What each case of a run is asked: its prompts, their encoded texts, and which slices."""
+"""The prompts of each case of a run, their encoded texts, and the slices to segment."""
 
 import logging
 import os
@@ -44,9 +44,7 @@ def ask(
     without = [case for case in cases if not case.prompts]
     chosen = tuple(choose_prompts(prompts, prompts_file, case=without[0])) if without else ()
     if len(without) < len(cases):
-        logger.info(
-            "%d of %d cases are asked by prompts of their own.", len(cases) - len(without), len(cases)
-        )
+        logger.info("%d of %d cases have prompts of their own.", len(cases) - len(without), len(cases))
     return [
         replace(
             case,
@@ -128,16 +126,16 @@ def check_slice(volume: Volume, index: int | None) -> None:
         return
     path, depth = volume.grid.path, len(volume.slices)
     if not volume.in_mm:
-        raise InputError(f"{path}: found slice {index} asked of a 2D image, expected none; leave slice out.")
+        raise InputError(f"{path}: found slice {index} for a 2D image, expected none; leave slice out.")
     if not 0 <= index < depth:
         raise InputError(
-            f"{path}: found slice {index} asked of {depth} slices, expected 0 (the most inferior one) to "
-            f"{depth - 1}; correct slice."
+            f"{path}: found slice {index} for a volume of {depth} slices, expected 0 (the most inferior one) "
+            f"to {depth - 1}; correct slice."
         )
 
 
 def warn_of_doubts(cases: Sequence[InputCase]) -> None:
-    """Say once of each prompt what in it is not understood."""
+    """Warn once for each prompt with a part that is not understood."""
     for text in dict.fromkeys(prompt.text for case in cases for prompt in case.prompts):
         for doubt in doubts(text):
             logger.warning("prompt: %s", doubt)

@@ -1,4 +1,4 @@
-"""What was done to a case and what became of a run, as JSON that programs read and lines for a terminal."""
+"""Reports of a case and of a run, as JSON for programs and lines for a terminal."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def shared_request(
     checkpoint: dict[str, str] | None,
     series: str | None = None,
 ) -> dict[str, Any]:
-    """What decides the outputs of all cases of a run.
+    """The part of a request that all cases of a run share.
 
     Args:
         settings: of inferer and network.
@@ -54,7 +54,7 @@ def shared_request(
 
 
 def request_of(case: InputCase, shared: dict[str, Any]) -> dict[str, Any]:
-    """All but the input that decides what a case's outputs are; `shared` is what `shared_request` gave."""
+    """Everything but the input that determines a case's outputs; `shared` comes from `shared_request`."""
     return {
         "prompts": [asdict(prompt) for prompt in case.prompts],
         "slice": case.slice_index,

@@ -56,9 +56,9 @@ class _Run(NamedTuple):
 
 
 class CaseRunner:
-    """Segments every input file; what a bundle's inference.json has as `evaluator`.
+    """Segments every input file; the `evaluator` of a bundle's inference.json.
 
-    A case that cannot be done is reported and the others go on. Prompts reach it as data, as a list or
+    A case that fails is reported, and the run continues with the others. Prompts arrive as data, as a list or
     in a file, since a config would evaluate a text that begins with `$`.
 
     Args:
@@ -167,7 +167,7 @@ class CaseRunner:
         return outcomes
 
     def _write_report(self, outcomes: RunReport) -> InputError | None:
-        """Write the report of the run. What keeps it from that is logged and returned: more may be wrong."""
+        """Write the report of the run. An error is logged and returned, since cases may have failed too."""
         if self.report is None:
             return None
         try:
@@ -283,18 +283,18 @@ def _warn_of_overlaps(case: InputCase, results: Sequence[PromptResult], *, masks
 
 
 def _warn_of_changed(case: InputCase, changed: Sequence[str]) -> str:
-    """Say which outputs are kept although the report knows others; returns the sentence."""
+    """Warn of outputs that differ from their report and are kept; returns the sentence."""
     sentence = (
-        f"{case.stem.parent}: found {', '.join(changed)} other than {case.output('.json').name} says, so "
-        "changed since, and kept; remove the report or leave skip_existing out to have the case segmented "
-        "again."
+        f"{case.stem.parent}: found {', '.join(changed)} changed since {case.output('.json').name} was "
+        "written, so nothing is overwritten; remove the report or leave skip_existing out to segment the "
+        "case again."
     )
     logger.warning("%s", sentence)
     return sentence
 
 
 def _sentence(case: InputCase, error: Exception) -> str:
-    """What went wrong, with the case's file name in it; anything but an InputError is logged in full."""
+    """The error as a sentence with the case's file name; any error but an InputError is logged in full."""
     if isinstance(error, InputError):
         sentence = str(error)
         logger.error("%s", sentence)

@@ -1,4 +1,4 @@
-"""What segmenting a volume gives: one label map, every prompt's own mask, and what was found in it.
+"""The result of segmenting a volume: one label map, every prompt's own mask, and their sizes.
 
 `SliceStatistics` collects it slice by slice, and `Segmentation` is the whole.
 """
@@ -177,7 +177,7 @@ class Segmentation:
     clean: Cleaning
 
     def mask(self, row: int) -> np.ndarray:
-        """The own mask of prompt `row`, (D, H, W) bool: what is evaluated, whatever else was asked."""
+        """The own mask of prompt `row`, (D, H, W) bool: the mask that evaluation judges."""
         if not self.results[row].present:
             return np.zeros(self.labels.shape, bool)
         return self.clean(self.own_masks.of(row))

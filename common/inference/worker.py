@@ -49,7 +49,7 @@ def _prompt(fields: dict[str, Any]) -> Prompt:
 def _sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning as a sentence: in which line of which file it arose is nothing to a user."""
+    """A warning as a sentence, without file and line of the code, which do not help a user."""
     return f"warning: {printable(message)}\n"
 
 

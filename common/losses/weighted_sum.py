@@ -54,7 +54,7 @@ class WeightedSum(nn.Module):
         if missing := [name for name in self.features if name not in given]:
             raise InputError(
                 f"loss: found {', '.join(given) or 'no features'} from the network, expected {missing[0]}, "
-                "which a part of the loss asks for; leave that part out or choose a network that has it."
+                "which a part of the loss needs; leave that part out or choose a network that has it."
             )
         computed = {
             name: part(logits, target, **{wanted: given[wanted] for wanted in features_of(part)})

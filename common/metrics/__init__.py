@@ -1,7 +1,7 @@
 """Overlap and surface-distance metrics in millimetres: `segmentation.py` has their names and definitions.
 
-The functions need numpy, scikit-image and numba (instances: scipy). What hangs onto MONAI's engines is
-imported when it is asked for, so that measuring two arrays does not wait for torch.
+The functions need numpy, scikit-image and numba (instances: scipy). Handlers for MONAI's engines are imported
+on first use, so that measuring two arrays does not wait for torch.
 """
 
 from importlib import import_module

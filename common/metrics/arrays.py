@@ -32,8 +32,8 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         if np.array_equal(whole, array):
             return whole
     raise InputError(
-        f"{name}: found {array.dtype} values that are no labels, expected bool or whole numbers; "
-        "threshold probabilities or take their argmax first."
+        f"{name}: found {array.dtype} values, expected labels (bool or whole numbers); threshold "
+        "probabilities or take their argmax first."
     )
 
 
@@ -69,7 +69,8 @@ def check_spacing(spacing_mm: Spacing, axes: int, source: Any = None) -> tuple[f
     spacing = tuple(float(size) for size in spacing_mm)
     if len(spacing) != axes or not all(0 < size < float("inf") for size in spacing):
         raise InputError(
-            f"spacing_mm: found {spacing}, expected {axes} sizes in mm above 0, one an axis of the masks."
+            f"spacing_mm: found {spacing}, expected {axes} sizes in mm above 0, one for each axis of the "
+            "masks."
         )
     return spacing
 

@@ -60,7 +60,8 @@ class SegmentationMetric(CumulativeIterationMetric):
         """
         if y is None or len(y_pred) != len(y) or (spacing_mm is not None and len(spacing_mm) != len(y)):
             raise InputError(
-                f"{self.metric}: expected as many predictions, references and spacings; give one a case."
+                f"{self.metric}: found different numbers of predictions, references or spacings, expected "
+                "one of each for every case."
             )
         spacings = [None] * len(y) if spacing_mm is None else spacing_mm
         return torch.stack([self._of_case(*case) for case in zip(y_pred, y, spacings, strict=True)])

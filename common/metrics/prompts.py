@@ -26,7 +26,7 @@ def measure_prompts(
     slice_boundaries: Sequence[Boundary] = (),
     instances: bool = False,
 ) -> CaseRows:
-    """Rows of every prompt's own mask, whatever the label map gave to other prompts.
+    """Rows of every prompt's own mask, not of the label map.
 
     What is about one slice or image is measured there, in the plane. Beside the metrics, rows have `patient`,
     `dataset` and `level` where the datalist says them, and `label_map_lost_voxels`, those of the own mask

@@ -62,7 +62,8 @@ class Wanted:
             )
         if not all(tolerance > 0 for tolerance in self.tolerances_mm):
             raise InputError(
-                f"tolerances_mm: found {self.tolerances_mm}, expected numbers in mm above 0; correct them."
+                f"tolerances_mm: found {self.tolerances_mm}, expected numbers in mm above 0, such as (1.0, "
+                "2.0)."
             )
 
 

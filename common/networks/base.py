@@ -77,7 +77,7 @@ class TextSegmenter(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, image: Tensor) -> Any:
-        """All that does not depend on what is asked, of (B, C, H, W) float32 in [0, 1]."""
+        """Encode (B, C, H, W) float32 in [0, 1]: everything that does not depend on the prompts."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> Guidance:
@@ -100,7 +100,7 @@ class TextSegmenter(nn.Module, ABC):
         return Prediction(self.decode(image_features, guidance), {})
 
     def unguided(self, images: int) -> Guidance:
-        """What is asked of B images where nobody asks: the default prompt."""
+        """The text for B images without a prompt: the default prompt."""
         return self.encode_text([self.default_prompt]).repeat(images)
 
     @overload
@@ -197,13 +197,15 @@ def check_channels(framing: Framing, allowed: Sequence[int]) -> None:
         found = "; ".join(channel.name for channel in framing.channels)
         raise InputError(
             f"framing#channels: found {len(framing.channels)} ({found}), expected "
-            f"{' or '.join(map(str, allowed))} for this network; change them."
+            f"{' or '.join(map(str, allowed))} for this network."
         )
 
 
 def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold < 1.0:
-        raise InputError(f"threshold: found {threshold}, expected a probability between 0 and 1; change it.")
+        raise InputError(
+            f"threshold: found {threshold}, expected a probability between 0 and 1, such as 0.5."
+        )
 
 
 def _is_frozen(encoder: nn.Module) -> bool:

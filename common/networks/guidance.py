@@ -1,4 +1,4 @@
-"""What a network is asked, in a form that can be kept, moved and repeated."""
+"""Encoded prompts, in a form that can be kept, moved and repeated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Guidance:
-    """What P prompts say, a row each.
+    """P encoded prompts, one row each.
 
     Attributes:
         tokens: (P, T, C) float features of the prompts' word pieces; None for silent rows.
         mask: (P, T) bool, True where a word piece is real (not padding); None for silent rows.
-        silent: P where nothing is said, else 0.
+        silent: P for rows without text, else 0.
     """
 
     tokens: Tensor | None = None

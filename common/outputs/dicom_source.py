@@ -239,13 +239,13 @@ def _text(kind: str, value: Any) -> str:
     text = str(value).rstrip(" \0")
     allowed = "\n\r\t\f" if kind in LINES else ""
     if "\ufffd" in text or any(not one.isprintable() and one not in allowed for one in text):
-        raise ValueError("bytes that are no text")
+        raise ValueError("bytes that are not text")
     if kind == "DA" and text:
         DA(text)  # a day that the calendar has
     elif kind == "DT" and text:
         DT(text)
     if kind in ("DA", "TM") and "-" in text:
-        raise ValueError("a range, as only queries have")
+        raise ValueError("a range, which only queries may have")
     return text
 
 

@@ -63,8 +63,8 @@ class TextBank:
     """The texts of a file, and when they are written to it.
 
     A new text is kept while all of them fit in 1 GiB; later ones, such as the misspelt words of a long
-    training, are encoded again when they come again. New texts are written as they first come, then once a
-    minute at most (less often where writing takes longer than 6 seconds), and when the encoder is let go or
+    training, are encoded each time. New texts are written as they first come, then once a minute at most
+    (less often where writing takes longer than 6 seconds), and when the encoder is let go or
     the program ends. A killed program loses those of the last minute. The file is replaced as a whole, so
     that of several processes with new texts the last one's stay, and no reader ever sees half of it.
 
@@ -106,7 +106,7 @@ class TextBank:
     def _say_full(self) -> None:
         if not self._full:
             log.warning(
-                "%s: is full with %d texts; further ones are encoded anew when they come again.",
+                "%s: full with %d texts; further texts are encoded each time they occur.",
                 self.path,
                 len(self.rows),
             )
@@ -247,8 +247,8 @@ class BankedTextEncoder(SentenceVectors, nn.Module):
         ):
             if there != here:
                 raise InputError(
-                    f"{self.path}: its texts were encoded with {name} {there}, but {here} is asked for; set "
-                    f"{name} to {there}, delete the bank or name another file."
+                    f"{self.path}: its texts were encoded with {name} {there}, but {here} is set; set {name} "
+                    f"to {there}, delete the bank or name another file."
                 )
 
 

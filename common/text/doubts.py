@@ -51,8 +51,8 @@ def _negation(text: str) -> str | None:
     if found is None or _is_learnt_relation(text):
         return None
     return (
-        f"{found[0]!r} denies something, which is not understood: what {text!r} names is drawn nevertheless; "
-        "ask for what is to be drawn."
+        f"{found[0]!r} denies something, and negation is not understood: everything that {text!r} names is "
+        "drawn anyway; name only what you want drawn."
     )
 
 
@@ -78,8 +78,8 @@ def _language(text: str) -> str | None:
             return None
         found = f"the word {foreign!r} ({_foreign()[foreign]})"
     return (
-        f"{text!r} has {found}; the language models here read English, and what is drawn may be "
-        "anything: ask in English."
+        f"{text!r} has {found}; the language models here read English, so the mask may be wrong; ask in "
+        "English."
     )
 
 

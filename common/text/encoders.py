@@ -56,8 +56,8 @@ def warn_of_cut(prompt: str, cut: Cut) -> None:
     """Say which words of a prompt were not read."""
     unread = " ".join(prompt.split()[cut.words :])
     warnings.warn(
-        f"prompt '{_start(prompt)}': found {cut.found} word pieces, expected at most {cut.room}; not read "
-        f"was its end from '{_start(unread)}' on, so shorten the text.",
+        f"prompt '{_start(prompt)}': found {cut.found} word pieces, expected at most {cut.room}; its end, "
+        f"from '{_start(unread)}' on, was not read, so shorten the text.",
         stacklevel=2,
     )
 

@@ -35,7 +35,7 @@ def check_dtype(dtype: str, trainable: bool) -> None:
     if trainable and dtype != "float32":
         raise InputError(
             f"text_dtype: found {dtype} for a language model that is trained, where small steps would be "
-            "lost, expected float32; change it, or leave the language model frozen."
+            "lost, expected float32; set that, or leave the language model frozen."
         )
 
 
@@ -45,7 +45,7 @@ def pretrained_model(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel,
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{folder / 'config.json'}: not the settings of a known kind of model; give another folder."
+            f"{folder / 'config.json'}: does not describe a known kind of model; give another folder."
         ) from error
     network_class, options = _network_class(settings)
     network = load_pretrained(network_class, str(folder), dtype=dtype, **options)
@@ -76,7 +76,7 @@ def random_model(config: Mapping[str, Any], dtype: torch.dtype) -> tuple[PreTrai
         network = _random_network(complete, dtype)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"config: not the settings of a text encoder ({error}); give model_type (e.g. bert) and sizes."
+            f"config: does not describe a text encoder ({error}); give model_type (e.g. bert) and sizes."
         ) from error
     size = sum(parameter.numel() for parameter in network.parameters())
     log.warning(
@@ -118,9 +118,7 @@ def _read_tokenizer(folder: Path) -> Any:
             "(tokenizer.json or vocab.txt) beside the weights."
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes up an empty one
-        raise InputError(
-            f"{folder}: no tokenizer stands there; add tokenizer.json or vocab.txt of that model."
-        )
+        raise InputError(f"{folder}: found no tokenizer; add tokenizer.json or vocab.txt of that model.")
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     if tokenizer.pad_token is None:  # GPT-2, LLaMA: any will do, the mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -151,8 +149,8 @@ def check_text_model(network: PreTrainedModel, name: str, max_tokens: int) -> No
     config = network.config
     if config.is_encoder_decoder or not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
         raise InputError(
-            f"{name}: {config.model_type} is no encoder-only or decoder-only language model; give a BERT or "
-            "a CLIP."
+            f"{name}: {config.model_type} is not an encoder-only or decoder-only language model; give a BERT "
+            "or a CLIP."
         )
     embedding: Any = network.get_input_embeddings()
     embedded = embedding.weight.shape[1]
@@ -164,5 +162,6 @@ def check_text_model(network: PreTrainedModel, name: str, max_tokens: int) -> No
     positions = getattr(config, "max_position_embeddings", max_tokens)
     if not isinstance(max_tokens, int) or not 3 <= max_tokens <= positions:
         raise InputError(
-            f"max_tokens: {max_tokens} given, {name} takes 3 to {positions}; choose a number in between."
+            f"max_tokens: found {max_tokens}, expected 3 to {positions} for {name}; choose a number in "
+            "between."
         )

@@ -18,7 +18,7 @@ HELD_OUT_CARRIERS = (
     *("please contour the {}", "where is the {}?", "the {} in this image", "draw the border of the {}"),
     *("I would like to see the {}", "delineate all of the {}"),
 )
-# An organ and a neighbour that is named only to say where the organ lies, or what is not meant.
+# An organ, and a neighbour that only says where the organ lies or what is not meant.
 RELATIONS = (
     *("the {organ}, next to the {neighbour}", "the {organ} beside the {neighbour}"),
     *("the {organ}, which touches the {neighbour}", "the {organ}, not the {neighbour}"),

@@ -128,7 +128,7 @@ class Organ:
 
 
 class Vocabulary:
-    """Organs that can be found by any of their names, whatever the case, spaces, hyphens and underscores."""
+    """Organs that can be found by any of their names; case, spaces, hyphens and underscores do not matter."""
 
     def __init__(self, organs: Iterable[Organ], groups: Mapping[str, tuple[str, ...]]) -> None:
         """Index `organs`; `groups` maps a group to canonical names in order (a dataset's in label order).
@@ -207,7 +207,7 @@ class Vocabulary:
         """The organ of a name or synonym.
 
         Raises:
-            InputError: nobody has that name; the sentence offers the nearest ones.
+            InputError: no organ has that name; the sentence offers the nearest ones.
         """
         found = self.find(name)
         if found is not None:

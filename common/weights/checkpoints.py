@@ -112,7 +112,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 "its place; download the file itself again."
             )
         if start.startswith(b"version https://git-lfs"):
-            raise InputError(f"{path}: a Git LFS pointer stands there, not the weights; run git lfs pull.")
+            raise InputError(f"{path}: found a Git LFS pointer, not the weights; run git lfs pull.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -132,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"a dict with {first_few([str(k) for k in content])}" if isinstance(content, dict) else "no dict"
         )
         raise InputError(
-            f"{path}: expected a flat dict of tensors, found {held}; save network.state_dict() by itself."
+            f"{path}: expected a flat dict of tensors, found {held}; save network.state_dict() alone."
         )
     return content
 
@@ -204,7 +204,7 @@ def check_settings(
     now = _by_id(settings)
     if unknown := [name for name in now if name not in then]:
         log.warning(
-            "%s: its record does not say what it was trained with as %s, so this is not checked.",
+            "%s: its record does not give the settings %s of its training, so they are not compared.",
             checkpoint,
             ", ".join(unknown),
         )
@@ -215,7 +215,7 @@ def check_settings(
         f"{name} {json.dumps(then[name])} ({json.dumps(now.get(name))} is in use)" for name in different
     )
     if to_train:
-        log.warning("%s: trained with %s; training goes on with what is in use.", checkpoint, found)
+        log.warning("%s: trained with %s; training continues with what is in use.", checkpoint, found)
         return
     if fixed := [name for name in different if name in OF_THE_CLASS]:
         raise InputError(

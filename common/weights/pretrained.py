@@ -268,7 +268,7 @@ def _refuse_damaged(folder: Path) -> None:
             path.unlink()
             raise InputError(
                 f"{path}: arrived with sha256 {found[:12]}..., expected {sha256[:12]}... as the hub says; it "
-                "was damaged on its way and is deleted, so run this again."
+                "was damaged in transit and is deleted, so run this again."
             )
 
 

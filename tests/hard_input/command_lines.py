@@ -77,7 +77,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("output_dir", "True", "a path"),  # also what Fire makes of --output_dir without a value
     ("output_dir", "None", "a path"),
     ("input", "[1,2]", "a path or a list of paths in quotes"),
-    ("loss_weights", "{'dice':-1}", "names and numbers from 0 up"),
+    ("loss_weights", "{'dice':-1}", "names with numbers of 0 or more"),
 ]
 
 odd_words = st.one_of(

@@ -45,7 +45,7 @@ def one_slice(folder: Path) -> Right:
 
 def one_slice_of_no_thickness(folder: Path) -> Right:
     write(folder, hounsfield()[:1], SliceThickness=0)
-    return Right(refused="its voxels have the size .*, 0 mm, so nothing says how large a voxel is")
+    return Right(refused="its voxels have the size .*, 0 mm, so the voxel size is unknown")
 
 
 def one_slice_of_thickness_text(folder: Path) -> Right:
@@ -57,7 +57,7 @@ def one_slice_of_thickness_text(folder: Path) -> Right:
 def slice_beside_the_stack(folder: Path) -> Right:
     write(folder)
     change(folder, set_in(2, ImagePositionPatient=[20, 20, -26]))
-    return Right(refused=r"0003-\d+\.dcm \(instance 3\) lies [\d.]+ mm beside the line of the other slices")
+    return Right(refused=r"0003-\d+\.dcm \(instance 3\) lies [\d.]+ mm off the line of the other slices")
 
 
 # What lies in a folder
@@ -119,7 +119,7 @@ def scouts_beside(folder: Path) -> Right:
 
 def scouts_alone(folder: Path) -> Right:
     write(folder, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    return Right(refused=r"found 5 scouts \(ImageType LOCALIZER\), which are no volume")
+    return Right(refused=r"found 5 scouts \(ImageType LOCALIZER\), which are not a volume")
 
 
 def enhanced_scouts(folder: Path) -> Right:
@@ -160,7 +160,9 @@ def copies(folder: Path) -> Right:
     header = pydicom.dcmread(file_of(folder, 1))
     header.file_meta.ImplementationVersionName = "OTHER"
     header.save_as(folder / "sent again.dcm")
-    return Right(values, warned=r"left out copies: (0003-\d+\.dcm of copy \(1\)\.dcm|.*sent again\.dcm of)")
+    return Right(
+        values, warned=r"copies are left out: (0003-\d+\.dcm of copy \(1\)\.dcm|.*sent again\.dcm of)"
+    )
 
 
 def one_uid_twice(folder: Path) -> Right:
@@ -168,7 +170,7 @@ def one_uid_twice(folder: Path) -> Right:
     header = pydicom.dcmread(file_of(folder, 2))
     header.ImagePositionPatient = [-10, 20, 50]
     header.save_as(folder / "other.dcm")
-    return Right(refused=r"0003-\d+\.dcm and other\.dcm have one SOPInstanceUID and different content")
+    return Right(refused=r"0003-\d+\.dcm and other\.dcm have the same SOPInstanceUID but different content")
 
 
 def without_preamble(folder: Path) -> Right:
@@ -219,7 +221,7 @@ def frames_in_a_single_slice(folder: Path) -> Right:
 def names_malformed(folder: Path) -> Right:
     values = write(folder, SpecificCharacterSet=f"{SECRET}")
     change(folder, set_in(None, vr="DA", PatientBirthDate=f"19{SECRET}"))
-    return Right(values, warned="headers hold something that DICOM does not allow")
+    return Right(values, warned="headers hold values that DICOM does not allow")
 
 
 FOLDERS: dict[str, Callable[[Path], Right]] = {
@@ -241,7 +243,7 @@ FOLDERS: dict[str, Callable[[Path], Right]] = {
     "position_short": refused("ImagePositionPatient is malformed", ImagePositionPatient=[1, 2]),
     "position_missing": refused("found no ImagePositionPatient", ImagePositionPatient=None),
     "spacing_infinite": refused("PixelSpacing is malformed, expected 2", vr="DS", PixelSpacing=["inf", "1"]),
-    "spacing_zero": refused("found a size or a PixelSpacing that is not above 0", PixelSpacing=[1, 0]),
+    "spacing_zero": refused("found a size or a PixelSpacing of 0 or less", PixelSpacing=[1, 0]),
     "spacing_negative": refused("found a size or a PixelSpacing", PixelSpacing=[-1, 1]),
     "directions_short": refused(r"found directions \(ImageOrientationPatient\) of lengths 0\.9 and 0\.9",
                                 ImageOrientationPatient=[0.9, 0, 0, 0, 0.9, 0]),

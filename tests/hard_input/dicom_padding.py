@@ -109,7 +109,7 @@ def padding_among_values(folder: Path) -> Right:
     stored[2, 3, 3] = 0
     change(folder, lambda index, header: put(header, stored[index]))
     values = np.where(stored == 0, -1000, stored)
-    return Right(values, warned="1 voxels have a PixelPaddingValue that lies among the other values")
+    return Right(values, warned="1 voxels equal a PixelPaddingValue that lies within the range")
 
 
 def only_padding(folder: Path) -> Right:

@@ -132,7 +132,7 @@ def excess_bits(folder: Path) -> Right:
     stored = hounsfield() + 1024
     stored[3, 2, 2] = 5000
     write(folder, stored, **tags)
-    return Right(stored % 4096 - 1024, warned=r"1 slices \(first .*\) hold something above their BitsStored")
+    return Right(stored % 4096 - 1024, warned=r"1 slices \(first .*\) have bits set above BitsStored")
 
 
 def no_hounsfield(folder: Path) -> Right:
@@ -185,7 +185,7 @@ def float_pixels(folder: Path) -> Right:
     write(folder)
     pixels = hounsfield()[0].astype("<f4").tobytes()
     change(folder, set_in(2, PixelData=None, FloatPixelData=pixels, BitsAllocated=32))
-    return Right(refused=r"found pixels of floating point \(FloatPixelData\), expected whole numbers")
+    return Right(refused=r"found floating-point pixels \(FloatPixelData\), expected whole numbers")
 
 
 def cut_off_rle(folder: Path) -> Right:

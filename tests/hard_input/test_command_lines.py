@@ -230,7 +230,7 @@ def test_an_image_that_memory_cannot_hold_is_refused_in_numbers(
     monkeypatch.setattr(memory, "free_bytes", lambda: needed)
     read_image(path)
     monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
-    found = f"{path}: found {' x '.join(map(str, shape))} voxels, which take 0.0 GiB, expected what fits in"
+    found = f"{path}: found {' x '.join(map(str, shape))} voxels, which take 0.0 GiB, expected no more than"
     with pytest.raises(InputError, match=f"^{re.escape(found)}"):
         read_image(path)
 

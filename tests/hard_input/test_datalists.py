@@ -117,7 +117,7 @@ def test_an_organ_smaller_than_a_pixel_of_the_field_is_said(
     for _ in range(2):  # the second time from the store
         expected = (
             r"^image_size: 'left adrenal gland' \(label 2\) is smaller than a pixel in 4 of the 4 slices "
-            r"that hold it \(1 training cases\), at 16 x 16 pixels, so nothing .*; raise network_def#image"
+            r"that hold it \(1 training cases\), at 16 x 16 pixels, so no example .*; raise network_def#image"
         )
         with pytest.raises(InputError, match=expected):
             draws(*names.values())
@@ -156,9 +156,7 @@ def test_one_sentence_for_two_lesions_is_said(tmp_path: Path, caplog: pytest.Log
         path.write_text(json.dumps({section: its}))
         load_referring(path, section)
     (message,) = [record.getMessage() for record in caplog.records]
-    expected = (
-        '1 sentences of "training" stand for different lesions of one image, as in the cases "0" and "1"'
-    )
+    expected = '1 sentences of "training" mean different lesions of one image, as in the cases "0" and "1"'
     assert f"{expected}; make them differ" in message
 
 

@@ -110,7 +110,7 @@ def test_what_is_said_of_a_zip_names_the_zip(tmp_path, caplog):
     volume = read_image(tmp_path / "ct.zip")
     assert volume.grid.path == tmp_path / "ct.zip"
     assert caplog.messages
-    assert all(one.startswith(f"{tmp_path / 'ct.zip'}: left out copies: ") for one in caplog.messages)
+    assert all(one.startswith(f"{tmp_path / 'ct.zip'}: copies are left out: ") for one in caplog.messages)
 
 
 def test_a_zip_of_a_cd_is_read(tmp_path):

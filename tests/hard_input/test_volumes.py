@@ -53,10 +53,10 @@ def test_taken_with_every_voxel_in_its_place(
     [
         (
             lambda f: _longer(hard.nifti(f)),
-            "ct.nii: 99 bytes stand behind the voxels that its header announces",
+            "ct.nii: 99 bytes follow the voxels that its header announces",
         ),
-        (lambda f: hard.metaimage(f, data=hard.RAW + bytes(99)), "ct.mha: 99 bytes stand behind the voxels"),
-        (lambda f: hard.nrrd(f, data=hard.RAW + bytes(99)), "ct.nrrd: 99 bytes stand behind the voxels"),
+        (lambda f: hard.metaimage(f, data=hard.RAW + bytes(99)), "ct.mha: 99 bytes follow the voxels"),
+        (lambda f: hard.nrrd(f, data=hard.RAW + bytes(99)), "ct.nrrd: 99 bytes follow the voxels"),
         (
             lambda f: hard.metaimage(f, {"Offset": None}),
             "ct.mha: its header has no origin; the first voxel is",
@@ -75,7 +75,7 @@ def test_taken_with_every_voxel_in_its_place(
         ),
         (
             lambda f: hard.nifti(f, {hard.QUATERN_B: b"\0\0\xc0\x7f"}),
-            "ct.nii: the qform is no rotation; the sform is used.",
+            "ct.nii: the qform is not a rotation; the sform is used.",
         ),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_stream_that_never_ends_is_given_up(tmp_path: Path) -> None:
     rest = zlib.compress(hard.RAW + bytes(200 << 20), level=1)
     path = hard.metaimage(tmp_path, {"CompressedData": "True"}, data=rest)
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"ct\.mha: more than 64 MiB stand behind the voxels"):
+    with pytest.raises(InputError, match=r"ct\.mha: more than 64 MiB follow the voxels"):
         read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 16 << 20
     tracemalloc.stop()

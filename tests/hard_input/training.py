@@ -18,7 +18,7 @@ _TISSUE = np.random.default_rng(0).normal(size=(20, 16, 4))
 NOT_HOUNSFIELD = {
     "ct_without_intercept": ((1000 + 100 * _TISSUE).clip(0).astype(np.int16), "no value below"),
     "mr": ((300 + 100 * np.abs(_TISSUE)).astype(np.int16), "no value below 300"),
-    "mean_0_deviation_1": (_TISSUE.astype(np.float32), "values from -"),
+    "mean_0_deviation_1": (_TISSUE.astype(np.float32), "only values from -"),
 }
 
 # Values that a weight may not have.

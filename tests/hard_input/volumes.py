@@ -150,9 +150,9 @@ _BROKEN_NIFTI = (
 _BROKEN_STREAM = (
     r": its compressed voxels cannot be read to their end \(.*\), so the file is broken or cut off"
 )
-_NO_PATIENT_LEFT = "so nothing says where the patient's left is; convert the series again from DICOM"
-_NO_SIZE = "so nothing says how large a voxel is; convert the series again from DICOM"
-_NO_PLACE = "so voxels have no place in space; convert the series again from DICOM"
+_NO_PATIENT_LEFT = "so the patient's left and right are unknown; convert the series again from DICOM"
+_NO_SIZE = "so the voxel size is unknown; convert the series again from DICOM"
+_NO_PLACE = "so the positions of voxels are unknown; convert the series again from DICOM"
 _CUT_OFF = r": found \d+ bytes of voxels, expected the 240 that its header announces, so the file is cut off"
 
 REFUSED = {
@@ -283,16 +283,16 @@ REFUSED = {
     ),
     "nii, quaternion longer than 1": Hard(
         lambda f: nifti(f, {QUATERN_B: _f(1.3)}, qform_alone=True),
-        rf"ct\.nii: its qform is no rotation \(quaternion b 1\.3, .*\), {_NO_PLACE}",
+        rf"ct\.nii: its qform is not a rotation \(quaternion b 1\.3, .*\), {_NO_PLACE}",
     ),
     "nii, quaternion NaN": Hard(
         lambda f: nifti(f, {QUATERN_B: _f(float("nan"))}, qform_alone=True),
-        rf"ct\.nii: its qform is no rotation \(quaternion b nan, .*\), {_NO_PLACE}",
+        rf"ct\.nii: its qform is not a rotation \(quaternion b nan, .*\), {_NO_PLACE}",
     ),
     "mha, directions of length 1.1": Hard(
         lambda f: metaimage(f, {"TransformMatrix": "1 0 0 0 1.1 0 0 0 1"}),
-        r"ct\.mha: the directions of its axes have the lengths 1, 1\.1, 1, expected 1 each, so that "
-        "voxels have no certain size",
+        r"ct\.mha: its axis directions have the lengths 1, 1\.1, 1, expected 1 each, so the voxel size is "
+        "uncertain",
     ),
     "mha, a word as spacing": Hard(
         lambda f: metaimage(f, {"ElementSpacing": "0.8 1.1 thick"}),

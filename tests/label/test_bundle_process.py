@@ -61,12 +61,12 @@ def test_a_client_that_went_away_is_not_served(process, phantoms, tmp_path):
 
 def test_a_crash_and_a_time_limit(process, phantoms, tmp_path, monkeypatch):
     """Either ends one job, and the next one gets a new process."""
-    with pytest.raises(BundleError, match=r"^threshold: its process ended in the middle of the work"):
+    with pytest.raises(BundleError, match=r"^threshold: its process ended during the work"):
         process.ask(job(phantoms, tmp_path / "a.nii.gz", "crash"))
     with monkeypatch.context() as patch:
         patch.setattr(process, "time_limit_s", 2.0)
         with pytest.raises(
-            TimeLimitError, match=r"^threshold: not done after 2 s and ended; use fewer prompts"
+            TimeLimitError, match=r"^threshold: stopped because it was not done after 2 s; use fewer prompts"
         ):
             process.ask(job(phantoms, tmp_path / "a.nii.gz", "sleep 600"))
     process.ask(job(phantoms, tmp_path / "b.nii.gz"))

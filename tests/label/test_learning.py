@@ -65,7 +65,7 @@ def test_label_train_infer(learning, phantoms, tmp_path):
     client.train_start(BUNDLE, {"max_epochs": 1, "draws_per_epoch": 240})
     task = finished(server, "train")
     assert task["status"] == "ERROR"
-    assert "labels: found usable ones of 0 patient(s), expected 2 or more" in "\n".join(task["details"])
+    assert "labels: found usable labels of 0 patient(s), expected 2 or more" in "\n".join(task["details"])
 
     for study in ("phantom_000", "phantom_001"):
         label = label_of(phantoms, study, tmp_path)

@@ -252,7 +252,7 @@ def test_a_client_that_goes_away(server):
 def test_a_bundle_that_crashes_is_started_again(server):
     answer = server.infer("phantom_000", {"prompt": "crash"}, model="threshold")
     assert answer.status_code == 500
-    assert answer.json()["detail"].startswith("threshold: its process ended in the middle of the work")
+    assert answer.json()["detail"].startswith("threshold: its process ended during the work")
     assert server.infer("phantom_000", {"prompt": "0.5"}, model="threshold", output="json").status_code == 200
 
 

@@ -58,7 +58,7 @@ def test_everything_that_monai_would_execute_is_listed(bundle: Path, capsys) -> 
         "  %/somewhere/else.json::key",
         "      inference.json other",
         "",
-        "not JSON, to be read by yourself",
+        "not JSON, read it yourself",
         "  logging.conf",
         "      configs",
         "",

@@ -179,7 +179,7 @@ def test_lists_bring_their_own_prompts_and_slices(bundle, cases, tmp_path, capfd
         np.testing.assert_array_equal(mask[..., index], hu[..., index] > 40.5)
         assert not np.delete(mask, index, axis=2).any()
     assert infer.main(arguments) == 1
-    assert "datalist.json: found no section asked of a datalist, expected" in capfd.readouterr().err
+    assert "datalist.json: found no section for a datalist, expected" in capfd.readouterr().err
     (folder / "list.csv").write_text("image,prompt\n0.nii.gz,\n")
     arguments[arguments.index("--input") + 1] = str(folder / "list.csv")
     assert infer.main(arguments) == 1
@@ -213,8 +213,8 @@ def test_a_prompt_too_long_is_said_to_be_cut_and_still_gives_a_mask(bundle, case
 
     said = [line for line in capfd.readouterr().err.splitlines() if "word pieces" in line]
     assert said == [
-        f"warning: prompt '{long[:80].rstrip()}...': found 47 word pieces, expected at most 6; not read was "
-        f"its end from '{('bright ' * 12)[:80]}...' on, so shorten the text."
+        f"warning: prompt '{long[:80].rstrip()}...': found 47 word pieces, expected at most 6; its end, "
+        f"from '{('bright ' * 12)[:80]}...' on, was not read, so shorten the text."
     ]
     for name, hu in stored.items():  # 0.50125 of the window is 40.5 HU; the first in the alphabet wins a tie
         mask = np.asarray(nib.load(tmp_path / "out" / f"{name}_seg.nii.gz").dataobj)
@@ -331,9 +331,7 @@ def test_prompts_come_from_files_groups_and_options(tmp_path, capsys):
 def test_the_vocabulary_has_nothing_to_say_of_lesions(capsys):
     infer.choose_prompts(["the largest lesion"], None, None, of_organs=False)
     assert capsys.readouterr().err == ""
-    with pytest.raises(
-        InputError, match="--organs: found 'abdomen', but this bundle is not asked for organs"
-    ):
+    with pytest.raises(InputError, match="--organs: found 'abdomen', but this bundle does not take organs"):
         infer.choose_prompts([], None, "abdomen", of_organs=False)
 
 
@@ -349,7 +347,7 @@ def test_a_bundle_says_whether_the_vocabulary_is_its_own(bundle, capsys, monkeyp
     assert infer.main(arguments) == 0
     assert capsys.readouterr().err == ""
     assert infer.main([*arguments, "--organs", "abdomen"]) == 1
-    assert "but this bundle is not asked for organs" in capsys.readouterr().err
+    assert "but this bundle does not take organs" in capsys.readouterr().err
     metadata.write_text("{}")
     assert infer.main(arguments) == 1
     assert capsys.readouterr().err == (

@@ -150,7 +150,7 @@ def test_verify_claims_nothing_where_there_is_nothing_to_hold_it_against(cached,
     said = capsys.readouterr()
     assert said.out == ""
     assert "org/tiny: NOT VERIFIED: no sha256 is pinned, and it did not come through the hub's" in said.err
-    assert f"model.safetensors has sha256 {found}, which is to be compared with https://hugg" in said.err
+    assert f"model.safetensors has sha256 {found}; compare with https://hugg" in said.err
     assert said.err.endswith(f"/org/tiny/tree/{REVISION}.\n")
 
 

@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
         labels = read_label_map(options.labels).slices
         if labels.max() > 255:
             raise InputError(
-                f"--labels {options.labels}: holds the value {labels.max()}, expected 0 to 255, as the label "
-                "maps that are written here; give one of those."
+                f"--labels {options.labels}: holds the value {labels.max()}, expected 0 to 255, as in the "
+                "label maps that are written here; give one of those."
             )
     print(table(labels, rounds=options.rounds))
     return 0

@@ -25,18 +25,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate; 0: all was measured, 1: some was not (see the problems), 2: nothing could be."""
     parser = Parser(
         prog="python -m tools.evaluate",
-        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files are named alike; "
-        "what inference writes of ct, ct_seg, belongs to ct. "
+        description="Compare two folders of label maps (NIfTI, NRRD, MHA, PNG) whose files have the same "
+        "names; ct_seg, which inference writes for ct, belongs to ct. "
         "Prints the main numbers: of all cases, where a miss counts; of the cases that have the target; and "
         "how often an absent target got an empty prediction. Writes metrics.csv (a row for each case and "
         "label), slices.csv (a row for each axial slice with the label), summary.json and report.html. PNG "
         "files have no millimetres: their distances and areas are in pixels, and the columns say so. Colour "
         "PNG files without a partner are previews, and are left out.",
-        epilog="Exit code: 0 all was measured, 1 some files or labels were not, 2 nothing was.",
+        epilog="Exit code: 0 everything was measured, 1 some files or labels were not, 2 nothing was.",
     )
     parser.add_argument("--pred", type=Path, required=True, help="folder of the predicted label maps")
     parser.add_argument("--ref", type=Path, required=True, help="folder of the reference label maps")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made where it is absent")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to; created if missing")
     parser.add_argument(
         "--labels",
         type=Path,
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--penalty-mm",
         type=float,
-        help="distance that a missed or false label counts as; without one it is counted beside the mean",
+        help="distance that a missed or false label counts as; without it, they are counted beside the mean",
     )
     parser.add_argument(
         "--instances",

@@ -1,6 +1,6 @@
 """Which prediction belongs to which reference: files of one name, whatever their format.
 
-What inference writes of `ct` is called `ct_seg`, and belongs to the reference `ct`.
+`ct_seg`, which inference writes for `ct`, belongs to the reference `ct`.
 """
 
 import re

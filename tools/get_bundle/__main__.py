@@ -16,7 +16,7 @@ from tools.command_line import Parser, says_input_errors
 from .archive import MANIFEST, differences, unpack
 from .sources import Release, find
 
-EPILOG = """Nothing of the bundle is run. A download that was cut off goes on when the command is given again.
+EPILOG = """Nothing of the bundle is run. Give the same command again to continue a download that was cut off.
 exit codes: 0 the bundle is there and as published; 2 it is not, for the reason printed."""
 
 
@@ -34,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--index", help="address or folder with model_info.json, zips and manifests: a release or a mirror")
     add("--sha256", help="of the zip, as its authors publish it; refuse anything else")
     add("--out", type=Path, default=Path(), help="where the bundle's folder is made (default: here)")
-    add("--force", action="store_true", help="put it in the place of another version or of a changed copy")
+    add("--force", action="store_true", help="replace another version or a changed copy")
     options = parser.parse_args(arguments)
     try:
         release = find(options.source, version=options.version, index=options.index, sha256=options.sha256)
         folder = install(release, options.out, force=options.force)
     except KeyboardInterrupt:
-        print("\nstopped; give the command again to go on.", file=sys.stderr)
+        print("\nstopped; give the same command again to continue.", file=sys.stderr)
         return 130
     print(
         f"{folder}: version {release.manifest.version}, all {len(release.manifest.files)} files as published."
@@ -53,7 +53,7 @@ def install(release: Release, out: Path, *, force: bool = False) -> Path:
     """Fetch a release's zip and unpack it to `out/<name>`; returns that folder.
 
     Raises:
-        InputError: the zip cannot be had or is not the manifest's, or something else stands in that place.
+        InputError: the zip cannot be fetched or is not the manifest's, or something else is in that place.
     """
     manifest, folder = release.manifest, out / release.manifest.name
     if os.path.lexists(folder):
@@ -61,13 +61,13 @@ def install(release: Release, out: Path, *, force: bool = False) -> Path:
             return folder
         if not force:
             raise InputError(
-                f"{folder}: there is something else already; choose another --out, or give --force to put "
+                f"{folder}: something else is there already; choose another --out, or give --force to put "
                 f"version {manifest.version} in its place."
             )
     if release.vouched is None and urllib.parse.urlsplit(release.zip).scheme == "http":
         print(
-            f"warning: {release.zip} comes over an unprotected connection and nobody else vouches for it; "
-            "give --sha256 with the hash that its authors publish.",
+            f"warning: {release.zip} comes over an unprotected connection and nothing else confirms its "
+            "content; give --sha256 with the hash that its authors publish.",
             file=sys.stderr,
         )
     try:
@@ -89,7 +89,7 @@ def _local(release: Release, out: Path) -> Iterator[Path]:
     from tools.download import bar, download
 
     name, expected = release.manifest.zip_file, release.manifest.zip
-    path = out / f".{name}"  # not a zip that somebody keeps there
+    path = out / f".{name}"  # not a user's own zip
     download(release.zip, path, size=expected.bytes, sha256=expected.sha256, progress=bar(name))
     try:
         yield path
@@ -118,7 +118,7 @@ def _put(archive: Path, release: Release, folder: Path) -> None:
 
 
 def _is_it(folder: Path, release: Release) -> bool:
-    """Whether exactly this release stands there, unchanged."""
+    """Whether exactly this release is there, unchanged."""
     copy = folder / MANIFEST
     same = copy.is_file() and copy.read_bytes() == release.manifest.text
     return same and not differences(folder, release.manifest)

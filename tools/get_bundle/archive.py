@@ -123,7 +123,7 @@ def _inner_path(entry: zipfile.ZipInfo, name: str, archive: Path) -> str:
         if top != name or not path:
             raise ValueError(f"{found!r:.80} lies outside the folder {name}")
     except ValueError as error:
-        raise InputError(f"{archive}: {error}; an archive may write nowhere else, do not use it.") from error
+        raise InputError(f"{archive}: {error}; an archive may write only there, so do not use it.") from error
     return path
 
 

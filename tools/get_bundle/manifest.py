@@ -89,12 +89,12 @@ def safe_path(path: Any) -> str:
             ending that Windows drops.
     """
     if not isinstance(path, str) or not 0 < len(path) <= 400:
-        raise ValueError(f"{path!r:.80} is no path")
+        raise ValueError(f"{path!r:.80} is not a path")
     parts = path.split("/")
     odd = any(character in '\\:*?"<>|' or unicodedata.category(character)[0] == "C" for character in path)
     bad = any(part in ("", ".", "..") or part[-1] in ". " or part[0] == " " for part in parts)
     if odd or bad or any(_is_device(part) for part in parts):
-        raise ValueError(f"{path!r:.80} is no plain path below the bundle")
+        raise ValueError(f"{path!r:.80} is not a plain path below the bundle")
     return path
 
 
@@ -121,13 +121,13 @@ def refuse_twins(paths: Mapping[str, Any], where: str) -> None:
 def _record(entry: Any) -> Record:
     size = entry["bytes"]
     if type(size) is not int or size < 0:
-        raise ValueError(f"{size!r:.40} is no number of bytes")
+        raise ValueError(f"{size!r:.40} is not a number of bytes")
     return Record(size, _matching(SHA256, entry["sha256"]))
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{value!r:.80} is not what stands there in a manifest")
+        raise ValueError(f"{value!r:.80} is not a valid value of a manifest")
     return value
 
 

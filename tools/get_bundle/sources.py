@@ -1,4 +1,4 @@
-"""Where a bundle's zip and manifest stand, and which hash somebody trustworthy gave for them."""
+"""Find a bundle's zip and manifest, and the hash that a trusted source gives for them."""
 
 import json
 import re
@@ -24,8 +24,8 @@ class Release:
 
     Attributes:
         zip: its URL.
-        manifest: the checked manifest that stands beside it.
-        vouched: who says that this is the zip, beside the place itself; None if nobody does.
+        manifest: the checked manifest beside it.
+        vouched: the source that confirms the zip's hash, other than its own place; None without one.
     """
 
     zip: str
@@ -94,9 +94,9 @@ def read_index(content: bytes, where: str) -> Mapping[str, Mapping[str, Any]]:
         entries = json.loads(content)
         for key, entry in entries.items():
             if not RELEASE.fullmatch(key) or not isinstance(entry["source"], str):
-                raise ValueError(f"{key!r:.80} is no release")
+                raise ValueError(f"{key!r:.80} is not a release")
             if not SHA256.fullmatch(entry["sha256"]):
-                raise ValueError(f"{key}: {entry['sha256']!r:.80} is no sha256")
+                raise ValueError(f"{key}: {entry['sha256']!r:.80} is not a sha256")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{where}: cannot be read as a list of releases ({error!r:.160}); give the folder or address "
@@ -136,6 +136,6 @@ def _manifest_of(address: str) -> Manifest:
         content = read_small(where, LIMIT_BYTES)
     except InputError as error:
         raise InputError(
-            f"{error} A zip is never unpacked without the .manifest.json that stands beside it."
+            f"{error} A zip is never unpacked without the .manifest.json that belongs beside it."
         ) from error
     return Manifest.read(content, where)

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_host(options: argparse.Namespace) -> None:
-    """Nobody else reaches the server unless somebody asks for a login."""
+    """Allow another address than this computer's only with a login."""
     try:
         loopback = ipaddress.ip_address(options.host).is_loopback
     except ValueError:

@@ -69,13 +69,13 @@ class BundleProcess:
 
         Raises:
             InputError: with the bundle's sentence, when the job cannot be done as it is.
-            BundleError: time limit, crash, or nobody waits any more.
+            BundleError: time limit, crash, or the client is gone.
         """
         if not self._turn.acquire(timeout=self.time_limit_s):
             raise BusyError(f"{self.bundle.name}: busy for {self.time_limit_s:.0f} s; try again later.")
         try:
             if not wanted():
-                raise ClientGoneError(f"{self.bundle.name}: the client went away before its turn.")
+                raise ClientGoneError(f"{self.bundle.name}: the client disconnected before its turn.")
             send(self._running(), job)
             return self._answer(self.time_limit_s)
         finally:
@@ -109,14 +109,14 @@ class BundleProcess:
         except queue.Empty:
             self.close()
             raise TimeLimitError(
-                f"{self.bundle.name}: not done after {limit_s:.0f} s and ended; use fewer prompts or a "
-                "smaller image, or start the server with a larger --time-limit."
+                f"{self.bundle.name}: stopped because it was not done after {limit_s:.0f} s; use fewer "
+                "prompts or a smaller image, or start the server with a larger --time-limit."
             ) from None
         if line is None:
             self.close()
             raise BundleError(
-                f"{self.bundle.name}: its process ended in the middle of the work (the log has more, "
-                "often too little memory); try again."
+                f"{self.bundle.name}: its process ended during the work (see the log; too little memory is a "
+                "common cause); try again."
             )
         answer: dict[str, Any] = json.loads(line)
         if answer.pop("ok"):

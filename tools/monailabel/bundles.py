@@ -40,7 +40,7 @@ class Bundle:
 
     @property
     def example_prompt(self) -> str:
-        """What viewers show in the field for words until somebody types there."""
+        """The text that viewers show in the prompt field before the user types."""
         return str(self.metadata["network_data_format"]["inputs"].get("prompt") or "liver")
 
     @property

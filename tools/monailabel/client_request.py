@@ -1,4 +1,4 @@
-"""What a client asks for: the fields of a request that are used, checked; all others are left out.
+"""A client's request: the fields that are used, checked; all others are dropped.
 
 A field of MONAI Label's requests can name any file of the server, choose where results are saved, or replace
 settings. So nothing of a request goes on but what is read here.

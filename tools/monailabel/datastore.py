@@ -166,7 +166,7 @@ class KeptDicomWeb(DICOMWebDatastore, KeptDatastore):
                 shutil.rmtree(folder, ignore_errors=True)
                 kept.unlink(missing_ok=True)
                 raise
-            if made != kept:  # it is a temporary file, of which a copy is kept
+            if made != kept:  # it is a temporary file; a copy is kept
                 made.unlink()
         return str(kept)
 

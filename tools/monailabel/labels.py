@@ -99,8 +99,8 @@ def write_dataset(saved: Sequence[SavedLabel], folder: Path, *, validation_share
     patients = {case.patient for case in cases}
     if len(patients) < 2:
         raise InputError(
-            f"labels: found usable ones of {len(patients)} patient(s), expected 2 or more, one to learn from "
-            "and one to check; label and submit another study."
+            f"labels: found usable labels of {len(patients)} patient(s), expected 2 or more, one to learn "
+            "from and one to check; label and submit another study."
         )
     held_back = min(max(1, math.floor(validation_share * len(patients))), len(patients) - 1)
     share = held_back / len(patients)

@@ -79,7 +79,7 @@ class TextTrainTask(TrainTask):
             (folder / "models" / "training.json").write_text(json.dumps(result), "utf-8")
             result["weights"] = f"trained here, number {publish(folder / 'models', models).parent.name}"
         else:
-            _log.warning("%s: no epoch was better than the weights in use, which stay.", self.bundle.name)
+            _log.warning("%s: no epoch was better than the weights in use, which are kept.", self.bundle.name)
         return {**result, "published": better}
 
     def _train(self, overrides: dict[str, Any], folder: Path) -> dict[str, Any]:

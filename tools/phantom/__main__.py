@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tools.phantom",
         description="Write seeded abdominal CT phantoms in Hounsfield units with label maps and a datalist.",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made where it is absent")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to; created if missing")
     parser.add_argument("--cases", type=int, default=12, help="number of patients (default 12)")
     parser.add_argument("--validation", type=int, help="of these for validation (default: a sixth)")
     parser.add_argument("--test", type=int, help="of these for test (default: a sixth)")

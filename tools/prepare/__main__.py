@@ -119,8 +119,9 @@ def _add_folder(names: "argparse._SubParsersAction[Parser]") -> None:
         action="append",
         default=[],
         metavar="NUMBER=NAME",
-        help="of a label; give it for each, and several for one that lies in another: --name 1=liver --name "
-        "2=liver --name '2=liver tumour'. nnU-Net and BIDS say them; of a file for each organ those to use",
+        help="name of a label; repeat it for each label, and for both names of a label inside another: "
+        "--name 1=liver --name 2=liver --name '2=liver tumour'. nnU-Net and BIDS name their labels; with one "
+        "file for each organ, the organs to use",
     )
     add(
         "--ignore",

@@ -63,7 +63,7 @@ def by_bids(source: Path, channel: str | None) -> Layout:
         found = "none" if channel is None else f"'{channel}'"
         raise InputError(
             f"--channel: found {found}, expected one of {', '.join(suffixes) or 'none'}, the suffixes of "
-            f"images with labels in {source}, since one is used; name it."
+            f"images with labels in {source}; name the one to use."
         )
     images = [image for image in images if channel in (None, image.suffix)]
     if not images:
@@ -110,11 +110,12 @@ def _names(source: Path) -> dict[int, list[str]]:
                 number, name = row.get("index") or "", words(row.get("name") or "")
                 if not number.isdecimal() or not name:
                     raise InputError(
-                        f"{path}: found the row {row}, expected the columns index and name; correct it."
+                        f"{path}: found the row {row}, expected a number in the column index and text in the "
+                        "column name."
                     )
                 if int(number) and names.setdefault(int(number), [name]) != [name]:
                     raise InputError(
                         f"{path}: label {number} is '{name}' here and '{names[int(number)][0]}' in another "
-                        "table, expected one name; correct it."
+                        "table, expected the same name in both."
                     )
     return names

@@ -39,7 +39,7 @@ def read_listed(path: Path, out: Path) -> Listed:
         InputError: see `load_datalist`, or that is the same file.
     """
     if (out / "datalist.json").resolve() == path.resolve():
-        raise InputError(f"--out {out}: would write over {path}, expected another folder; choose one.")
+        raise InputError(f"--out {out}: would overwrite {path}, expected another folder; choose one.")
     content = load_json(path)
     cases = {section: load_datalist(path, section) for section in SECTIONS if section in content}
     return Listed(

@@ -66,7 +66,7 @@ def check(
     if case.prompts:
         LabelledImage(image, labels).meant(case)
         if case.lesions == ():
-            notes.append("its mask is empty, so that its sentences mean nothing in it")
+            notes.append("its mask is empty, so its sentences mean nothing in it")
     elif unnamed := sorted(present - names.keys() - ignore):
         raise InputError(
             f"{case.label}: has the label numbers {', '.join(map(str, unnamed))} without a name; add "
@@ -110,8 +110,8 @@ def warnings_of(sections: Mapping[str, Sequence[Case]], checked: Sequence[Checke
             files = " and ".join(str(case.image) for case in list(same.values())[:3])
             yield (
                 f"{files} hold the same image, but count as {len(same)} patients (now in "
-                f"{', '.join(where)}); "
-                "remove the copies, or say with --patient that they are of one."
+                f"{', '.join(where)}); remove the copies, or say with --patient that they belong to one "
+                "patient."
             )
     yield from _alike(sections)
 
@@ -130,7 +130,8 @@ def _alike(sections: Mapping[str, Sequence[Case]]) -> Iterator[str]:
         one, other = next(pair for pair in combinations(of, 2) if of[pair[0]] != of[pair[1]])
         yield (
             f"'{one}' ({of[one]}) and '{other}' ({of[other]}) may be scans of one patient, '{name}', and "
-            f"{len(apart)} names are in several sections like that; say whose they are, such as --patient "
+            f"{len(apart)} names are in several sections like that; say which patient each belongs to, such "
+            "as with --patient "
             r"'^(.*\d.*?)[_\-. ]'."
         )
 

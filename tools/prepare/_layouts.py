@@ -185,7 +185,7 @@ def check_partners(
     raise InputError(
         f"{source}: found {found}{without}{more}; expected one label map for each image: give patterns in "
         "which the * stands for the same text, such as --images 'images/*_0000.nii.gz' --labels "
-        f"'labels/*.nii.gz', or --labels 'labels/*/{ORGAN}.nii.gz' for a file an organ."
+        f"'labels/*.nii.gz', or --labels 'labels/*/{ORGAN}.nii.gz' for one file for each organ."
     )
 
 

@@ -62,7 +62,7 @@ class OrganMaps:
         if number > MAX_LABEL:
             raise InputError(
                 f"{', '.join(organs)}: found more than {MAX_LABEL} organs and overlaps of organs, expected "
-                "at most as many; choose organs with --name."
+                "no more than that; choose organs with --name."
             )
         return number
 
@@ -74,7 +74,7 @@ def _mask_of(file: Path, image: Volume) -> np.ndarray:
     if len(values) > 1:
         raise InputError(
             f"{file}: found the values {', '.join(map(str, values[:5]))} in the mask of one organ, expected "
-            "one beside 0; give a file for each organ, or label maps with --labels and --name."
+            "0 and one other value; give a file for each organ, or label maps with --labels and --name."
         )
     return mask.slices > 0
 
@@ -104,6 +104,7 @@ def write_plain(mask: Path, path: Path) -> None:
     if coloured or odd.mean() > 0.01:
         raise InputError(
             f"{mask}: found {'colours' if coloured else f'{odd.mean():.0%} grey pixels'} in a mask, expected "
-            "black and white alone, or a PNG of one channel whose values are the labels; save it as such."
+            "only black and white, or a PNG of one channel whose values are the labels; save it in one of "
+            "these forms."
         )
     write_labels_png(path, np.where(grey > 127, 255, 0), like=read)

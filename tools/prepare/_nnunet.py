@@ -63,10 +63,12 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: not JSON ({error}), expected nnU-Net's dataset.json; correct it."
+            f"{path}: not JSON ({error}), expected nnU-Net's dataset.json; copy it again."
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object, expected nnU-Net's dataset.json; correct it.")
+        raise InputError(
+            f"{path}: found no JSON object in it, expected nnU-Net's dataset.json; copy it again."
+        )
     return content
 
 
@@ -102,4 +104,4 @@ def _channel(content: Mapping[str, Any], asked: str | None) -> int:
             return int(key)
     found = "none" if asked is None else f"'{asked}'"
     there = ", ".join(f"{key} ({name})" for key, name in channels.items()) or "0 alone"
-    raise InputError(f"--channel: found {found}, expected one of {there}, since one is used; name it.")
+    raise InputError(f"--channel: found {found}, expected one of {there}; name the one to use.")

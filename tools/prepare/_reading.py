@@ -40,7 +40,7 @@ class Reading:
         if self.organs and (unknown := sorted(self._wanted - self.organs)):
             raise InputError(
                 f"--name: found '{unknown[0]}', expected some of the files' names "
-                f"({', '.join(sorted(self.organs))}); correct it."
+                f"({', '.join(sorted(self.organs))}); choose from these."
             )
 
     @property
@@ -117,8 +117,8 @@ def _with_ids(layout: Layout) -> list[tuple[str, Found]]:
             other = given[name.casefold()][1]
             if not found.prompts or other.image != found.image:
                 raise InputError(
-                    f"{found.image}: its case is called '{name}', and that of {other.image} too (in whatever "
-                    "capitals), expected different names, since files are called after them; rename one."
+                    f"{found.image}: its case is called '{name}', and that of {other.image} too (ignoring "
+                    "case), expected different names, since files are named after them; rename one."
                 )
             name = f"{plain}-{next(numbers)}"
         given[name.casefold()] = name, found

@@ -133,7 +133,7 @@ def _number(cell: str | None, where: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isdecimal() or len(value) > 9:
-        raise InputError(f"{where}: found '{cell}', expected a whole number from 0 up; correct it.")
+        raise InputError(f"{where}: found '{cell}', expected a whole number from 0 up.")
     return int(value)
 
 

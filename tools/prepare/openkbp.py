@@ -118,7 +118,8 @@ def find_patients(source: Path) -> list[Patient]:
             rows = list(csv.DictReader(file))
         if not rows or not {"item", "organs"} <= rows[0].keys():
             raise InputError(
-                f'{listing}: columns "item" and "organs" expected with a row a patient; fetch it again.'
+                f'{listing}: found no rows with the columns "item" and "organs", expected one for each '
+                "patient; fetch it again."
             )
         patients = [Patient(source / row["item"], tuple(row["organs"].split(";"))) for row in rows]
     else:
@@ -214,7 +215,8 @@ def _spacing_mm(path: Path) -> np.ndarray:
     values = _numbers(path, columns=1)[:, 0]
     if values.shape != (3,) or not (values > 0).all():
         raise InputError(
-            f"{path}: voxel sizes {values.tolist()} found, expected three above 0; fetch it again."
+            f"{path}: found the voxel sizes {values.tolist()}, expected three numbers above 0; fetch it "
+            "again."
         )
     return values
 
@@ -225,8 +227,8 @@ def _sparse(path: Path) -> tuple[np.ndarray, np.ndarray]:
     indices = table[:, 0]
     if indices.size == 0 or indices.min() < 0 or indices.max() >= SIDE**3:
         raise InputError(
-            f"{path}: voxel indices expected from 0 to {SIDE**3 - 1} (an array of {SIDE}^3), found "
-            f"{indices.size} of them up to {indices.max(initial=0)}; fetch it again."
+            f"{path}: found {indices.size} voxel indices up to {indices.max(initial=0)}, expected some from "
+            f"0 to {SIDE**3 - 1} (an array of {SIDE}^3); fetch it again."
         )
     return indices, table[:, 1] if table.shape[1] > 1 else np.ones_like(indices)
 

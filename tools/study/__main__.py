@@ -13,7 +13,8 @@ from tools.command_line import Parser, says_input_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
     parser = Parser(
-        prog="python -m tools.study", description="Experiments whose tables stand in the READMEs."
+        prog="python -m tools.study",
+        description="Run the experiments behind the tables of the bundles' results pages.",
     )
     studies = parser.add_subparsers(dest="name", metavar="NAME", required=True)
     _add_comparison(

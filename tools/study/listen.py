@@ -142,7 +142,7 @@ def _segment(
     command += [] if checkpoint is None else ["--checkpoint", checkpoint]
     command += [] if presence_threshold is None else ["--presence-threshold", presence_threshold]
     if code := infer.main([str(word) for word in command]):
-        raise InputError(f"{bundle}: segmenting ended with exit code {code}; what went wrong stands above.")
+        raise InputError(f"{bundle}: segmenting ended with exit code {code}; see its messages above.")
 
 
 def _measure(

@@ -71,8 +71,8 @@ class Training:
     ) -> None:
         if len(dataset) < batch_size:
             raise InputError(
-                f"training: found {len(dataset)} images, expected at least the {batch_size} of a batch; "
-                "give more data."
+                f"training: found {len(dataset)} images, expected at least {batch_size}, one batch; give "
+                "more data."
             )
         self.network = network.to(device)
         self.words = words

@@ -25,15 +25,15 @@ def check_stages(**settings: Sequence[int]) -> None:
     """One positive number a stage."""
     for name, values in settings.items():
         if len(values) != STAGES or min(values) < 1:
-            raise InputError(f"{name}: found {list(values)}, expected {STAGES} numbers above 0, one a stage.")
+            raise InputError(
+                f"{name}: found {list(values)}, expected {STAGES} numbers above 0, one for each stage."
+            )
 
 
 def check_kernels(kernels: Sequence[int]) -> None:
     """Different odd lengths."""
     if len(set(kernels)) != len(kernels) or any(d < 1 or d % 2 == 0 for d in kernels):
-        raise InputError(
-            f"kernels: found {list(kernels)}, expected different odd lengths such as 7, 11, 21; change them."
-        )
+        raise InputError(f"kernels: found {list(kernels)}, expected different odd lengths such as 7, 11, 21.")
 
 
 def check_decoder(
@@ -44,7 +44,7 @@ def check_decoder(
     known = set(range(1, STAGES + 1))
     if not stages or len(set(stages)) != len(stages) or not set(stages) <= known:
         raise InputError(
-            f"decoder_stages: found {list(stages)}, expected different ones from 1 to {STAGES}; change them."
+            f"decoder_stages: found {list(stages)}, expected different numbers from 1 to {STAGES}."
         )
     if align_stage not in known or align_stage > max(stages):
         raise InputError(
@@ -54,15 +54,13 @@ def check_decoder(
     if any(width < 1 or width % 32 for width in widths):
         raise InputError(
             f"ham_channels, align_channels: found {widths[0]} and {widths[1]}, expected multiples of 32 (the "
-            "groups of their norms); change them."
+            "groups of their norms)."
         )
     if rank < 1:
-        raise InputError(
-            f"rank: found {rank}, expected 1 or more columns of the Hamburger's bases; change it."
-        )
+        raise InputError(f"rank: found {rank}, expected 1 or more columns of the Hamburger's bases.")
 
 
 def check_image_size(side: int, least: int) -> None:
-    """A field of which the last stage keeps more than a pixel."""
+    """The field is so large that the last stage keeps more than a pixel."""
     if side < least:
         raise InputError(f"image_size: found {side}, expected {least} pixels or more; enlarge it.")

@@ -1,8 +1,8 @@
 """LSMS: the mask of the lesion that a sentence refers to (arXiv 2408.17347).
 
-Four stages of SVLA blocks, into each of which the sentence enters, and a Full-Scale Decoder. The paper
-leaves much open; what is chosen here stands at each argument. Its published 8.78 M parameters and 8.91 G
-cannot be had at its published widths: the text projections alone make 4.9 M there.
+Four stages of SVLA blocks, into each of which the sentence enters, and a Full-Scale Decoder. The paper leaves
+much open; each argument's description says what is chosen here. Its published widths do not give its
+published 8.78 M parameters and 8.91 G: the text projections alone take 4.9 M there.
 """
 
 from collections.abc import Sequence
@@ -272,7 +272,7 @@ class LSMS(TextSegmenter):
     def decode(self, image_features: EmbeddedImage, guidance: Guidance) -> Tensor:
         """Encode with words and segment: logits (P, 1, H, W), see `TextSegmenter.decode`.
 
-        Where nothing is said, the language branches stay out.
+        Without text, the language branches are left out.
         """
         x, size = image_features
         if guidance.count != x.shape[0]:
@@ -298,8 +298,8 @@ def _text_encoder(
         return TextEncoder(model, trainable=trainable, **options)
     if trainable:
         raise InputError(
-            "text_bank: with train_text the language model is not the frozen one that a bank stands for, "
-            "expected one of the two; leave the bank out."
+            "text_bank: found a bank and train_text, expected one of the two, since a bank holds what the "
+            "frozen language model encoded; leave the bank out."
         )
     return BankedTextEncoder(model, bank=bank, **options)
 

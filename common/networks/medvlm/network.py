@@ -112,8 +112,8 @@ class MedVLM(TextSegmenter):
         check_channels(self.framing, image_encoder.takes_channels)
         if image_size % image_encoder.stride:
             raise InputError(
-                f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the "
-                "pixels of an image token's side; change it."
+                f"image_size: found {image_size}, expected a multiple of {image_encoder.stride}, the side of "
+                "an image token in pixels."
             )
         self.image_encoder = image_encoder
         self.normalisation = image_encoder.normalisation
@@ -320,8 +320,8 @@ def _text_encoder(
     tuning = settings.get("tuning", "bypass")
     if tuning != "bypass" and settings.get("adapter", "both") in ("both", "text"):
         raise InputError(
-            f"text_bank: with tuning '{tuning}' the language model is not the frozen one that a bank stands "
-            "for, expected tuning bypass, or adapter image or none; leave the bank out."
+            f"text_bank: found a bank and the tuning '{tuning}', expected tuning bypass, or adapter image or "
+            "none, since a bank holds what the frozen language model encoded; leave the bank out."
         )
     return BankedTextEncoder(model, bank=bank, **options)
 

@@ -102,11 +102,11 @@ def test_fires_spelling_of_false_is_of_the_key(files: list[str]) -> None:
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        (["--promts_file", "b.txt"], r"did you mean prompts_file\? Correct it"),
-        (["-epoch=4"], r"did you mean epochs\? Correct it"),
-        (["--outputz", "['masks']"], r"did you mean outputs\? Correct it"),
-        (["--override", "1"], "correct it"),
-        (["--noamp", "x"], r"did you mean amp\? Correct it"),  # only without a value does it mean amp
+        (["--promts_file", "b.txt"], r"did you mean prompts_file\? Rename it"),
+        (["-epoch=4"], r"did you mean epochs\? Rename it"),
+        (["--outputz", "['masks']"], r"did you mean outputs\? Rename it"),
+        (["--override", "1"], "rename it"),
+        (["--noamp", "x"], r"did you mean amp\? Rename it"),  # only without a value does it mean amp
     ],
 )
 def test_a_key_that_the_files_do_not_have_is_refused(given: list[str], hint: str, files: list[str]) -> None:
@@ -135,10 +135,10 @@ def test_arguments_that_the_network_has_pass(given: str, files: list[str], tmp_p
         (
             "--network_def#text_modle",
             "network_def#text_modle: found --network_def#text_modle, but the config files' network_def has "
-            "no text_modle, expected one of its arguments; did you mean network_def#text_model? Correct it "
+            "no text_modle, expected one of its arguments; did you mean network_def#text_model? Rename it "
             "or leave it out.",
         ),
-        ("--network_def::presett=b", "did you mean network_def#preset? Correct it or leave it out."),
+        ("--network_def::presett=b", "did you mean network_def#preset? Rename it or leave it out."),
         (
             "--network-def#frame#window",
             "has no frame, expected one of its arguments; did you mean network_def#",
@@ -241,7 +241,7 @@ def test_a_run_with_pythons_spelling_goes_through(tmp_path: Path) -> None:
     [
         ("$InputError.missing", "AttributeError", True),  # a bug keeps its traceback
         ("$(_ for _ in ()).throw(InputError('scan.nii: cut'))", "error: scan.nii: cut", False),
-        ("$(_ for _ in ()).throw(KeyboardInterrupt())", "stopped by Ctrl-C: a training goes on from", False),
+        ("$(_ for _ in ()).throw(KeyboardInterrupt())", "stopped by Ctrl-C: the same command", False),
     ],
 )
 def test_the_last_line_says_what_was_wrong(step: str, last: str, traced: bool, tmp_path: Path) -> None:

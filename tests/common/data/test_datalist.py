@@ -144,7 +144,7 @@ def test_duplicate_case(folder):
     path = write(folder, training=[item("a"), item("b", case="a")])
     assert error_of(load_datalist, path, "training") == (
         f'{path}: training[1] has the case id "a" of an earlier item ({folder / "images/a.nii.gz"}), '
-        'expected each once; give both items their own "case".'
+        'expected a different one for each item; give both items their own "case".'
     )
 
 
@@ -323,7 +323,7 @@ def test_largest_remainder(patients, counts):
 @pytest.mark.parametrize("shares", [{"a": 0.7, "b": 0.2}, {"a": 1.5, "b": -0.5}, {}])
 def test_shares_that_do_not_sum_to_one(shares):
     assert error_of(split_by_patient, cases(4), shares, 0) == (
-        f"fractions: {shares} was given, expected shares from 0 up that sum to 1."
+        f"fractions: found {shares}, expected shares of 0 or more that sum to 1."
     )
 
 
@@ -349,6 +349,6 @@ def test_labels_that_are_absent_are_no_default_targets(folder):
 def test_an_organ_that_is_annotated_and_absent_is_refused(folder, absent):
     path = write(folder, training=[item("a", targets=["spleen", "liver"], absent=["prostate", absent])])
     assert error_of(load_datalist, path, "training") == (
-        f'{path}: training[0] has "liver" in "targets" and "{absent}" in "absent", expected an organ in one '
-        "of them: it is annotated, or surely not there; remove one."
+        f'{path}: training[0] has "liver" in "targets" and "{absent}" in "absent", '
+        "expected an organ in only one of them, since it is either annotated or absent; remove one."
     )

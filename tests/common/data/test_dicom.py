@@ -132,7 +132,7 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
     slices, options = random_slices(3, 4, 4), {"order": (0, 1, 2), "slopes": (2, 2, 2)}
     header = make_multi_frame(tmp_path / "a.dcm", slices, **options)
     make_multi_frame(tmp_path / "b.dcm", slices, **options, SeriesInstanceUID=header.SeriesInstanceUID)
-    with pytest.raises(InputError, match="found 2 files in one series and multi-frame images among them"):
+    with pytest.raises(InputError, match="found 2 files with multi-frame images in one series"):
         read_dicom(tmp_path)
     (tmp_path / "b.dcm").unlink()
     header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
@@ -155,7 +155,7 @@ def test_multi_frame_errors_say_what_to_do(make_multi_frame, tmp_path):
             pydicom.uid.JPEG2000Lossless,
             "found uncompressed pixels, expected those of its transfer syntax",
         ),
-        (pydicom.uid.UID("1.2.3.4.5"), "found a transfer syntax that DICOM does not define, expected one"),
+        (pydicom.uid.UID("1.2.3.4.5"), "found a transfer syntax that DICOM does not define, expected a"),
     ],
 )
 def test_a_wrong_transfer_syntax_is_said(claimed, message, make_dicom, tmp_path):
@@ -268,7 +268,7 @@ def test_other_errors_say_what_to_do(make_dicom, tmp_path, monkeypatch):
     make_dicom(tmp_path / "one", random_slices(1, 4, 4))
     for length, message in [
         (132, "cannot be read as DICOM"),
-        (600, "found no SeriesInstanceUID, expected a whole CT slice"),
+        (600, "found no SeriesInstanceUID, expected a complete CT slice"),
         (-7, "found .* bytes after the header, expected 32"),
     ]:
         folder = tmp_path / f"cut at {length}"

@@ -110,7 +110,7 @@ def test_what_is_surely_absent_is_asked_for_on_request(
         "prostate",
         "spleen",
     ]
-    with pytest.raises(InputError, match=r"found no case \(of 1\) with a sentence"):
+    with pytest.raises(InputError, match=r"found no case \(of 1\) that has a sentence"):
         EvaluationCases([bare], labels=LABELS)
 
 
@@ -415,7 +415,7 @@ def test_errors_say_what_to_do(make_case: Callable[..., Case], labels: np.ndarra
     case = make_case("p1", labels, ["liver"])
     for cases in ([], [Case("p1", case.image, None, "p1", ())], [make_case("p3", labels, ["spleen"])]):
         with pytest.raises(
-            InputError, match=rf"found no case \(of {len(cases)}\) with a sentence, or in which an organ"
+            InputError, match=rf"found no case \(of {len(cases)}\) that has a sentence or an annotation"
         ):
             EvaluationCases(cases, labels={"liver": (1,)})
     smaller = make_case("p2", labels[:2], ["liver"])
@@ -431,7 +431,7 @@ def test_a_case_without_the_asked_organs_is_left_out_aloud(
     cases = [make_case("p1", labels, ["liver"]), make_case("p2", labels, ["spleen"])]
     kept = EvaluationCases(cases, labels={"liver": (1,)})
     assert [case.case for case in all_of(kept)] == ["p1"]
-    assert "left out: 1 cases" in caplog.text
+    assert "left out 1 cases" in caplog.text
 
 
 @pytest.mark.parametrize(("count", "world_size"), [(5, 2), (4, 4), (1, 1), (7, 3)])

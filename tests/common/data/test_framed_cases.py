@@ -151,7 +151,9 @@ def test_a_damaged_slice_is_refused_and_the_others_are_read(cases: list[Case], t
         file.seek(3 * SIZE * SIZE * 3 + 7)
         file.write(b"\xff")
     stored.read(2)
-    with pytest.raises(InputError, match=r"a-.*\.slices: slice 3 is not what was written .* remove the file"):
+    with pytest.raises(
+        InputError, match=r"a-.*\.slices: slice 3 differs from what was written .* remove the file"
+    ):
         stored.read(3)
     record = json.loads(stored.path.with_suffix(".json").read_text())
     assert len(record["crc32"]) == 5

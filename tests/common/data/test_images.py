@@ -60,7 +60,7 @@ def test_kinds_of_2d_images(tmp_path):
         np.testing.assert_array_equal(image.slices, pixels[None])
         np.testing.assert_array_equal(image.planes([0]), pixels[None])
         np.testing.assert_array_equal(image.shown(0), pixels)
-        with pytest.raises(ValueError, match=rf"{name} has grey values alone, found green asked of it"):
+        with pytest.raises(ValueError, match=rf"{name} has only grey values, but green was requested"):
             image.planes([0], colour="green")
     colours = random_pixels(6, 4, 3)
     np.testing.assert_array_equal(read_image_2d(save(tmp_path / "c.png", colours)).colours[0], colours)

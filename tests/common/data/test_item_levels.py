@@ -66,7 +66,7 @@ def test_an_item_says_its_data_set_attributes_and_levels(listed: Path) -> None:
     ("changes", "message"),
     [
         ({"levels": ["polyp"]}, r'has \["polyp"\] as "levels", expected an object such as \{"p0"'),
-        ({"levels": {"P1": ["polyp"]}}, r'has the level "P1" in "levels", expected p0 to p9; correct it'),
+        ({"levels": {"P1": ["polyp"]}}, r'has the level "P1" in "levels", expected p0 to p9'),
         ({"levels": {"random": ["polyp"]}}, r'has the level "random" in "levels", expected p0 to p9'),
         ({"levels": {"p1": "polyp"}}, r'has "polyp" as "p1" in "levels", expected a list of texts; add one'),
         ({"levels": {"p1": []}}, r'has \[\] as "p1" in "levels", expected a list of texts; add one'),
@@ -77,7 +77,7 @@ def test_an_item_says_its_data_set_attributes_and_levels(listed: Path) -> None:
         ({"levels": {"p1": ["polyp", " "]}}, r"training\[0\], levels, p1: found no text, expected words"),
         ({"levels": {"p1": ["a\x07"]}}, r"levels, p1: found the control character U\+0007 at position 2"),
         ({"prompts": [""]}, r"training\[0\], prompts: found no text, expected words"),
-        ({"level": {"p1": ["polyp"]}}, r'the field "level" and no "levels", .*did you mean levels\?'),
+        ({"level": {"p1": ["polyp"]}}, r'the field "level" and no "levels", .*rename it to levels,'),
         ({"attributes": "round"}, r'has "round" as "attributes", expected an object such as \{"shape"'),
         ({"dataset": ""}, r'has "" as "dataset", expected a name without'),
         ({"dataset": ["kvasir"]}, r'has \["kvasir"\] as "dataset", expected a name without'),

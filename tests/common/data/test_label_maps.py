@@ -123,7 +123,9 @@ def test_a_png_fits_images_alone(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((5, 6, 1), np.uint8), np.eye(4)), tmp_path / "a.nii")
     png, nifti = read_label_map(tmp_path / "a.png"), read_label_map(tmp_path / "a.nii")
     for one, other in ((png, nifti), (nifti, png)):
-        with pytest.raises(InputError, match=r"but .*a\.png has pixels alone and .*a\.nii a place in space"):
+        with pytest.raises(
+            InputError, match=r"but .*a\.png has only pixels and .*a\.nii has a position in space"
+        ):
             check_same_grid(one, other)
 
 
@@ -157,5 +159,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"gone\.{ending}: no such file"):
             read_label_map(tmp_path / f"gone.{ending}")
     Image.new("RGB", (4, 4)).save(tmp_path / "colour.png")
-    with pytest.raises(InputError, match=r"colour\.png: a PNG of the kind RGB is given as label map"):
+    with pytest.raises(InputError, match=r"colour\.png: found a PNG of mode RGB as label map"):
         read_label_map(tmp_path / "colour.png")

@@ -83,8 +83,8 @@ def test_the_last_image_is_read_once(
     [
         ({"lesion": 5}, r'lesion 5 of the case "image-5" is not there \(lesions found: 3, 7\)'),
         ({"lesion": [7, 5, 3]}, r'lesion 5 of the case "image-3-5-7" is not there \(lesions found: 3, 7\)'),
-        ({"label": "image.jpg"}, r"image\.jpg: a JPEG of the kind L is given as label map, expected a PNG"),
-        ({"label": "colour.png"}, r"colour\.png: a PNG of the kind RGB is given as label map, expected a"),
+        ({"label": "image.jpg"}, r"image\.jpg: found a JPEG of mode L as label map, expected a PNG"),
+        ({"label": "colour.png"}, r"colour\.png: found a PNG of mode RGB as label map, expected a"),
         (
             {"label": "other.png"},
             r"labels have 5 x 5 pixels \(rows x columns\) and the image .* has 20 x 40",
@@ -131,7 +131,7 @@ def test_a_slice_that_is_not_there_is_refused(
 ) -> None:
     (item,) = items(tmp_path, make_volume("RAS") | {"prompts": ["x"], "slice": 3} | lesion)
     with pytest.raises(
-        InputError, match="asks for slice 3, but the volume has 3 slices, 0 the most inferior"
+        InputError, match="asks for slice 3, but the volume has 3 slices, counted from 0, the most inferior"
     ):
         LabelledReader()(item).meant(item)
 

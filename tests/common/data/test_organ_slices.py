@@ -424,9 +424,7 @@ def test_a_case_about_one_slice_is_drawn_there_alone(
 )
 def test_a_lesion_is_not_taken_for_an_organ(cases: list[Case], changes: dict[str, Any], found: str) -> None:
     """As joined data sets of organs and of sentences have it, whose numbers mean different things."""
-    message = (
-        rf'a\.nii\.gz: the case "a" has {found}, expected organs alone in every item, .*; leave the item'
-    )
+    message = rf'a\.nii\.gz: the case "a" has {found}, expected only organs in every item, .*; leave the item'
     with pytest.raises(InputError, match=message):
         dataset([replace(cases[0], **changes), cases[1]])
 

@@ -136,10 +136,10 @@ def test_sentences_that_name_a_side_cannot_be_turned(
         ({"prompts": ["left\x07"]}, r"training\[0\], prompts: found the control character U\+0007"),
         (
             {"orientation_fre": True},
-            r'the field "orientation_fre" and no "orientation_free", .* did you mean orientation_free\?',
+            r'the field "orientation_fre" and no "orientation_free", .* rename it to orientation_free,',
         ),
-        ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* did you mean lesion\?'),
-        ({"Slices": 1}, r'the field "Slices" and no "slice", .* or name it otherwise'),
+        ({"lession": 3}, r'training\[0\] has the field "lession" and no "lesion", .* rename it to lesion,'),
+        ({"Slices": 1}, r'the field "Slices" and no "slice", .* or give it a less similar name'),
         ({"slice": 2}, r'training\[0\] is a 2D image with "slice", expected none'),
         ({"image": "image.nii.gz"}, r'training\[0\] is a volume without "slice", expected "slice": NUMBER'),
         ({"image": "image.bmp"}, r"image\.bmp, expected a 2D image \(\.png, \.jpg, \.jpeg\) or a NIfTI file"),

@@ -291,7 +291,7 @@ def test_wrong_dimensions(tmp_path, shape, text):
 def test_empty_axis(tmp_path):
     path = save(tmp_path / "a.nii", np.ones((5, 0, 7), np.int16), np.eye(4))
     assert error_of(read_volume, path) == (
-        f"{path}: the image has shape 5 x 0 x 7, an axis without voxels; export it again."
+        f"{path}: the image has shape 5 x 0 x 7, with an axis of no voxels; export it again."
     )
 
 
@@ -303,7 +303,7 @@ def test_axis_of_negative_length(tmp_path):
     content[32:40] = (-(2**62)).to_bytes(8, "little", signed=True)  # dim[2]
     path.write_bytes(content)
     assert error_of(read_volume, path) == (
-        f"{path}: the image has shape 3 x {-(2**62)} x 5, an axis without voxels; export it again."
+        f"{path}: the image has shape 3 x {-(2**62)} x 5, with an axis of no voxels; export it again."
     )
 
 
@@ -327,9 +327,9 @@ def test_all_nan(tmp_path):
 def test_missing_affine(tmp_path):
     path = save(tmp_path / "a.nii", np.ones(SHAPE, np.int16), np.eye(4), sform=0, qform=0)
     assert error_of(read_volume, path) == (
-        f"{path}: the affine is missing (qform and sform codes are both 0), so nothing says where the "
-        "patient's left is; convert the series again from DICOM, or set it in the header if you know it "
-        "(NIfTI, with nibabel: image.set_sform(affine, 1))."
+        f"{path}: the affine is missing (qform and sform codes are both 0), so the patient's left and right "
+        "are unknown; convert the series again from DICOM, or set it in the header if you know it (NIfTI, "
+        "with nibabel: image.set_sform(affine, 1))."
     )
 
 
@@ -348,7 +348,7 @@ def test_affine_that_is_not_finite(tmp_path):
     with_sform(tmp_path, (np.nan, 1, 1, 1))
     message = error_of(read_volume, tmp_path / "a.nii")
     assert "a.nii: its affine holds a number that is not finite (axes nan, 0, 0, 0, 1," in message
-    assert message.endswith("so voxels have no place in space; convert the series again from DICOM.")
+    assert message.endswith("so the positions of voxels are unknown; convert the series again from DICOM.")
 
 
 def test_labels_that_cannot_be_written(tmp_path, ct):

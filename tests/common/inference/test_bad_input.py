@@ -48,8 +48,8 @@ TABLE = [
      r"volume of slices\."),
     (lambda folder, _: nifti(folder / "case.nii", np.full((4, 4, 4), 7)),
      r"case\.nii: every voxel is 7, expected an image with some contrast; export it again\."),
-    (flat_affine, r"case\.nii: the affine is singular \(.*\), so voxels have no place in space; convert the "
-                  r"series again from DICOM\."),
+    (flat_affine, r"case\.nii: the affine is singular \(.*\), so the positions of voxels are unknown; "
+                  r"convert the series again from DICOM\."),
     (mixed_series, r"case: found 2 series: .*\(number [12], CT, 2 files, such as .*\.dcm\); .*\(number [12], "
                    r"CT, 2 files, such as .*\.dcm\); choose one with --series and its UID or number\."),
 ]  # fmt: skip

@@ -157,9 +157,7 @@ def test_a_section_of_a_datalist_is_a_list(files):
         ("a-4-none", ["a square one"], 4),
         ("c 1", [], None),
     ]
-    with pytest.raises(
-        InputError, match="found the section 'validation' asked of a datalist, expected one of"
-    ):
+    with pytest.raises(InputError, match="found the section 'validation' for a datalist, expected one of"):
         find_cases(path, files / "out", section="validation")
     path.write_text(json.dumps({"test": test}), "utf-8")
     assert find_cases(path, files / "out") == cases
@@ -173,7 +171,7 @@ def test_a_datalist_that_trains_can_be_inferred_on(files):
     with pytest.warns(FutureWarning, match="rotatable is now orientation_free"):
         assert [case.stem.name for case in find_cases(path, files / "out")] == ["c"]
     path.write_text(json.dumps({"labels": {"1": "liver"}, "test": [item | {"cas": "x"}]}), "utf-8")
-    said = r' has the field "cas" and no "case", expected one of .*; did you mean case\? Correct it'
+    said = r' has the field "cas" and no "case", expected one of .*; rename it to case,'
     with pytest.raises(InputError, match=f"item 1{said}"):
         find_cases(path, files / "out")
     with pytest.raises(InputError, match=rf"test\[0\]{said}"):
@@ -194,8 +192,8 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
     ("name", "content", "message"),
     [
         ("list.json", "{", r"list\.json: cannot be read as a list of inputs \("),
-        ("list.json", "{}", r"list\.json: found no list of inputs, expected at least one"),
-        ("list.csv", "image\n", r"list\.csv: found no list of inputs, expected at least one"),
+        ("list.json", "{}", r"list\.json: found no inputs, expected a list of at least one"),
+        ("list.csv", "image\n", r"list\.csv: found no inputs, expected a list of at least one"),
         (
             "list.csv",
             "path\na.nii\n",
@@ -284,7 +282,7 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         (
             "list.json",
             '[{"image": "in", "case": "x"}]',
-            'item 1: found 2 images and the one case "x", expected one image; name the images one by one',
+            'item 1: found 2 images for the one case "x", expected one image; name the images one by one',
         ),
         (
             "list.json",
@@ -294,9 +292,9 @@ def test_paths_outside_the_lists_folder_do_not_leave_the_output_folder(files):
         (
             "list.json",
             '{"training": ["c.mha"], "test": ["c.mha"]}',
-            r"list\.json: found no section asked of a datalist, expected one of training, test; give section",
+            r"list\.json: found no section for a datalist, expected one of training, test; give section",
         ),
-        ("list.json", '{"test": []}', r"list\.json, test: found no list of inputs, expected at least one"),
+        ("list.json", '{"test": []}', r"list\.json, test: found no inputs, expected a list of at least one"),
         ("list.json", '{"test": [{}]}', r"list\.json, test, item 1: found no path"),
     ],
 )

@@ -396,7 +396,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(network, make_volume, rand
     result = inferer(make_volume(slices), network, prompts(*(f"5 at {hu}.5" for hu in range(9))))
     np.testing.assert_array_equal(result.labels > 0, slices > 0.5)
     assert (inferer.slice_batch, inferer.prompt_batch) == (1, 2)
-    assert "Out of memory: going on with slice_batch 4, prompt_batch 4." in caplog.text
+    assert "Out of memory: continuing with slice_batch 4, prompt_batch 4." in caplog.text
 
 
 def test_errors_say_what_to_do(network, make_volume):

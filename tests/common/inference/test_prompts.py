@@ -193,9 +193,9 @@ def test_a_case_without_the_slice_is_reported_and_the_others_are_done(
             slice_index=3,
         )
     assert str(caught.value) == (
-        f"2 of 5 cases failed: {tmp_path}/short.nii.gz: found slice 3 asked of 2 slices, expected 0 (the "
-        f"most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 asked of a 2D image, "
-        "expected none; leave slice out."
+        f"2 of 5 cases failed: {tmp_path}/short.nii.gz: found slice 3 for a volume of 2 slices, "
+        f"expected 0 (the most inferior one) to 1; correct slice; {tmp_path}/p.png: found slice 3 for a 2D "
+        "image, expected none; leave slice out."
     )
     assert (tmp_path / "out/p_seg.png").is_file()
     for name, index in (("a_seg", 3), ("b-4_seg", 4)):

@@ -138,7 +138,7 @@ def test_inputs_are_checked_before_any_work(run, network, make_nifti, tmp_path):
         run(tmp_path / "case.txt")
     with pytest.raises(InputError, match=r"empty: found no image here, expected NIfTI"):
         run(tmp_path / "empty")
-    with pytest.raises(InputError, match="empty: input and output are one folder, so that masks would"):
+    with pytest.raises(InputError, match="empty: input and output are the same folder, so masks would"):
         run(tmp_path / "empty", output_dir=tmp_path / "empty")
     with pytest.raises(InputError, match=r"gone\.pt: cannot be read \(No such file or directory\)"):
         run(make_nifti(np.zeros((8, 8, 1))), checkpoint=tmp_path / "gone.pt")

@@ -146,8 +146,8 @@ def test_a_mask_corrected_by_hand_is_kept_and_named(
         run(source, skip_existing=True, report=run_report, **{"outputs": ["labels"], **changes})
         assert (out / "case_seg.nii.gz").read_bytes() == by_hand
         sentence = (
-            f"{out}: found case_seg.nii.gz other than case_seg.json says, so changed since, and kept; remove "
-            "the report or leave skip_existing out to have the case segmented again."
+            f"{out}: found case_seg.nii.gz changed since case_seg.json was written, so nothing is "
+            "overwritten; remove the report or leave skip_existing out to segment the case again."
         )
         assert sentence in caplog.text
         (outcome,) = json.loads(run_report.read_text("utf-8"))["outcomes"]
@@ -186,7 +186,7 @@ def test_every_kind_that_is_changed_by_hand_is_named(run, make_dicom, random_hu,
         assert path.read_bytes() != before
         caplog.clear()
         run(tmp_path / "scan", outputs=kinds, skip_existing=True)
-        assert f"found {name} other than scan_seg.json says" in caplog.text
+        assert f"found {name} changed since scan_seg.json was written" in caplog.text
         path.write_bytes(before)
 
 

@@ -66,8 +66,8 @@ def test_a_feature_that_the_network_does_not_give_is_named() -> None:
     with pytest.raises(InputError) as caught:
         loss(Prediction(logits, {"words": torch.ones(1), "boxes": torch.ones(1)}), target)
     assert str(caught.value) == (
-        "loss: found words, boxes from the network, expected pixels, which a part of the loss asks for; "
-        "leave that part out or choose a network that has it."
+        "loss: found words, boxes from the network, expected pixels, which a part of the loss needs; leave "
+        "that part out or choose a network that has it."
     )
     with pytest.raises(InputError, match="loss: found no features from the network, expected words, which"):
         loss(logits, target)

@@ -79,5 +79,5 @@ def test_a_plain_tensor_needs_a_spacing() -> None:
     mask = torch.ones(1, 2, 4, 4, 4)
     with pytest.raises(InputError, match="spacing_mm: missing"):
         SegmentationMetric("surfel_hd_mm")(mask, mask)
-    with pytest.raises(InputError, match="expected as many predictions, references and spacings"):
+    with pytest.raises(InputError, match="found different numbers of predictions, references or spacings"):
         SegmentationMetric("surfel_hd_mm")(mask, mask, spacing_mm=SPACINGS)

@@ -239,7 +239,7 @@ def test_a_meta_tensor_brings_its_spacing() -> None:
             {"pred": np.zeros((4, 4, 5), bool)},
             r"pred: found shape \(4, 4, 5\), expected that of ref, \(4, 4, 4\)",
         ),
-        ({"pred": np.full((4, 4, 4), 0.5)}, "pred: found float64 values that are no labels"),
+        ({"pred": np.full((4, 4, 4), 0.5)}, "pred: found float64 values, expected labels"),
         ({"ref": np.full((4, 4, 4), 2)}, "ref: found values 2 to 2, expected a mask of 0 and 1"),
         ({"spacing_mm": None}, "spacing_mm: missing, expected the voxel size in mm of each axis"),
         ({"spacing_mm": (1, 1)}, r"spacing_mm: found \(1.0, 1.0\), expected 3 sizes in mm above 0"),

@@ -280,7 +280,7 @@ def test_types_of_weights_that_cannot_be_are_refused(bert):
 
 @pytest.mark.parametrize("most", [2, 25, None, "24"])
 def test_numbers_of_tokens_that_cannot_be_are_refused(bert, most):
-    with pytest.raises(InputError, match=rf"max_tokens: {most} given, .*bert takes 3 to .*; choose a number"):
+    with pytest.raises(InputError, match=rf"max_tokens: found {most}, expected 3 to .* for .*bert; choose"):
         TextEncoder(str(bert), max_tokens=most)
 
 
@@ -288,13 +288,15 @@ def test_words_that_do_not_fit_are_named(bert):
     encoder = TextEncoder(str(bert), max_tokens=6)  # [CLS] + 4 pieces + [SEP]
     prompt = "the left kidneys of the patient"  # "kidneys" is two pieces
     cut = (
-        "'the left kidneys of the patient': found 7 word pieces, expected at most 4; not read was its end "
-        "from 'of the patient' on"
+        "'the left kidneys of the patient': found 7 word pieces, expected at most 4; its end, "
+        "from 'of the patient' on, was not read"
     )
     with pytest.warns(UserWarning, match=cut):
         encoded = encoder([prompt])
     assert encoded.tokens.shape[1] == 6
-    with pytest.warns(UserWarning, match=r"its end from 'kidneys of' on"):  # a word cut in two is not read
+    with pytest.warns(
+        UserWarning, match=r"its end, from 'kidneys of' on, was not"
+    ):  # a word cut in two is not read
         TextEncoder(str(bert), max_tokens=6)(["the left large kidneys of"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -332,7 +334,7 @@ def test_random_decoder_with_the_tokenizer_of_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({}, "config: not the settings of a text encoder"),
+        ({}, "config: does not describe a text encoder"),
         ({"model_type": "bert", "hidden_sise": 16}, "bert has no setting hidden_sise"),
         (
             {"model_type": "bert", "vocabulary": WORDS, "vocab_size": 4},
@@ -341,7 +343,7 @@ def test_random_decoder_with_the_tokenizer_of_a_folder(tmp_path):
         ({"model_type": "electra", "embedding_size": 8, **SIZES}, "8 wide and its states 16"),
         (
             {"model_type": "bert", "max_position_embeddings": 40, **SIZES},
-            "max_tokens: 96 given, config takes 3 to 40",
+            "max_tokens: found 96, expected 3 to 40 for config",
         ),
     ],
 )
@@ -357,13 +359,13 @@ def test_models_that_are_no_text_encoder(tmp_path):
     )
     for name in ("vit", "t5"):
         (tmp_path / name / "vocab.txt").write_text("\n".join(SPECIAL))
-        with pytest.raises(InputError, match=r"no encoder-only or decoder-only|no tokenizer can be read"):
+        with pytest.raises(InputError, match=r"not an encoder-only or decoder-only|no tokenizer can be read"):
             TextEncoder(str(tmp_path / name))
 
 
 def test_folder_without_tokenizer(tmp_path):
     BertModel(BertConfig(vocab_size=20, **SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"no tokenizer stands there; add tokenizer.json or vocab.txt"):
+    with pytest.raises(InputError, match=r"found no tokenizer; add tokenizer.json or vocab.txt"):
         TextEncoder(str(tmp_path))
 
 

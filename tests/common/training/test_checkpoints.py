@@ -160,6 +160,6 @@ def test_checkpoint_of_another_image_size_is_refused_but_may_be_trained_on(
         started(LoadCheckpoint(network=OneNumber(), path=path))
     network = OneNumber()
     started(LoadCheckpoint(network=network, path=path, to_train=True))
-    said = "trained with network_def#image_size 16 (8 is in use); training goes on with what is in use."
+    said = "trained with network_def#image_size 16 (8 is in use); training continues with what is in use."
     assert said in caplog.text
     assert network.weight.item() == 3.0

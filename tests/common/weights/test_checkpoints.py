@@ -112,7 +112,7 @@ def test_pickled_objects_are_not_run(tmp_path):
 
 def test_a_git_lfs_pointer(tmp_path):
     (tmp_path / "model.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
-    with pytest.raises(InputError, match="a Git LFS pointer stands there, not the weights; run git lfs pull"):
+    with pytest.raises(InputError, match="found a Git LFS pointer, not the weights; run git lfs pull"):
         load_checkpoint(network(), tmp_path / "model.pt")
 
 
@@ -262,7 +262,7 @@ def test_other_settings_are_refused_and_only_said_in_training(tmp_path, caplog, 
         "checkpoint."
     )
     check_settings("model.pt", record, now, to_train=True)
-    assert caplog.messages == [f"model.pt: trained with {found}; training goes on with what is in use."]
+    assert caplog.messages == [f"model.pt: trained with {found}; training continues with what is in use."]
 
 
 def test_a_record_of_before_is_taken_and_what_it_does_not_say_is_named(tmp_path, caplog):
@@ -271,8 +271,9 @@ def test_a_record_of_before_is_taken_and_what_it_does_not_say_is_named(tmp_path,
     record = json.loads((tmp_path / "model.json").read_text())
     check_settings("model.pt", record, SETTINGS)
     assert caplog.messages == [
-        "model.pt: its record does not say what it was trained with as network_def#framing#window, "
-        "network_def#framing#mirrored, network_def#scale, network_def#decoder_stages, so this is not checked."
+        "model.pt: its record does not give the settings network_def#framing#window, "
+        "network_def#framing#mirrored, network_def#scale, network_def#decoder_stages of its "
+        "training, so they are not compared."
     ]
     with pytest.raises(InputError, match=r'network_def#framing#crop "whole" \("body" is in use\)'):
         check_settings("model.pt", record, framed(crop="body"))

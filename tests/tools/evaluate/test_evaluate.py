@@ -403,7 +403,7 @@ def test_previews_are_no_label_maps(
     assert list(rows_of(out)) == [("a", "1")]
     save_png(ref / "b_preview.png", 4)
     assert run(folders) == 1
-    assert "b_preview.png: a PNG of the kind RGB is given as label map" in capsys.readouterr().err
+    assert "b_preview.png: found a PNG of mode RGB as label map" in capsys.readouterr().err
     save_png(pred / "a.png", 4)
     assert run(folders) == 2
     assert "found a.nii.gz and a.png; keep one of them" in capsys.readouterr().err

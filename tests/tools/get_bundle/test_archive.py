@@ -68,7 +68,7 @@ def test_paths_that_lead_elsewhere(tmp_path, write, name):
     extra = [("mini/LICENSE", b"Apache-2.0"), ("mini/configs/inference.json", b"{}"), (entry, b"evil")]
     release = write(tmp_path / "usb", files=SMALL, entries=extra)
     before = everything(tmp_path)
-    with pytest.raises(InputError, match=r"an archive may write nowhere else, do not use it\.$"):
+    with pytest.raises(InputError, match=r"an archive may write only there, so do not use it\.$"):
         unpack(release.zip, manifest_of(release), tmp_path / "out" / "mini")
     assert everything(tmp_path) == before
 
@@ -135,12 +135,12 @@ def change(manifest: dict, path: str, value) -> dict:
         ("name", "../mini", "cannot be read as a bundle's manifest"),
         ("version", "0.10.0", "cannot be read as a bundle's manifest"),
         ("zip#file", "../mini_v0.1.0.zip", "do not use it"),
-        ("zip#bytes", -1, "-1 is no number of bytes"),
-        ("zip#bytes", 1e9, "is no number of bytes"),
-        ("zip#bytes", True, "is no number of bytes"),
+        ("zip#bytes", -1, "-1 is not a number of bytes"),
+        ("zip#bytes", 1e9, "is not a number of bytes"),
+        ("zip#bytes", True, "is not a number of bytes"),
         ("zip#bytes", 10**11, "announces 100.0 GB, expected at most 8.6; do not use it"),
         ("zip#sha256", "A" * 64, "cannot be read"),
-        ("files#../evil", {"bytes": 1, "sha256": "0" * 64}, "is no plain path below the bundle"),
+        ("files#../evil", {"bytes": 1, "sha256": "0" * 64}, "is not a plain path below the bundle"),
         (
             "files#license",
             {"bytes": 1, "sha256": "0" * 64},

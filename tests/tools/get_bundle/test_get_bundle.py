@@ -40,7 +40,7 @@ def test_from_a_mirror_by_name_the_newest_version(tmp_path, write, serve, files,
     assert left(tmp_path / "out") == {"mini"}
     said = capsys.readouterr()
     assert "version 0.9.0, all 5 files as published" in said.out
-    assert "unprotected connection and nobody else vouches for it; give --sha256" in said.err
+    assert "unprotected connection and nothing else confirms its content; give --sha256" in said.err
 
 
 def test_a_version_by_number_from_a_folder(tmp_path, write):
@@ -89,7 +89,7 @@ def test_a_later_run_goes_on_too_and_a_server_without_ranges_starts_anew(
     command = [f"{server.address}/{archive.name}", "--out", str(tmp_path / "out")]
     server.cut_after = [700_000, 0, 0, 0]
     assert main(command) == 2
-    assert "700,000 bytes are kept, run this again to go on." in capsys.readouterr().err
+    assert "700,000 bytes are kept, run this again to continue." in capsys.readouterr().err
     (part,) = (tmp_path / "out").iterdir()
     assert part.stat().st_size == 700_000
     server.ranges, server.cut_after = False, []
@@ -163,7 +163,8 @@ def test_no_manifest_no_bundle(tmp_path, write, capsys):
     archive.with_suffix(".manifest.json").unlink()
     assert main([str(archive), "--out", str(tmp_path / "out")]) == 2
     assert (
-        "A zip is never unpacked without the .manifest.json that stands beside it." in capsys.readouterr().err
+        "A zip is never unpacked without the .manifest.json that belongs beside "
+        "it." in capsys.readouterr().err
     )
     assert not (tmp_path / "out").exists()
 
@@ -222,7 +223,7 @@ def test_what_is_there_stays_until_something_complete_takes_its_place(tmp_path, 
     results.mkdir()
     assert main([str(first), *out]) == 0  # what a run leaves does not count
     assert main([str(second.zip), *out]) == 2
-    assert "there is something else already; choose another --out, or give --force" in capsys.readouterr().err
+    assert "something else is there already; choose another --out, or give --force" in capsys.readouterr().err
     second.zip.write_bytes(second.zip.read_bytes()[:-1])
     assert main([str(second.zip), *out, "--force"]) == 2
     assert json.loads((tmp_path / "out/mini/manifest.json").read_text())["version"] == "0.1.0"

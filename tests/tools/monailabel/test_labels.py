@@ -83,5 +83,7 @@ def test_one_number_a_name_in_all_studies(tmp_path, caplog):
 
 def test_one_patient_is_not_enough(tmp_path):
     saved = [save(tmp_path, name, np.ones((4, 4, 4)), {1: "liver"}, patient="same") for name in "ab"]
-    with pytest.raises(InputError, match=r"^labels: found usable ones of 1 patient\(s\), expected 2 or more"):
+    with pytest.raises(
+        InputError, match=r"^labels: found usable labels of 1 patient\(s\), expected 2 or more"
+    ):
         write_dataset(saved, tmp_path / "data", validation_share=0.2)

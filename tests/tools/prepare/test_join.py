@@ -168,7 +168,7 @@ def test_datalists_of_sentences_need_no_labels(tmp_path: Path) -> None:
 
 def test_a_datalist_is_not_written_over(tmp_path: Path) -> None:
     one = data_set(tmp_path / "one", {"1": "liver"}, np.ones((2, 2, 2)))
-    with pytest.raises(InputError, match=r"--out .*one: would write over .*datalist\.json, expected another"):
+    with pytest.raises(InputError, match=r"--out .*one: would overwrite .*datalist\.json, expected another"):
         join([one], tmp_path / "one")
 
 

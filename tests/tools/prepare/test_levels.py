@@ -69,4 +69,4 @@ def test_the_datalist_itself_is_not_written_over(tmp_path, capsys):
     path = datalist(tmp_path / "mine", [{"image": "image.jpg", "label": "two.png", "prompts": ["x"]}])
     command = ["levels", "--datalist", str(path), "--out", str(path.parent), "--family", "photograph"]
     assert main([*command, "--class", "spot"]) == 1
-    assert "would write over" in capsys.readouterr().err
+    assert "would overwrite" in capsys.readouterr().err

@@ -210,8 +210,8 @@ def test_another_layout(tmp_path):
     )
     (tmp_path / "empty" / "split.csv").write_text("a,b\n1,2\n")
     assert error_of(tmp_path / "empty", tmp_path) == (
-        f'{tmp_path / "empty" / "split.csv"}: columns "item" and "organs" expected with a row a patient; '
-        "fetch it again."
+        f'{tmp_path / "empty" / "split.csv"}: found no rows with the columns "item" and "organs", '
+        "expected one for each patient; fetch it again."
     )
 
 
@@ -224,13 +224,13 @@ def test_broken_files(source, tmp_path):
     assert not (tmp_path / "out" / "images" / "pt_2.nii.gz").exists()
     ct.write_bytes(lzma.compress(b",data\n3000000,1.0\n"))
     assert error_of(source, tmp_path) == (
-        f"{ct}: voxel indices expected from 0 to 2097151 (an array of 128^3), found 1 of them up to 3000000; "
+        f"{ct}: found 1 voxel indices up to 3000000, expected some from 0 to 2097151 (an array of 128^3); "
         "fetch it again."
     )
     spacing = ct.with_name("voxel_dimensions.csv")
     spacing.write_text("4.0\n4.0\n")
     assert error_of(source, tmp_path) == (
-        f"{spacing}: voxel sizes [4.0, 4.0] found, expected three above 0; fetch it again."
+        f"{spacing}: found the voxel sizes [4.0, 4.0], expected three numbers above 0; fetch it again."
     )
 
 

@@ -137,7 +137,7 @@ def test_arms_see_the_same_images_for_the_same_time_and_differ_in_words(
 
 def test_fewer_images_than_a_batch_are_refused(tmp_path: Path, presets: list[tuple[str, bool]]) -> None:
     items = load_referring(write(tmp_path, 3), "training")
-    with pytest.raises(InputError, match="training: found 3 images, expected at least the 4 of a batch"):
+    with pytest.raises(InputError, match="training: found 3 images, expected at least 4, one batch"):
         qata.build(items, minutes=0.2, seed=0, device="cpu")
 
 
