@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from common import memory
+from common import machine
 from common.config.command_line import read_arguments, read_texts
 from common.config.rules import RULES, take
 from common.config.values import as_data
@@ -227,16 +227,16 @@ def test_an_image_that_memory_cannot_hold_is_refused_in_numbers(
     make: Callable[[Path], Path], shape: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, needed = make(tmp_path), math.prod(shape) * 5
-    monkeypatch.setattr(memory, "free_bytes", lambda: needed)
+    monkeypatch.setattr(machine, "free_bytes", lambda: needed)
     read_image(path)
-    monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
+    monkeypatch.setattr(machine, "free_bytes", lambda: needed - 1)
     found = f"{path}: found {' x '.join(map(str, shape))} voxels, which take 0.0 GiB, expected no more than"
     with pytest.raises(InputError, match=f"^{re.escape(found)}"):
         read_image(path)
 
 
 def test_free_memory_is_a_number_that_can_be() -> None:
-    free = memory.free_bytes()
+    free = machine.free_bytes()
     assert free is None or 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 100
 
 
