@@ -38,6 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "with shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest "
         "X-rays of QaTa-COV19; print Dice and IoU of the test images with bootstrap intervals.",
     )
+    _add_comparison(
+        studies,
+        "polyps",
+        source="HyperKvasir's segmented images, or what tools.prepare hyperkvasir wrote",
+        minutes=20.0,
+        help="what are a pretrained trunk and words worth on polyps? LSMS beside an image-only U-Net",
+        description="Train LSMS compact by prompts of the levels P0, P1 and P6, and an image-only U-Net on "
+        "the EfficientNet-Lite0 trunk with and without ImageNet's weights, each for the same time in turns, "
+        "on Kvasir's 800 training images; print Dice and IoU of its 100 validation images with bootstrap "
+        "intervals.",
+    )
     _add_listen(studies)
     _add_referring(studies)
     _add_words(studies)

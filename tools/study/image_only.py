@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.nets import UNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.data.framing import Framing
 from common.errors import InputError
@@ -13,18 +13,26 @@ from common.networks.guidance import Guidance
 
 
 class ImageOnlyUNet(TextSegmenter):
-    """MONAI's UNet with an output channel an organ; a prompt only chooses the channel.
+    """A U-Net with an output channel an organ; a prompt only chooses the channel.
 
     Args:
         organs: names of the channels; a prompt must be one of them.
         image_size: side in pixels of the slices.
         framing: see `TextSegmenter`.
+        body: (B, C, H, W) -> logits of all organs (B, K, H, W); None is MONAI's UNet of 16 to 256 channels.
     """
 
-    def __init__(self, organs: Sequence[str], *, image_size: int, framing: Framing | None = None) -> None:
+    def __init__(
+        self,
+        organs: Sequence[str],
+        *,
+        image_size: int,
+        framing: Framing | None = None,
+        body: nn.Module | None = None,
+    ) -> None:
         super().__init__(image_size=image_size, default_prompt=organs[0], framing=framing)
         self.organs = list(organs)
-        self.unet = UNet(
+        self.unet = body or UNet(
             spatial_dims=2,
             in_channels=self.field_shape[0],
             out_channels=len(organs),

@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.networks.lsms.network import LSMS
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import read_tensors
-from tools.study import qata, training
+from tools.study import image_arms, qata, training
 from tools.study.image_only import ImageOnlyUNet
 
 SIDE, SHAPE = 64, (96, 80)  # of the networks' field and of the images
@@ -81,7 +81,7 @@ def test_items_of_mostly_one_sentence_cannot_be_shuffled(tmp_path: Path) -> None
 
 def test_counts_are_in_the_files_own_pixels(tmp_path: Path) -> None:
     items = load_referring(write(tmp_path, 3), "training")
-    counts = qata.segment(ImageOnlyUNet(["lesion"], image_size=32), items, words="target")
+    counts = image_arms.segment(ImageOnlyUNet(["lesion"], image_size=32), items, words="target")
     areas = [np.count_nonzero(np.asarray(Image.open(item.label))) for item in items]
     np.testing.assert_array_equal(counts[:, 0] + counts[:, 2], areas)
     assert (counts.sum(axis=1) <= 1600).all()
@@ -99,7 +99,7 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
     monkeypatch.setattr(qata.LSMS, "from_preset", build)
     monkeypatch.setattr(qata, "SIDES", {"compact": SIDE, "paper_t": SIDE})
-    monkeypatch.setattr(qata, "BATCH", 4)
+    monkeypatch.setattr(image_arms, "BATCH", 4)
     monkeypatch.setattr(training, "TURNS", 2)
     return asked
 

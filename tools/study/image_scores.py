@@ -1,4 +1,4 @@
-"""Scores of the networks of the study `qata`, with intervals."""
+"""Scores of networks that segment the same images, with intervals, and the differences between them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,20 +8,19 @@ import numpy as np
 from common.metrics import with_interval
 
 RESAMPLES = 2000
-WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
-SWAPPED = "LSMS, another image's sentence at the test"
-# First minus second: what is said of the paper's claim.
-DIFFERENCES = ((WITH, WITHOUT), (WITH, SHUFFLED), (WITH, UNET), (WITHOUT, UNET), (WITH, SWAPPED))
 
 
-def compare(counts: Mapping[str, np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
+def compare(
+    counts: Mapping[str, np.ndarray], patients: Sequence[str], differences: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
     """Scores of each network and differences between them, see `over_seeds_and_patients`.
 
     Args:
-        counts: for each network (seeds, images, 3) pixels, see `segment`.
+        counts: for each network (seeds, images, 3) pixels, see `image_arms.segment`.
         patients: for each image whose it is.
+        differences: pairs of networks, of which the second is subtracted from the first.
     """
-    pairs = [(a, b) for a, b in DIFFERENCES if a in counts and b in counts]
+    pairs = [(a, b) for a, b in differences if a in counts and b in counts]
     return {
         "networks": {
             name: {

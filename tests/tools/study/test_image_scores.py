@@ -1,14 +1,17 @@
-"""Scores and intervals of the comparison of QaTa-COV19, against formulas."""
+"""Scores and intervals of networks on the same images, against formulas."""
 
 import numpy as np
 import pytest
 
-from tools.study.qata_scores import WITH, WITHOUT, compare, dice, over_seeds_and_patients
+from tools.study.image_scores import compare, dice, over_seeds_and_patients
+
+WITH, WITHOUT = "with words", "without"
+PAIRS = [(WITH, WITHOUT)]
 
 
 def test_scores_are_dice_and_iou_of_the_counts() -> None:
     counts = np.array([[[6, 2, 2], [0, 0, 5]], [[4, 0, 4], [1, 1, 1]]])  # 2 seeds, 2 images
-    report = compare({WITH: counts, WITHOUT: counts[:, :, [0, 2, 1]] * [1, 1, 2]}, "ab")
+    report = compare({WITH: counts, WITHOUT: counts[:, :, [0, 2, 1]] * [1, 1, 2]}, "ab", PAIRS)
     row = report["networks"][WITH]
     assert row["dice"]["mean"] == pytest.approx((12 / 16 + 0 + 8 / 12 + 2 / 4) / 4)
     assert row["iou"]["mean"] == pytest.approx((6 / 10 + 0 + 4 / 8 + 1 / 3) / 4)
@@ -26,7 +29,7 @@ def test_paired_interval_is_that_of_the_mean_of_differences() -> None:
     right = rng.integers(100, 900, 200)
     better = np.stack([right, 1000 - right, 1000 - right], axis=1)[None]
     worse = better + np.array([-20, 20, 20])
-    report = compare({WITH: better, WITHOUT: worse}, list(map(str, range(200))))
+    report = compare({WITH: better, WITHOUT: worse}, list(map(str, range(200))), PAIRS)
     (difference,) = report["differences"].values()
     assert difference["dice"]["ci95"] == pytest.approx([0.02, 0.02])
     low, high = report["networks"][WITH]["dice"]["ci95"]
