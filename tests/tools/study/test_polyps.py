@@ -1,4 +1,4 @@
-"""The study of polyps in seconds: each network is given its level's words, and the trunk's weights are used."""
+"""The study of polyps in seconds, and the U-Net on the trunk."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data.datalist import load_referring
 from common.networks.lsms.network import LSMS
 from common.text.encoders import TextEncoder
 from tests.tools.study.test_qata import BERT, TINY
@@ -65,18 +66,9 @@ def test_each_network_is_asked_by_its_level_and_stands_in_the_tables(
     assert report["images"] == {"training": 6, "test": 3}
     assert report == json.loads((tmp_path / "work" / "results.json").read_text())
     assert f"| LSMS by P6 - {polyps.UNET} |" in capsys.readouterr().out
-    words = {
-        level: [
-            case.prompts for case in polyps.load_referring(source / "datalist.json", "training", level=level)
-        ]
-        for level in polyps.LEVELS
-    }
-    built = polyps.build(
-        {level: polyps.load_referring(source / "datalist.json", "training", level=level) for level in words},
-        minutes=1,
-        seed=0,
-        device="cpu",
-    )
+    datalist = source / "datalist.json"
+    items = {level: load_referring(datalist, "training", level=level) for level in polyps.LEVELS}
+    built = polyps.build(items, minutes=1, seed=0, device="cpu")
     drawn = {name: next(arm._batches) for name, arm in built.items()}
     assert drawn["LSMS by P0"]["prompt"] == ["", ""]
     assert drawn["LSMS by P1"]["prompt"] == ["polyp", "polyp"]
