@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -38,10 +39,18 @@ class _Printable:
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._make(*args, **kwargs)
-        said = record.getMessage()
+        said = _said(record)
         if printable(said) != said:
             record.msg, record.args = printable(said), ()
         return record
+
+
+def _said(record: logging.LogRecord) -> str:
+    """A record's message; of one with the wrong number of arguments, which logging reports, its form."""
+    try:
+        return record.getMessage()
+    except Exception:  # of any library's call and arguments
+        return str(record.msg)
 
 
 @contextmanager
@@ -52,7 +61,7 @@ def logged_as(place: str, name: str) -> Iterator[None]:
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = made_so_far(*args, **kwargs)
-        if threading.get_ident() == thread and place in (said := record.getMessage()):
+        if threading.get_ident() == thread and place in (said := _said(record)):
             record.msg, record.args = said.replace(place, name), ()
         return record
 
@@ -78,6 +87,12 @@ def print_no_more() -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
+    """End for a closed stdout or stderr; another pipe or socket raises BrokenPipeError where it is used."""
+    poll = select.poll()
+    for output in (1, 2):
+        poll.register(output, 0)  # POLLERR comes unasked
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     print_no_more()
     raise SystemExit(CLOSED)

@@ -47,6 +47,7 @@ def _launch(options: argparse.Namespace) -> int:
         "folder": str(options.out.absolute()),
     }
     overrides = {"bundle_root": bundle, "device": "cpu", **_settings(options.set, config), "run": [export]}
+    overrides["asked"] = None  # no image and no prompt
     if options.checkpoint is not None:
         overrides["checkpoint"] = str(options.checkpoint.absolute())
     return run_in_bundle(options.bundle, INFERENCE, {"config": str(config), "overrides": overrides})

@@ -121,7 +121,10 @@ def _check_nested(key: str, content: Mapping[str, Any], path: list[str]) -> None
     built = pydoc.locate(str(section.get("_target_", "")))
     if not callable(built):  # a plain section, or a name that MONAI looks up by itself
         return
-    takes = inspect.signature(built).parameters
+    try:
+        takes = inspect.signature(built).parameters
+    except ValueError:  # some built-in functions have none
+        return
     if path[-1] not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
         prefix = key.removesuffix(path[-1])
         raise InputError(

@@ -54,12 +54,20 @@ def _evaluated(value: Any) -> bool:
 def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
     """Overrides that MONAI's parser hands on as they are: literals without the marks that it reads.
 
-    It takes `run#2` for a path within the config, evaluates `$x`, and looks for `@x` and `%x`.
+    It takes `run#2` for a path within the config, evaluates `$x`, and looks for `@x` and `%x`. What has a
+    `_target_` in it is a part of a config, and stays one.
 
     Args:
         values: by key, as in JSON.
     """
     return {key: _literal(value) for key, value in values.items()}
+
+
+def _builds(value: Any) -> bool:
+    """Whether MONAI builds a component of it."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_builds, value.values()))
+    return isinstance(value, list | tuple) and any(map(_builds, value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -72,6 +80,6 @@ def _is_plain(value: Any) -> bool:
 
 
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value):
+    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value) or _builds(value):
         return value
     return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found[0]):02x}", ascii(value))

@@ -149,7 +149,10 @@ def _complete_meta(header: pydicom.Dataset) -> None:
             raise EOFError("it does not say what it is")
         meta.MediaStorageSOPClassUID = header.SOPClassUID
     if not meta.get("TransferSyntaxUID"):
-        implicit, little = header.original_encoding
+        if hasattr(header, "original_encoding"):
+            implicit, little = header.original_encoding
+        else:  # pydicom 2, in MONAI Label's environment
+            implicit, little = header.read_implicit_vr, header.read_little_endian
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 

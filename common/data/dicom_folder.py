@@ -134,9 +134,14 @@ def _kind(path: Path) -> str | None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Everything in a folder but folders, hidden files and what file managers leave; sorted."""
+    """Files and dangling links of a folder but hidden ones and what file managers leave; sorted.
+
+    Pipes and devices, which may never answer, are left out.
+    """
     return [
         path
         for path in sorted(folder.iterdir())
-        if not path.is_dir() and not path.name.startswith(".") and path.name.lower() not in _JUNK
+        if (path.is_file() or not path.exists())
+        and not path.name.startswith(".")
+        and path.name.lower() not in _JUNK
     ]

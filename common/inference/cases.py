@@ -251,11 +251,16 @@ def _with_clashes(cases: Sequence[InputCase]) -> list[InputCase]:
     """The cases; those that share their outputs with another one say so, and the others can be done."""
     alike = defaultdict(list)
     for case in cases:
-        alike[case.stem].append(case)
+        alike[_on_any_disk(case.stem)].append(case)
     return [
-        case if len(alike[case.stem]) == 1 else replace(case, clash=_clash(alike[case.stem]))
+        case if len(group := alike[_on_any_disk(case.stem)]) == 1 else replace(case, clash=_clash(group))
         for case in cases
     ]
+
+
+def _on_any_disk(stem: Path) -> str:
+    """What names a file where disks do not tell "A" from "a"."""
+    return str(stem).casefold()
 
 
 def _clash(alike: Sequence[InputCase]) -> str:

@@ -160,7 +160,7 @@ def _check_read_back(path: Path, *, segments: int, voxels: int) -> None:
     try:
         written = highdicom.seg.segread(path)
         held = -(-written.NumberOfFrames * written.Rows * written.Columns // 8)  # bytes; another may fill up
-        bits = np.bitwise_count(np.frombuffer(written.PixelData, np.uint8, held))
+        bits = np.unpackbits(np.frombuffer(written.PixelData, np.uint8, held))
         found = (written.number_of_segments, int(bits.sum()))
     except Exception as error:
         raise InputError(

@@ -78,7 +78,8 @@ def clear(case: InputCase) -> None:
     A folder in use is locked, so that runs side by side do not disturb each other.
     """
     for folder in case.stem.parent.glob(f"{glob.escape(_prefix(case))}*"):
-        with suppress(FileNotFoundError), _locked(folder) as free:  # another run may remove it first
+        # Another run may remove it first, or it is another user's.
+        with suppress(FileNotFoundError, PermissionError), _locked(folder) as free:
             if free:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from .vocabulary import Vocabulary
 
 _NEGATION = re.compile(
     r"\b(no|not|none|nothing|never|neither|nor|without|except|excepting|excluding|exclude|excludes|minus"
-    r"|absent|absence|lacks?|lacking|free (?:of|from)|negative for|apart from|other than|rather than"
+    r"|absent|absence|lacks?|lacking|free (?:of|from)|negative for|apart from|other than|outside|rather than"
     r"|(?:all|everything|anything) but)\b|n['\u2019]t\b",
     re.IGNORECASE,
 )

@@ -38,6 +38,7 @@ MAY_DIFFER = {
     *("imports", "initialize", "finalize", "run", "training", "evaluating", "network"),
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
     *("_meta_", "train#handlers", "validate#handlers", "network_def#text_bank"),
+    *(f"validate#inferer#{name}" for name in ("slice_batch", "compiled", "channels_last")),
 }
 
 

@@ -269,7 +269,7 @@ def test_photographs_with_masks_and_sentences_are_taken(tmp_path: Path, encoding
         (
             "image,words\n0,a polyp",
             "utf-8",
-            r"row 2: found image, words, expected an image and a prompt; add",
+            r"own/\S+\.csv: left out, expected the columns image and prompt for sentences; name them so",
         ),
         (
             "image,prompt\n9,a polyp",
@@ -439,3 +439,17 @@ def test_rounded_labels_and_cropped_ct_are_in_order(
     for name, case in prepared(tmp_path / "out").items():
         read = LabelledReader()(case)
         np.testing.assert_array_equal(read.image.to_stored(read.labels) == 1, organs_of(name) == 1)
+
+
+def test_a_table_without_sentences_beside_images_is_no_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists of patients lie beside images and label maps; TotalSegmentator's has semicolons."""
+    for name, table in (("commas", "file,age\n0,40\n"), ("semicolons", "image_id;age\ns0001;40\n")):
+        own = tmp_path / name
+        write_polyps(own, "image,prompt\n0,a")
+        next(iter(own.glob("*.csv"))).write_text(table)
+        (own / "masks").rename(own / "labels")
+        prepare(own, tmp_path / f"out_{name}")
+        assert "an image and a prompt" not in (said := capsys.readouterr().err), said
+        assert "cannot be read as a CSV" not in said

@@ -88,7 +88,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     from common.metrics import summarise, write_rows, write_summary
 
     from .measuring import Plan, collect, measure_pairs
-    from .pairs import find_pairs
+    from .pairs import find_pairs, named_otherwise
     from .report import write_html
     from .tables import LEGEND, as_text, main_tables
 
@@ -102,6 +102,7 @@ def _evaluate(options: argparse.Namespace) -> list[str]:
     labels = load_label_values(options.labels) if options.labels else None
     plan = Plan(labels, options.boundary, options.tolerance_mm, options.instances, options.slice_distances)
     pairs, problems = find_pairs(options.pred, options.ref)
+    problems += named_otherwise(pairs, labels or {})
     measured = measure_pairs(pairs, plan, workers=options.workers)
     results = list(tqdm(measured, desc="evaluate", total=len(pairs), unit="case"))
     rows, found = collect(results, plan)

@@ -3,8 +3,9 @@
 `ct_seg`, which inference writes for `ct`, belongs to the reference `ct`.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,34 @@ def find_pairs(pred: Path, ref: Path) -> tuple[list[Pair], list[str]]:
             f"name each prediction as its reference (the ending may differ, and {OF_INFERENCE} may follow)."
         )
     return pairs, problems
+
+
+def named_otherwise(pairs: Sequence[Pair], labels: Mapping[str, Collection[int]]) -> list[str]:
+    """One sentence for each prediction whose report gives a name another number than `labels`.
+
+    Inference numbers its labels in the order of its prompts, if these do not say their numbers.
+    """
+    problems = []
+    for pair in pairs:
+        try:
+            report = json.loads(_report_of(pair.pred).read_text("utf-8"))
+            numbers = {str(row["name"]): int(row["label"]) for row in report["prompts"]}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue  # of another program, or none
+        wrong = {name: number for name, number in numbers.items() if number not in labels.get(name, [number])}
+        if wrong:
+            name, number = next(iter(wrong.items()))
+            problems.append(
+                f"{pair.pred}: its report says that label {number} is '{name}', expected "
+                f"{' or '.join(map(str, labels[name]))} as in --labels, so other organs were compared; give "
+                'each prompt its number ("label" in a prompts file) and segment again.'
+            )
+    return problems
+
+
+def _report_of(pred: Path) -> Path:
+    ending = ending_of(pred, ENDINGS) or pred.suffix
+    return pred.with_name(pred.name.removesuffix(ending) + ".json")
 
 
 def _partner(name: str, refs: Mapping[str, Path], preds: Mapping[str, Path], cut: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ column mask, the mask has its image's name, perhaps with "mask" before or behind
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ COLUMNS = {
 }
 IMAGE_FOLDERS = ("images", "image", "img", "imgs")
 MASK_FOLDERS = (*LABEL_FOLDERS, "mask", "label", "segmentations", "annotations")
+_HEAD_BYTES = 4096
 SHORT = {"train": "training", "val": "validation", "valid": "validation"}
 
 
@@ -62,6 +64,17 @@ def by_sentences(source: Path, table: Path) -> Layout:
         for (image, mask, lesion, plane, patient, section), rows in grouped.items()
     ]
     return Layout("images with masks and sentences", cases)
+
+
+def sentence_columns(table: Path) -> set[str]:
+    """Which of "image" and "prompt" a CSV has as columns, in whatever encoding and with whatever separator.
+
+    Other tables, such as a list of patients, often lie beside images.
+    """
+    with table.open("rb") as file:
+        head = file.readline(_HEAD_BYTES).replace(b"\0", b"").decode("latin-1").lower()
+    columns = {column.strip(" \"'\xef\xbb\xbf\xff\xfe\r\n") for column in re.split("[,;\t]", head)}
+    return {name for name in ("image", "prompt") if columns & set(COLUMNS[name])}
 
 
 class _Places:

@@ -15,7 +15,7 @@ from ._layouts import Found, Layout, by_folders, by_patterns, visible
 from ._nnunet import by_nnunet, is_nnunet
 from ._options import Options, check_options
 from ._reading import Reading, read_all
-from ._sentences import by_sentences
+from ._sentences import by_sentences, sentence_columns
 
 
 def prepare(source: Path, out: Path, options: Options) -> list[str]:
@@ -58,18 +58,27 @@ def find(source: Path, options: Options) -> Layout:
     """What lies below the source, as the options say it or by what is there."""
     if options.images is not None or options.labels is not None:
         return by_patterns(source, options.images or "images/*.nii.gz", options.labels or "labels/*.nii.gz")
-    tables = list(visible(source, "*.csv"))
-    if options.sentences is not None or len(tables) == 1:
-        return by_sentences(source, options.sentences or tables[0])
-    if len(tables) > 1:
-        raise InputError(
-            f"{source}: found the tables {', '.join(path.name for path in tables)}, expected one; say with "
-            "--sentences which has the sentences."
-        )
+    if options.sentences is not None:
+        return by_sentences(source, options.sentences)
     if is_nnunet(source):
         return by_nnunet(source, options.channel)
     if is_bids(source):
         return by_bids(source, options.channel)
+    tables = {table: sentence_columns(table) for table in visible(source, "*.csv")}
+    whole = [table for table, columns in tables.items() if columns == {"image", "prompt"}]
+    if len(whole) > 1:
+        raise InputError(
+            f"{source}: found the tables {', '.join(path.name for path in whole)}, expected one; say with "
+            "--sentences which has the sentences."
+        )
+    if whole:
+        return by_sentences(source, whole[0])
+    for table in (table for table, columns in tables.items() if columns):
+        print(
+            f"note: {table}: left out, expected the columns image and prompt for sentences; name them so if "
+            "it has some.",
+            file=sys.stderr,
+        )
     return by_folders(source)
 
 

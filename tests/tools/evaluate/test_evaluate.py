@@ -494,3 +494,23 @@ def test_help_answers() -> None:
     done = subprocess.run([sys.executable, "-m", "tools.evaluate", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "report.html" in done.stdout
+
+
+def test_labels_that_the_report_names_otherwise_are_a_problem(
+    folders: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Inference numbers prompts in their order: its 1 is not the 1 of the reference."""
+    pred, ref, _ = folders
+    names = tmp_path / "datalist.json"
+    names.write_text(json.dumps({"labels": {"1": "liver", "2": "spleen"}}))
+    for case, prompts in (("a", [("spleen", 1)]), ("b", [("liver", 1), ("heart", 3)])):
+        save(ref / f"{case}.nii.gz", cube(4))
+        save(pred / f"{case}_seg.nii.gz", cube(4))
+        rows = [{"name": name, "label": label} for name, label in prompts]
+        (pred / f"{case}_seg.json").write_text(json.dumps({"prompts": rows}))
+    assert run(folders, "--labels", str(names)) == 1
+    (problem,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("problem:"))
+    assert problem.endswith(
+        "a_seg.nii.gz: its report says that label 1 is 'spleen', expected 2 as in --labels, so other organs "
+        'were compared; give each prompt its number ("label" in a prompts file) and segment again.'
+    )
