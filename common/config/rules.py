@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..machine import check_device
+from ..text.levels import LEVELS, RANDOM
 
 
 class Rule(NamedTuple):
@@ -152,6 +153,14 @@ def _usable_device(value: Any) -> str:
     return value
 
 
+def _level(value: Any) -> Any:
+    """One level of prompts, or a list of several; see `common.text.levels`."""
+    several = [value] if isinstance(value, str) else _texts(value)
+    if not several or not set(several) <= {*LEVELS, RANDOM}:
+        raise ValueError
+    return value
+
+
 _PATH = Rule("a path", _text, as_typed=True)
 _PATH_OR_NONE = Rule("a path", _text, or_none=True, as_typed=True)
 _WORDS = Rule("a text", _text, as_typed=True)
@@ -172,6 +181,7 @@ _PLACES = {
 _TRAINING = {
     "amp_dtype": _one_of("bfloat16", "float16"),
     "seed": _whole(0, 2**32 - 1),
+    "level": Rule("p0 to p9, random, or a list of levels", _level, or_none=True),
     "organs": Rule("a list of names", _texts, or_none=True),
     "text_level": _one_of("none", "simple", "sentence", "complex", "mixed"),
     **dict.fromkeys(("noise", "negative_rate", "absent_rate", "flip_probability"), _SHARE),
