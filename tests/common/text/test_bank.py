@@ -18,7 +18,8 @@ from common.errors import InputError
 from common.networks.lsms.network import LSMS
 from common.networks.medvlm.network import MedVLM
 from common.text import bank as bank_module
-from common.text.bank import BankedTextEncoder, read_bank, write_bank
+from common.text.bank import BankedTextEncoder
+from common.text.bank_file import read_bank, write_bank
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import load_trained, save_trained
 

@@ -23,7 +23,8 @@ from common.errors import InputError
 from common.layers.adapters import add_query_value_lora, with_prefix
 from common.networks.guidance import Guidance
 from common.networks.medvlm.network import MedVLM
-from common.text.bank import BankedTextEncoder, read_bank
+from common.text.bank import BankedTextEncoder
+from common.text.bank_file import read_bank
 from common.text.encoders import TextEncoder
 from tests.common.text.clips import JOINT, SIZES, WIDTH, write_clip
 from tests.common.text.test_encoders import write_bert
