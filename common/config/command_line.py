@@ -3,7 +3,7 @@
 import gc
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -32,31 +32,30 @@ def read_arguments(words: Sequence[str]) -> dict[str, Any]:
     Args:
         words: of the command line, such as `run`, `training`, `--config_file`, `train.json`, `--amp`, `True`.
     """
-    words = list(words)
-    if "--" in words:  # Fire's own flags stand behind it
-        words = words[: words.index("--")]
-    in_order, named = fire.Fire(_collect, command=words, serialize=lambda _: None)  # which prints nothing
+    in_order, named = _by_fire(words)
     command = getattr(monai.bundle, in_order[0])
     return dict(zip(inspect.signature(command).parameters, in_order[1:], strict=False)) | named
 
 
 def read_texts(words: Sequence[str]) -> dict[str, str]:
     """The named ones of `read_arguments`, letter by letter: `run#2` is the text `run` to Fire."""
+    return _by_fire(words, read=str)[1]
+
+
+def _by_fire(
+    words: Sequence[str], *, read: Callable[[str], Any] | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Values in order and by name; `read` makes them of their texts, None as Fire does by itself."""
+
+    def collect(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return in_order, named
+
     words = list(words)
-    if "--" in words:
+    if "--" in words:  # Fire's own flags stand behind it
         words = words[: words.index("--")]
-    _, named = fire.Fire(
-        fire.decorators.SetParseFn(str)(_collect_texts), command=words, serialize=lambda _: None
-    )
-    return dict(named)
-
-
-def _collect_texts(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return in_order, named
-
-
-def _collect(*in_order: Any, **named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return in_order, named
+    component = collect if read is None else fire.decorators.SetParseFn(read)(collect)
+    in_order, named = fire.Fire(component, command=words, serialize=lambda _: None)  # which prints nothing
+    return tuple(in_order), dict(named)
 
 
 def config_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,13 +42,13 @@ def _look_up(content: Any, key: str) -> Any:
     return content
 
 
-def _evaluated(value: Any) -> bool:
-    """Whether MONAI evaluates something in it."""
+def _evaluated(value: Any, marks: tuple[str, ...] = EXPRESSIONS) -> bool:
+    """Whether MONAI builds a component of something in it, or evaluates a text with one of the marks."""
     if isinstance(value, Mapping):
-        return "_target_" in value or any(map(_evaluated, value.values()))
+        return "_target_" in value or any(_evaluated(one, marks) for one in value.values())
     if isinstance(value, list | tuple):
-        return any(map(_evaluated, value))
-    return isinstance(value, str) and value.startswith(EXPRESSIONS)
+        return any(_evaluated(one, marks) for one in value)
+    return isinstance(value, str) and value.startswith(marks)
 
 
 def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,13 +63,6 @@ def as_data(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _literal(value) for key, value in values.items()}
 
 
-def _builds(value: Any) -> bool:
-    """Whether MONAI builds a component of it."""
-    if isinstance(value, Mapping):
-        return "_target_" in value or any(map(_builds, value.values()))
-    return isinstance(value, list | tuple) and any(map(_builds, value))
-
-
 def _is_plain(value: Any) -> bool:
     """Whether it holds only JSON values; MONAI does not look into others."""
     if isinstance(value, Mapping):
@@ -80,6 +73,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value) or _builds(value):
+    if not isinstance(value, str | list | tuple | Mapping) or not _is_plain(value):
+        return value
+    if _evaluated(value, marks=()):  # a part of a config
         return value
     return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found[0]):02x}", ascii(value))

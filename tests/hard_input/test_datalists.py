@@ -451,5 +451,7 @@ def test_a_table_without_sentences_beside_images_is_no_matter(
         next(iter(own.glob("*.csv"))).write_text(table)
         (own / "masks").rename(own / "labels")
         prepare(own, tmp_path / f"out_{name}")
-        assert "an image and a prompt" not in (said := capsys.readouterr().err), said
-        assert "cannot be read as a CSV" not in said
+        said = capsys.readouterr()
+        assert said.out.startswith("found images and label maps: 4 cases")
+        assert "an image and a prompt" not in said.err
+        assert "cannot be read as a CSV" not in said.err

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common.data.datalist import Case, split_by_patient
 from common.data.dicom_volume import DicomVolume, read_dicom
+from common.data.faults import Faults
 from common.data.volumes import write_labels
 from common.errors import InputError
 from common.files import atomic_path
@@ -62,9 +63,13 @@ def prepare(source: Path, out: Path) -> None:
     """Write label maps, of DICOM series also volumes, and `out`/datalist.json.
 
     Raises:
-        InputError: neither layout, files are missing or broken, or `out` cannot be written.
+        InputError: neither layout, files are missing or broken, or `out` cannot be written. Series that
+            cannot be used, such as one that lacks a slice, are named after the others were written.
     """
-    found = _patches(source, out) if (source / "readers").is_dir() else _all_series(source, out)
+    faults = Faults("series")
+    found = _patches(source, out) if (source / "readers").is_dir() else _all_series(source, out, faults)
+    if not found:
+        faults.check()
     fields = {case.case: more for case, more in found}
     sections = split_by_patient([case for case, _ in found], SHARES, SPLIT_SEED)
     items = {
@@ -72,6 +77,7 @@ def prepare(source: Path, out: Path) -> None:
         for section, cases in sections.items()
     }
     write_items(out, SOURCE.notes(), {1: TARGET} if (source / "readers").is_dir() else {}, items)
+    faults.check()
 
 
 def _patches(source: Path, out: Path) -> Found:
@@ -118,12 +124,13 @@ def _readers_asked(path: Path) -> dict[str, int]:
         ) from error
 
 
-def _all_series(source: Path, out: Path) -> Found:
+def _all_series(source: Path, out: Path, faults: Faults) -> Found:
     readings = [path for path in sorted(source.rglob("*.xml")) if series_of(path)]
     SOURCE.check_complete(source, readings)
     found: Found = []
     for path in tqdm(readings, desc=DATASET, unit="series"):
-        found += _one_series(source, path, out)
+        with faults.collected():
+            found += _one_series(source, path, out)
     return found
 
 

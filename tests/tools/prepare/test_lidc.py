@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -111,6 +113,24 @@ def test_contours_become_masks_of_readers_and_of_most(tcia: Path, tmp_path: Path
     assert [int(mask.sum()) for mask in masks] == [36 + 27 + 9, 36 + 27, 32, 32]
     assert item["readers_asked"] == 4
     assert "1 of 2 nodules left out, which fewer than half" in capsys.readouterr().out
+
+
+def test_a_series_that_lacks_a_slice_is_named_and_the_others_are_written(
+    tcia: Path, tmp_path: Path, capsys
+) -> None:
+    whole = tcia / "LIDC-IDRI-0007"
+    lacking = tcia / "LIDC-IDRI-0006"  # goes first
+    shutil.copytree(whole, lacking)
+    slices = sorted(lacking.rglob("*.dcm"), key=lambda path: pydicom.dcmread(path).ImagePositionPatient[2])
+    slices[3].unlink()
+    out = tmp_path / "out"
+    assert main(["lidc", "--source", str(tcia), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    (error,) = re.findall(r"error: .*", said)
+    assert "LIDC-IDRI-0006" in error
+    assert "LIDC-IDRI-0007" not in error
+    (item,) = all_items(out)
+    assert (item["patient"], item["slice"]) == ("LIDC-IDRI-0007", 2)
 
 
 def test_an_edge_is_outside_of_a_nodule_and_inside_of_a_hole() -> None:
