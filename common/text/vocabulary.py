@@ -24,6 +24,7 @@ Side = Literal["left", "right"]
 _log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
+REGIONS = ("head and neck", "thorax", "abdomen", "pelvis")  # groups: of the body, from the top
 _LEVELS = ("none", "simple", "complex")
 _SLIP = 3  # letters; a name that ends in what was typed and is longer by as many is another word
 _CUTOFF = 0.7  # difflib ratio: one wrong letter in a word of four or more still finds it
@@ -252,6 +253,28 @@ class Vocabulary:
         raise InputError(
             f"group: found {name!r}, expected one of {', '.join(self.groups)}; choose one of them."
         )
+
+    def absent_from(self, regions: Iterable[str]) -> list[Organ]:
+        """Organs that a scan of these `REGIONS` surely does not show.
+
+        A scan may reach into the regions next to those it is meant to show, as one of head and neck shows the
+        tops of the lungs, so only organs of none of these are surely absent.
+
+        Raises:
+            InputError: no region, or another one.
+        """
+        named = set(regions)
+        if not named or not named <= set(REGIONS):
+            raise InputError(
+                f"region: found {', '.join(sorted(named)) or 'none'}, expected some of "
+                f"{', '.join(REGIONS)}; choose from these."
+            )
+        shown = [
+            region
+            for place, region in enumerate(REGIONS)
+            if named & set(REGIONS[max(0, place - 1) : place + 2])
+        ]
+        return [organ for organ in self.organs if not set(shown) & set(organ.groups)]
 
     def _nearest(self, text: str, count: int = 3) -> list[str]:
         """Canonical names of up to `count` organs, nearest first, none on a side that `text` excludes."""

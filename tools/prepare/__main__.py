@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_folder(names)
     _add_join(names)
     _add_partial(names)
+    _add_absent(names)
     add_level_commands(names)
     options = parser.parse_args(arguments)
     return int(options.run(options))
@@ -169,6 +170,30 @@ def _add_partial(names: "argparse._SubParsersAction[Parser]") -> None:
         "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
     )
     parser.set_defaults(run=_partial)
+
+
+def _add_absent(names: "argparse._SubParsersAction[Parser]") -> None:
+    text = "a datalist of scans of one region, with the organs that this region rules out as absent"
+    parser = names.add_parser("absent", help=text, description=text)
+    parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist of organs")
+    parser.add_argument(
+        "--region",
+        choices=("head and neck", "thorax", "abdomen", "pelvis"),
+        action="append",
+        required=True,
+        help="what all of its scans are meant to show; repeat it for more. What lies next to it may be seen",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
+    )
+    parser.set_defaults(run=_absent)
+
+
+def _absent(options: argparse.Namespace) -> int:
+    from .absent import add_absent
+
+    add_absent(options.datalist, options.out, regions=options.region)
+    return 0
 
 
 def _partial(options: argparse.Namespace) -> int:

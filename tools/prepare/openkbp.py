@@ -39,6 +39,7 @@ from common.errors import InputError
 from common.files import atomic_path
 
 from ._layout import Source, folders_below, write_datalist
+from .absent import with_absent
 
 SIDE = 128
 HU_OFFSET = 1000
@@ -190,11 +191,14 @@ def world_affine(spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def _case(patient: Patient, out: Path) -> Case:
-    """A converted patient; its targets are what its label map holds: contoured, in slices not left blank."""
+    """A converted patient; its targets are what its label map holds: contoured, in slices not left blank.
+
+    What is not contoured is unknown, but organs of the abdomen and pelvis are surely absent.
+    """
     image, label = _outputs(patient, out)
     present = np.unique(read_label_map(label).slices)
     targets = tuple(name for value, name in LABELS.items() if value in present)
-    return Case(patient.name, image, label, patient.name, targets)
+    return with_absent(Case(patient.name, image, label, patient.name, targets), ["head and neck"])
 
 
 def _outputs(patient: Patient, out: Path) -> tuple[Path, Path]:
