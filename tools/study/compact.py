@@ -16,9 +16,10 @@ from common.files import atomic_path
 from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
 from common.networks.medvlm.network import MedVLM
+from common.training import Augmentation
 
 from .openkbp import with_competition
-from .training import Training, augmentation, machine, score, train_in_turns
+from .training import Training, machine, score, train_in_turns
 
 BATCH = 8
 WIDE_WINDOW = (-160.0, 1000.0)  # HU: bone too
@@ -108,7 +109,6 @@ def _train(
         length=10**6,
         prompts_per_slice=len(labels),
         text_level="simple",
-        transform=augmentation(),
         seed=seed,
         progress=False,
     )
@@ -119,6 +119,7 @@ def _train(
         minutes=minutes,
         device=torch.device(device),
         batch_size=BATCH,
+        augmentation=Augmentation(seed=seed),
         loss=with_competition(len(labels)),
     )
     train_in_turns([trained])

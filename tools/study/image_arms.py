@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 
 from common.data.datalist import Case
 from common.data.evaluation_cases import EvaluationCases
@@ -16,6 +15,7 @@ from common.data.sentence_draws import ReferringImages
 from common.files import atomic_path
 from common.metrics.overlap import COUNT_NAMES
 from common.networks.base import TextSegmenter
+from common.training import Augmentation
 from common.weights.checkpoints import save_trained
 
 from .image_scores import compare, print_tables
@@ -31,13 +31,13 @@ class Arm(NamedTuple):
         network: to be trained.
         words: which words it is given: "prompt", or "target" for bare names (a key of a batch).
         items: what it learns from.
-        transform: augmentation of what it learns from.
+        turns: see `Augmentation`.
     """
 
     network: TextSegmenter
     words: str
     items: Sequence[Case]
-    transform: Compose
+    turns: str = "none"
 
 
 class Question(NamedTuple):
@@ -54,13 +54,12 @@ def trainings(
     return {
         name: Training(
             arm.network,
-            ReferringImages(
-                arm.items, network=arm.network, transform=arm.transform, seed=seed, progress=False
-            ),
+            ReferringImages(arm.items, network=arm.network, seed=seed, progress=False),
             words=arm.words,
             minutes=minutes,
             device=torch.device(device),
             batch_size=BATCH,
+            augmentation=Augmentation(seed=seed, turns=arm.turns, keep_masks=True),
             learning_rate=learning_rate,
         )
         for name, arm in arms.items()

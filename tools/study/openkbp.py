@@ -19,11 +19,12 @@ from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
 from common.networks.medvlm.network import MedVLM
+from common.training import Augmentation
 from common.weights.checkpoints import save_trained
 from tools.prepare.openkbp import prepare
 
 from .image_only import ImageOnlyUNet
-from .training import Training, augmentation, dice_and_bce, machine, score, train_in_turns
+from .training import Training, dice_and_bce, machine, score, train_in_turns
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4
@@ -63,6 +64,7 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
                 minutes=minutes,
                 device=torch.device(device),
                 batch_size=BATCH,
+                augmentation=Augmentation(seed=seed),
                 loss=None if name == UNET else with_competition(len(labels)),
             )
             for name, arm in arms.items()
@@ -117,7 +119,6 @@ def slices_of(
         prompts_per_slice=len(labels),
         text_level=arm.level,
         level_block=BATCH,
-        transform=augmentation(),
         seed=seed,
         progress=False,
     )

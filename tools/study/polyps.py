@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import Compose, RandFlipd, RandRotate90d
 
 from common.data.datalist import Case, load_referring
 from common.data.evaluation_cases import LESION
@@ -15,7 +14,7 @@ from tools.prepare.hyperkvasir import prepare
 
 from .image_arms import Arm, Question, run_arms, trainings
 from .image_only import ImageOnlyUNet
-from .training import Training, augmentation
+from .training import Training
 from .trunk_unet import TrunkUNet
 
 SIDES = {"lsms": 192, "unet": 224}  # pixels: each network's own
@@ -68,16 +67,8 @@ def build(training: dict[str, list[Case]], *, minutes: float, seed: int, device:
     for name, pretrained in ((UNET, True), (PLAIN, False)):
         body = TrunkUNet(len(RGB), 1, pretrained=pretrained)
         unet = ImageOnlyUNet([LESION], image_size=SIDES["unet"], framing=framing, body=body)
-        arms[name] = Arm(unet, "target", training[LEVELS[0]], turned())
+        arms[name] = Arm(unet, "target", training[LEVELS[0]], "all")
     for level in LEVELS:
         lsms = LSMS.from_preset("compact", image_size=SIDES["lsms"], framing=framing)
-        transform = augmentation() if level in PLACED else turned()
-        arms[by(level)] = Arm(lsms, "prompt", training[level], transform)
+        arms[by(level)] = Arm(lsms, "prompt", training[level], "none" if level in PLACED else "all")
     return trainings(arms, minutes=minutes, seed=seed, device=device, learning_rate=LEARNING_RATE)
-
-
-def turned() -> Compose:
-    """As `augmentation`, mirrored and turned by quarters too."""
-    keys = ("image", "label")
-    mirrored = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
-    return Compose([*mirrored, RandRotate90d(keys, prob=0.5), *augmentation().transforms])

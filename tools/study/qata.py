@@ -17,7 +17,7 @@ from tools.prepare.qata import prepare
 
 from .image_arms import Arm, Question, run_arms, trainings
 from .image_only import ImageOnlyUNet
-from .training import Training, augmentation
+from .training import Training
 
 SIDES = {"compact": 128, "paper_t": 480}  # at 192 pixels, compact's own, minutes would be too few steps
 WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
@@ -58,14 +58,12 @@ def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -
     torch.manual_seed(seed)
     others = shuffled(training, seed)
     arms = {
-        WITH: Arm(LSMS.from_preset(preset, image_size=size), "prompt", training, augmentation()),
-        WITHOUT: Arm(
-            LSMS.from_preset(preset, image_size=size, language=False), "target", training, augmentation()
-        ),
-        SHUFFLED: Arm(LSMS.from_preset(preset, image_size=size), "prompt", others, augmentation()),
+        WITH: Arm(LSMS.from_preset(preset, image_size=size), "prompt", training),
+        WITHOUT: Arm(LSMS.from_preset(preset, image_size=size, language=False), "target", training),
+        SHUFFLED: Arm(LSMS.from_preset(preset, image_size=size), "prompt", others),
     }
     unet = ImageOnlyUNet([LESION], image_size=size, framing=FRAMING)
-    arms[UNET] = Arm(unet, "target", training, augmentation())
+    arms[UNET] = Arm(unet, "target", training)
     return trainings(arms, minutes=minutes, seed=seed, device=device)
 
 

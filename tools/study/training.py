@@ -12,13 +12,6 @@ from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-)
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -33,6 +26,7 @@ from common.metrics.distances import Boundary
 from common.metrics.prompts import measure_prompts
 from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
+from common.training import Augmentation
 
 TURNS = 30  # of each network, one after the other, so that a machine that is busy for a while slows all alike
 
@@ -51,6 +45,7 @@ class Training:
         minutes: of training, the turns of others left out: on a CPU those that the process computed, so that
             a busy machine takes nothing from any network, on a GPU by the clock.
         batch_size: slices a step.
+        augmentation: of the batches.
         loss: of logits and masks; None is Dice + BCE.
 
     Raises:
@@ -66,6 +61,7 @@ class Training:
         minutes: float,
         device: torch.device,
         batch_size: int,
+        augmentation: Augmentation,
         learning_rate: float = 1e-3,
         loss: nn.Module | None = None,
     ) -> None:
@@ -83,6 +79,7 @@ class Training:
         self.elapsed_s = 0.0
         self._now = time.process_time if device.type == "cpu" else time.monotonic
         self.losses: list[float] = []
+        self._augmentation = augmentation
         self._batches = _endless(dataset, batch_size)
         self._loss = loss or dice_and_bce()
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -105,8 +102,9 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * min(share / 0.03, 0.5 * (1 + math.cos(math.pi * share)))
         batch = next(self._batches)
-        logits = self.network(batch["image"].to(self.device), batch[self.words])
-        loss = self._loss(logits, batch["label"].to(self.device))
+        image, label = (batch[key].to(self.device) for key in ("image", "label"))
+        image, label = self._augmentation(image, label, batch)
+        loss = self._loss(self.network(image, batch[self.words]), label)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
@@ -123,26 +121,6 @@ class Training:
 def dice_and_bce() -> nn.Module:
     """Dice + BCE of each mask by itself; an empty mask has BCE alone to learn from."""
     return DiceCELoss(sigmoid=True, smooth_nr=0.0)
-
-
-def augmentation() -> Compose:
-    """Turns, shifts, zooms and intensity changes as CT shows them; no flips, since prompts have sides."""
-    return Compose(
-        [
-            RandAffined(
-                keys=("image", "label"),
-                prob=0.5,
-                rotate_range=0.17,  # rad: 10 degrees
-                translate_range=(8, 8),
-                scale_range=(0.1, 0.1),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandScaleIntensityd(keys="image", prob=0.3, factors=0.1),
-            RandAdjustContrastd(keys="image", prob=0.2, gamma=(0.8, 1.25)),
-            RandGaussianNoised(keys="image", prob=0.2, std=0.03),
-        ]
-    )
 
 
 def machine(device: str) -> str:
