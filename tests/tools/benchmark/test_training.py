@@ -33,6 +33,8 @@ def test_table_says_the_share_and_the_utilisation() -> None:
         **{"preset": "paper", "image_size": 512, "batch_size": 8, "prompts": 4, "workers": 4, "threads": 8},
         **{"device": "NVIDIA H100 80GB HBM3", "amp": True, "tflop_a_step": 4.945, "tflops": 98.9},
         "slices_per_s": {"feed": 400.0, "step": 160.0, "together": 152.0, "words as drawn": 140.0},
+        "texts": 2000,
+        "encoding_s": 30.0,
         "ms_a_slice": {"slice store": 0.25},
     }
     text = table(numbers)
