@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from common.text.regions import REGIONS
 from tools.command_line import Parser, says_input_errors
 
 from ._level_commands import add_level_commands
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_folder(names)
     _add_join(names)
     _add_partial(names)
+    _add_absent(names)
     add_level_commands(names)
     options = parser.parse_args(arguments)
     return int(options.run(options))
@@ -141,7 +143,20 @@ def _add_folder(names: "argparse._SubParsersAction[Parser]") -> None:
     )
     add("--test", type=_share, default=Fraction(15, 100), metavar="SHARE", help="of the patients (0.15)")
     add("--seed", type=int, default=0, help="of the split (default 0)")
+    _add_regions(parser, required=False)
     parser.set_defaults(run=_folder)
+
+
+def _add_regions(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        required=required,
+        choices=REGIONS,
+        help="part of the body that every image shows; repeat it for several. Organs that lie neither there "
+        "nor in the part next to it become absent, so that training asks for them too",
+    )
 
 
 def _add_join(names: "argparse._SubParsersAction[Parser]") -> None:
@@ -169,6 +184,24 @@ def _add_partial(names: "argparse._SubParsersAction[Parser]") -> None:
         "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
     )
     parser.set_defaults(run=_partial)
+
+
+def _add_absent(names: "argparse._SubParsersAction[Parser]") -> None:
+    text = "a datalist with the organs that its scans surely do not show, by the part of the body they are of"
+    parser = names.add_parser("absent", help=text, description=text)
+    parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist of scans of one kind")
+    _add_regions(parser, required=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
+    )
+    parser.set_defaults(run=_absent)
+
+
+def _absent(options: argparse.Namespace) -> int:
+    from .absent import add_absent
+
+    add_absent(options.datalist, options.out, options.region)
+    return 0
 
 
 def _partial(options: argparse.Namespace) -> int:
@@ -231,6 +264,7 @@ def _folder(options: argparse.Namespace) -> int:
             validation=options.validation,
             test=options.test,
             seed=options.seed,
+            regions=tuple(options.region),
         ),
     )
     for fault in faults:
