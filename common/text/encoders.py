@@ -16,7 +16,7 @@ from .language_models import DTYPES, check_dtype, check_text_model, pretrained_m
 from .sentences import SentenceVectors, projection_of
 
 MAX_TOKENS = 96
-REMEMBERED_PROMPTS = 4096  # of 12 tokens: 38 MB at width 384 in float32, tokens and embedded together 75 MB
+REMEMBERED_PROMPTS = 8192  # of 12 tokens: 75 MB at width 384 in float32, tokens and embedded together 150 MB
 # A prompt's features differ in the last bits with its company. On a CPU, where a training that was resumed
 # ends bit for bit as one that was not, each is encoded alone. No GPU promises that: there many go together.
 ALONE_ON = ("cpu",)
@@ -67,7 +67,7 @@ class TextEncoder(SentenceVectors, nn.Module):
     part of a CLIP, which reads 77 tokens at most.
 
     Frozen, it stays in eval mode whatever the parent does. While no parameter asks for gradients, it runs
-    without gradients or autocast, and encodes a prompt once: features are kept for the 4,096 prompts used
+    without gradients or autocast, and encodes a prompt once: features are kept for the 8,192 prompts used
     last. On a CPU they do not depend on the other prompts of a call, bit for bit.
     As soon as a parameter asks for gradients (`trainable`, or adapters put in later) every call encodes
     anew and gradients flow.

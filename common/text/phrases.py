@@ -1,5 +1,6 @@
 """Words for an organ as training asks for them: names in sentences, descriptions, slips of the finger."""
 
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -34,11 +35,15 @@ LEVELS = ("none", "simple", "sentence", "complex")
 # Of the words of a prompt that is misspelt. Slips make more word pieces: at 0.4 two of three descriptions do
 # not fit in the 96 that text encoders read, at 0.05 nearly all do.
 TYPO_RATE, DESCRIPTION_TYPO_RATE = 0.4, 0.05
+# Texts of each level for an organ; of sentences for each neighbour of it, or without one. A language model
+# takes 8 ms for a name and 50 ms for a description (one CPU thread), as long as a slice takes in a step of
+# `compact`. So training draws from a table of some thousand texts, each of which is encoded once.
+POOLS = {"none": 1, "simple": 128, "sentence": 16, "complex": 16}
 
 
 @dataclass(frozen=True)
 class Phrasing:
-    """How the texts of an organ are drawn.
+    """How the texts of an organ are drawn, from a table of `POOLS` texts.
 
     Attributes:
         level: "none" (an empty text), "simple" (name or synonym), "sentence" (one of these in a sentence,
@@ -74,10 +79,19 @@ class Phrasing:
         Names of organs that the same image is asked for make the hardest sentences: two of them hold the
         same two names and mean different masks.
         """
+        neighbour = _neighbour(organ, vocabulary, rng, beside) if self.level == "sentence" else ""
+        number = int(rng.integers(POOLS[self.level]))
+        name = f"{self.level}|{organ.name}|{neighbour}"
+        return self._text(organ, neighbour, np.random.default_rng((number, zlib.crc32(name.encode()))))
+
+    def _text(self, organ: Organ, neighbour: str, rng: np.random.Generator) -> str:
         if self.level == "none":
             return ""
         if self.level == "sentence":
-            text = _sentence(organ, vocabulary, rng, beside)
+            text = _one(RELATIONS if neighbour else CARRIERS, rng)
+            text = text.format(
+                _one(organ.spellings, rng), organ=_one(organ.spellings, rng), neighbour=neighbour
+            )
         else:
             text = _one(organ.texts(self.level), rng)
         if rng.random() < self.noise:
@@ -86,13 +100,14 @@ class Phrasing:
         return text
 
 
-def _sentence(organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator, beside: Collection[str]) -> str:
-    name = _one(organ.spellings, rng)
+def _neighbour(
+    organ: Organ, vocabulary: Vocabulary, rng: np.random.Generator, beside: Collection[str]
+) -> str:
+    """The name of a neighbour that a sentence is to hold; "" for none."""
     if not organ.neighbours or rng.random() >= RELATION_RATE:
-        return _one(CARRIERS, rng).format(name)
+        return ""
     near = [neighbour for neighbour in organ.neighbours if neighbour in beside]
-    neighbour = vocabulary.organ(_one(near or organ.neighbours, rng))
-    return _one(RELATIONS, rng).format(organ=name, neighbour=neighbour.name)
+    return vocabulary.organ(_one(near or organ.neighbours, rng)).name
 
 
 def _one(texts: "tuple[str, ...] | list[str]", rng: np.random.Generator) -> str:

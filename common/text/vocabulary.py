@@ -24,6 +24,7 @@ Side = Literal["left", "right"]
 _log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
+REGIONS = ("head and neck", "thorax", "abdomen", "pelvis")  # groups: of the body, from the top
 _LEVELS = ("none", "simple", "complex")
 _SLIP = 3  # letters; a name that ends in what was typed and is longer by as many is another word
 _CUTOFF = 0.7  # difflib ratio: one wrong letter in a word of four or more still finds it
@@ -86,6 +87,7 @@ class Organ:
     Attributes:
         name: canonical name, lower case.
         laterality: the patient's side of one organ of a pair; None for an unpaired organ.
+        pieces: how many connected parts it has at most where a scan shows all of it; None = not known.
         synonyms: other spellings and names, Latin, short and lay.
         neighbours: canonical names of adjacent organs of the same vocabulary.
         groups: the groups that it belongs to, such as "abdomen" or "flare22".
@@ -100,6 +102,7 @@ class Organ:
     groups: tuple[str, ...]
     parts: tuple[str, ...]
     source: str
+    pieces: int | None = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -174,6 +177,7 @@ class Vocabulary:
                 groups=tuple(group for group, members in groups.items() if entry["name"] in members),
                 parts=tuple(entry["parts"]),
                 source=entry["source"],
+                pieces=entry["pieces"],
             )
             for entry in content["organs"]
         ]
@@ -252,6 +256,33 @@ class Vocabulary:
         raise InputError(
             f"group: found {name!r}, expected one of {', '.join(self.groups)}; choose one of them."
         )
+
+    def absent_from(self, regions: Iterable[str]) -> list[Organ]:
+        """Organs that a scan of these `REGIONS` surely does not show.
+
+        A scan may reach into the regions next to those it is meant to show, as one of head and neck shows the
+        tops of the lungs, so only organs of none of these are surely absent. Of an organ that the vocabulary
+        puts in no region nothing is known.
+
+        Raises:
+            InputError: no region, or another one.
+        """
+        named = set(regions)
+        if not named or not named <= set(REGIONS):
+            raise InputError(
+                f"region: found {', '.join(sorted(named)) or 'none'}, expected some of "
+                f"{', '.join(REGIONS)}; choose from these."
+            )
+        shown = [
+            region
+            for place, region in enumerate(REGIONS)
+            if named & set(REGIONS[max(0, place - 1) : place + 2])
+        ]
+        return [
+            organ
+            for organ in self.organs
+            if set(REGIONS) & set(organ.groups) and not set(shown) & set(organ.groups)
+        ]
 
     def _nearest(self, text: str, count: int = 3) -> list[str]:
         """Canonical names of up to `count` organs, nearest first, none on a side that `text` excludes."""

@@ -25,7 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
         default="small",
         help="small: 128 pixels of about 2.5 mm; full: 256 to 512 of 0.7 to 1.4 mm (default small)",
     )
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--trunk",
+        action="store_true",
+        help="instead of abdomens, random stretches of 250 mm and more between the hips and the head, with "
+        "the urinary bladder labelled too",
+    )
+    kind.add_argument(
         "--lesions",
         action="store_true",
         help="instead of whole abdomens, slices with two to four liver lesions and sentences about them",
@@ -40,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(options: argparse.Namespace) -> Path:
-    from . import dataset, lesion_slices  # here, so that --help answers at once
+    from . import dataset, lesion_slices, trunk  # here, so that --help answers at once
 
     split = dataset.Split.of(options.cases, validation=options.validation, test=options.test)
 
@@ -48,12 +55,15 @@ def _write(options: argparse.Namespace) -> Path:
         print(f"\rphantom {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     size = dataset.SIZES[options.size]
+    kind = dataset.ABDOMENS
+    if options.trunk or options.lesions:
+        kind = trunk.TRUNKS if options.trunk else lesion_slices.LESION_IMAGES
     return dataset.write_set(
         options.out,
         split=split,
         seed=options.seed,
         size=size,
-        kind=lesion_slices.LESION_IMAGES if options.lesions else dataset.ABDOMENS,
+        kind=kind,
         workers=options.workers,
         progress=show,
     )

@@ -91,13 +91,19 @@ def absent_organs(seed: int, case: int) -> tuple[str, ...]:
 
 def draw_grid(rng: Generator, scene: Scene, size: Size) -> VoxelGrid:
     """A scan of the whole body section of `scene`, at a random resolution within `size`."""
-    matrix = int(rng.choice(size.in_plane))
-    in_plane = round(max(2 * scene.half_width_mm / matrix, FINEST_MM), 3)
-    thickness = round(float(rng.uniform(*size.thickness_mm)) * 4) / 4  # scanners offer steps
+    matrix, in_plane, thickness = draw_resolution(rng, scene, size)
     x, y, z = scene.patient.origin
     center = (x, y, z + SCAN_CENTER_MM * scene.patient.scale[2])
     count = round(FIELD_MM * scene.patient.scale[2] / thickness)
     return VoxelGrid.around(center, (matrix, matrix, count), (in_plane, in_plane, thickness))
+
+
+def draw_resolution(rng: Generator, scene: Scene, size: Size) -> tuple[int, float, float]:
+    """Matrix size, and mm of a pixel and of a slice, in a field of view that holds the whole body."""
+    matrix = int(rng.choice(size.in_plane))
+    in_plane = round(max(2 * scene.half_width_mm / matrix, FINEST_MM), 3)
+    thickness = round(float(rng.uniform(*size.thickness_mm)) * 4) / 4  # scanners offer steps
+    return matrix, in_plane, thickness
 
 
 def write_case(folder: Path, *, seed: int, case: int, size: Size) -> dict[str, object]:
@@ -111,14 +117,25 @@ def write_case(folder: Path, *, seed: int, case: int, size: Size) -> dict[str, o
     rng = np.random.default_rng((seed, case))
     scene = draw_scene(rng, absent=absent_organs(seed, case))
     grid = draw_grid(rng, scene, size)
+    item = write_scan(folder, scene, grid, rng, seed=seed, case=case)
+    return {**item, "targets": list(LABELS), "absent": list(NEVER_THERE)}
+
+
+def write_scan(
+    folder: Path, scene: Scene, grid: VoxelGrid, rng: Generator, *, seed: int, case: int
+) -> dict[str, object]:
+    """Scan a scene and write image and label map, each stored in one of the 48 orientations in turn.
+
+    Returns:
+        `image`, `label` and `patient` of the datalist's item.
+    """
     image, labels = render(scene, grid, rng)
     name, code = f"phantom_{case:03d}", orientation_code(seed + case)
     files = (f"images/{name}.nii.gz", f"labels/{name}.nii.gz")
     for file, nifti in zip(files, (grid.to_nifti(image, code), grid.to_nifti(labels, code)), strict=True):
         with atomic_path(folder / file) as path:
             nibabel.save(nifti, path)
-    of_case = {"patient": name, "targets": list(LABELS), "absent": list(NEVER_THERE)}
-    return {"image": files[0], "label": files[1], **of_case}
+    return {"image": files[0], "label": files[1], "patient": name}
 
 
 @dataclass(frozen=True)

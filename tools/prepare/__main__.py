@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from common.text.regions import REGIONS
+from common.text.vocabulary import REGIONS
 from tools.command_line import Parser, says_input_errors
 
 from ._level_commands import add_level_commands
@@ -154,8 +154,8 @@ def _add_regions(parser: argparse.ArgumentParser, *, required: bool) -> None:
         default=[],
         required=required,
         choices=REGIONS,
-        help="part of the body that every image shows; repeat it for several. Organs that lie neither there "
-        "nor in the part next to it become absent, so that training asks for them too",
+        help="part of the body that all scans show; repeat it for several. Organs that lie neither there nor "
+        "in the part next to it become absent, but not those that are annotated",
     )
 
 
@@ -187,9 +187,9 @@ def _add_partial(names: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _add_absent(names: "argparse._SubParsersAction[Parser]") -> None:
-    text = "a datalist with the organs that its scans surely do not show, by the part of the body they are of"
+    text = "a datalist of scans of one region, with the organs that this region rules out as absent"
     parser = names.add_parser("absent", help=text, description=text)
-    parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist of scans of one kind")
+    parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist of organs")
     _add_regions(parser, required=True)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
@@ -200,7 +200,7 @@ def _add_absent(names: "argparse._SubParsersAction[Parser]") -> None:
 def _absent(options: argparse.Namespace) -> int:
     from .absent import add_absent
 
-    add_absent(options.datalist, options.out, options.region)
+    add_absent(options.datalist, options.out, regions=options.region)
     return 0
 
 

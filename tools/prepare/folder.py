@@ -16,7 +16,7 @@ from ._nnunet import by_nnunet, is_nnunet
 from ._options import Options, check_options
 from ._reading import Reading, read_all
 from ._sentences import by_sentences, sentence_columns
-from .absent import without
+from .absent import with_absent
 
 
 def prepare(source: Path, out: Path, options: Options) -> list[str]:
@@ -29,8 +29,7 @@ def prepare(source: Path, out: Path, options: Options) -> list[str]:
         What is wrong with the other cases, a sentence each.
 
     Raises:
-        InputError: no case, unusable options, no sound case, nothing in any label map, or a named organ that
-            does not lie in the regions.
+        InputError: no case, unusable options, no sound case, or nothing in any label map.
     """
     check_options(options)
     layout = find(source, options)
@@ -53,9 +52,7 @@ def prepare(source: Path, out: Path, options: Options) -> list[str]:
     for warning in warnings_of(sections, [checked for _, checked in sound]):
         print(f"warning: {warning}", file=sys.stderr)
     if options.regions:
-        sections = {
-            name: without(cases, options.regions, place=str(source)) for name, cases in sections.items()
-        }
+        sections = {name: with_absent(cases, options.regions) for name, cases in sections.items()}
     write_datalist(out, {"name": source.resolve().name}, reading.names, sections)
     return faults
 

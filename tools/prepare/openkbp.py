@@ -39,7 +39,7 @@ from common.errors import InputError
 from common.files import atomic_path
 
 from ._layout import Source, folders_below, write_datalist
-from .absent import without
+from .absent import with_absent
 
 SIDE = 128
 HU_OFFSET = 1000
@@ -57,7 +57,6 @@ LABELS = dict(enumerate(ORGANS.values(), start=1))
 # 44, 8 and 12 of the 64 patients for whom the project's numbers are given.
 SHARES = {"training": Fraction(44, 64), "validation": Fraction(8, 64), "test": Fraction(12, 64)}
 SPLIT_SEED = 0
-REGIONS = ("head and neck",)
 SOURCE = Source(
     name="OpenKBP",
     description="CT of the head and neck, HU, with organs at risk; converted from sparse arrays",
@@ -104,7 +103,8 @@ def prepare(source: Path, out: Path) -> None:
     patients = find_patients(source)
     for patient in tqdm(patients, desc="openkbp", unit="patient"):
         _convert(patient, out)
-    cases = without([_case(patient, out) for patient in patients], REGIONS, place=str(source))
+    # What is not contoured is unknown, but organs of the abdomen and the pelvis are surely absent.
+    cases = with_absent([_case(patient, out) for patient in patients], ["head and neck"])
     write_datalist(out, SOURCE.notes(), LABELS, split_by_patient(cases, SHARES, SPLIT_SEED))
 
 

@@ -30,7 +30,9 @@ def neighbours(distance_mm: float) -> list[dict[str, Any]]:
     return [{"offset_mm": offset} for offset in (0.0, -distance_mm, distance_mm)]
 
 
-# Arguments of `MedVLM.from_preset` beside those of the first one.
+ALL = [*neighbours(3.0), *neighbours(9.0)[1:], {"window": WIDE_WINDOW}, {"window": LUNG_WINDOW}]
+BASE: dict[str, Any] = {"image_size": 128, "framing": {"channels": [{}]}, "presence": False}
+# Arguments of `MedVLM.from_preset` that replace those of BASE.
 CHANGES: dict[str, dict[str, Any]] = {
     "one slice, one window, 128 pixels": {},
     "neighbours 3 mm away": {"framing": {"channels": neighbours(3.0)}},
@@ -39,11 +41,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     "windows of soft tissue, bone and air": {
         "framing": {"channels": [{}, {"window": WIDE_WINDOW}, {"window": LUNG_WINDOW}]}
     },
-    "neighbours 6 mm away, windows of bone and air": {
-        "framing": {"channels": [*neighbours(6.0), {"window": WIDE_WINDOW}, {"window": LUNG_WINDOW}]}
-    },
+    "neighbours 3 and 9 mm away, windows of bone and air": {"framing": {"channels": ALL}},
     "160 pixels": {"image_size": 160},
     "192 pixels": {"image_size": 192},
+    "presence": {"presence": True},
+    "presence and neighbours 6 mm away": {"framing": {"channels": neighbours(6.0)}, "presence": True},
+    "presence, neighbours 3 and 9 mm away, windows of bone and air": {
+        "framing": {"channels": ALL},
+        "presence": True,
+    },
 }
 
 
@@ -94,7 +100,7 @@ def _train(
     device: str,
 ) -> dict[str, Any]:
     torch.manual_seed(seed)
-    network = MedVLM.from_preset("compact", **CHANGES[name])
+    network = MedVLM.from_preset("compact", **(BASE | CHANGES[name]))
     slices = OrganSlices(
         training,
         labels=labels,

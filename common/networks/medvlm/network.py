@@ -60,6 +60,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mlp_width": 256,
         "decoder_channels": (),
         "words_per_token": 2,
+        # A slice and its neighbours: what goes on above and below tells where in the body it lies.
+        "framing": {"channels": ({}, *({"offset_mm": offset} for offset in (-3.0, 3.0, -9.0, 9.0)))},
     },
 }
 
@@ -162,7 +164,7 @@ class MedVLM(TextSegmenter):
             text_dtype: "float32", or "bfloat16" for a large language model, see `TextEncoder`.
             max_tokens: word pieces of a text that are read, special ones included.
             changes: keyword arguments of `MedVLM` that replace the preset's; None keeps the preset's. Of
-                `framing`, attributes that replace those of `FRAMING`.
+                `framing`, attributes that replace those of the preset, which replace those of `FRAMING`.
 
         Raises:
             InputError: no such preset, or a base encoder that cannot be found or loaded.
@@ -171,7 +173,8 @@ class MedVLM(TextSegmenter):
             raise InputError(f"preset: found '{preset}', expected one of {', '.join(PRESETS)}; choose one.")
         settings = PRESETS[preset] | {name: value for name, value in changes.items() if value is not None}
         preset_image, preset_text = settings.pop("image_model"), settings.pop("text_model")
-        framing = FRAMING.changed(settings.pop("framing", None))
+        framing = FRAMING.changed(PRESETS[preset].get("framing")).changed(changes.get("framing"))
+        settings.pop("framing", None)
         return cls(
             image_encoder=_image_encoder(
                 image_model or preset_image,
