@@ -261,7 +261,8 @@ class Vocabulary:
         """Organs that a scan of these `REGIONS` surely does not show.
 
         A scan may reach into the regions next to those it is meant to show, as one of head and neck shows the
-        tops of the lungs, so only organs of none of these are surely absent.
+        tops of the lungs, so only organs of none of these are surely absent. Of an organ that the vocabulary
+        puts in no region nothing is known.
 
         Raises:
             InputError: no region, or another one.
@@ -277,7 +278,11 @@ class Vocabulary:
             for place, region in enumerate(REGIONS)
             if named & set(REGIONS[max(0, place - 1) : place + 2])
         ]
-        return [organ for organ in self.organs if not set(shown) & set(organ.groups)]
+        return [
+            organ
+            for organ in self.organs
+            if set(REGIONS) & set(organ.groups) and not set(shown) & set(organ.groups)
+        ]
 
     def _nearest(self, text: str, count: int = 3) -> list[str]:
         """Canonical names of up to `count` organs, nearest first, none on a side that `text` excludes."""

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from common.text.vocabulary import REGIONS
 from tools.command_line import Parser, says_input_errors
 
 from ._level_commands import add_level_commands
@@ -142,7 +143,20 @@ def _add_folder(names: "argparse._SubParsersAction[Parser]") -> None:
     )
     add("--test", type=_share, default=Fraction(15, 100), metavar="SHARE", help="of the patients (0.15)")
     add("--seed", type=int, default=0, help="of the split (default 0)")
+    _add_regions(parser, required=False)
     parser.set_defaults(run=_folder)
+
+
+def _add_regions(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        required=required,
+        choices=REGIONS,
+        help="part of the body that all scans show; repeat it for several. Organs that lie neither there nor "
+        "in the part next to it become absent, but not those that are annotated",
+    )
 
 
 def _add_join(names: "argparse._SubParsersAction[Parser]") -> None:
@@ -176,13 +190,7 @@ def _add_absent(names: "argparse._SubParsersAction[Parser]") -> None:
     text = "a datalist of scans of one region, with the organs that this region rules out as absent"
     parser = names.add_parser("absent", help=text, description=text)
     parser.add_argument("datalist", type=Path, metavar="JSON", help="a datalist of organs")
-    parser.add_argument(
-        "--region",
-        choices=("head and neck", "thorax", "abdomen", "pelvis"),
-        action="append",
-        required=True,
-        help="what all of its scans are meant to show; repeat it for more. What lies next to it may be seen",
-    )
+    _add_regions(parser, required=True)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where datalist.json is written"
     )
@@ -256,6 +264,7 @@ def _folder(options: argparse.Namespace) -> int:
             validation=options.validation,
             test=options.test,
             seed=options.seed,
+            regions=tuple(options.region),
         ),
     )
     for fault in faults:

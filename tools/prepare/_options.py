@@ -27,6 +27,8 @@ class Options:
         patient: regular expression whose first group, in a case's name, is the patient; None: the case.
         validation, test: shares of the patients.
         seed: of the split.
+        regions: of the body that every image shows; what no such image shows becomes absent. Empty: nothing
+            is said of absent organs.
     """
 
     names: Mapping[int, Sequence[str]] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Options:
     validation: Fraction = Fraction(15, 100)
     test: Fraction = Fraction(15, 100)
     seed: int = 0
+    regions: tuple[str, ...] = ()
 
 
 def check_options(options: Options) -> None:

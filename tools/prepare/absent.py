@@ -1,4 +1,4 @@
-"""A datalist whose items also say which organs their scans surely do not show."""
+"""Which organs scans surely do not show, by the region of the body that they are of."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,14 +26,25 @@ def add_absent(datalist: Path, out: Path, *, regions: Sequence[str]) -> Path:
     """
     listed = read_listed(datalist, out)
     sections = {
-        section: carried(listed.items[section], [with_absent(case, regions) for case in cases], out)
+        section: carried(listed.items[section], with_absent(cases, regions), out)
         for section, cases in listed.cases.items()
     }
     return write_items(out, listed.head, listed.labels, sections)
 
 
-def with_absent(case: Case, regions: Sequence[str]) -> Case:
-    """A case that also lists what a scan of these regions does not show, but for its own targets."""
-    names = [organ.name for organ in Vocabulary.load().absent_from(regions)]
-    new = [name for name in names if name not in (*case.absent, *case.targets)]
-    return replace(case, absent=(*case.absent, *new))
+def with_absent(cases: Sequence[Case], regions: Sequence[str]) -> list[Case]:
+    """Cases that also list what a scan of these regions does not show, but for their own targets.
+
+    An organ that a case has as a target or as absent already, under any of its names, is not added.
+
+    Raises:
+        InputError: no region, or another one.
+    """
+    vocabulary = Vocabulary.load()
+    names = [organ.name for organ in vocabulary.absent_from(regions)]
+    return [replace(case, absent=(*case.absent, *_new(names, case, vocabulary))) for case in cases]
+
+
+def _new(names: Sequence[str], case: Case, vocabulary: Vocabulary) -> list[str]:
+    known = {vocabulary.find(name) for name in (*case.targets, *case.absent)}
+    return [name for name in names if vocabulary.find(name) not in known]

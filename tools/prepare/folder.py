@@ -16,6 +16,7 @@ from ._nnunet import by_nnunet, is_nnunet
 from ._options import Options, check_options
 from ._reading import Reading, read_all
 from ._sentences import by_sentences, sentence_columns
+from .absent import with_absent
 
 
 def prepare(source: Path, out: Path, options: Options) -> list[str]:
@@ -50,6 +51,8 @@ def prepare(source: Path, out: Path, options: Options) -> list[str]:
     sections = _split(source, sound, options)
     for warning in warnings_of(sections, [checked for _, checked in sound]):
         print(f"warning: {warning}", file=sys.stderr)
+    if options.regions:
+        sections = {name: with_absent(cases, options.regions) for name, cases in sections.items()}
     write_datalist(out, {"name": source.resolve().name}, reading.names, sections)
     return faults
 

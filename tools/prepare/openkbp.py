@@ -103,7 +103,8 @@ def prepare(source: Path, out: Path) -> None:
     patients = find_patients(source)
     for patient in tqdm(patients, desc="openkbp", unit="patient"):
         _convert(patient, out)
-    cases = [_case(patient, out) for patient in patients]
+    # What is not contoured is unknown, but organs of the abdomen and the pelvis are surely absent.
+    cases = with_absent([_case(patient, out) for patient in patients], ["head and neck"])
     write_datalist(out, SOURCE.notes(), LABELS, split_by_patient(cases, SHARES, SPLIT_SEED))
 
 
@@ -191,14 +192,11 @@ def world_affine(spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def _case(patient: Patient, out: Path) -> Case:
-    """A converted patient; its targets are what its label map holds: contoured, in slices not left blank.
-
-    What is not contoured is unknown, but organs of the abdomen and pelvis are surely absent.
-    """
+    """A converted patient; its targets are what its label map holds: contoured, in slices not left blank."""
     image, label = _outputs(patient, out)
     present = np.unique(read_label_map(label).slices)
     targets = tuple(name for value, name in LABELS.items() if value in present)
-    return with_absent(Case(patient.name, image, label, patient.name, targets), ["head and neck"])
+    return Case(patient.name, image, label, patient.name, targets)
 
 
 def _outputs(patient: Patient, out: Path) -> tuple[Path, Path]:

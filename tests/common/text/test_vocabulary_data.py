@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from common.errors import InputError
-from common.text.vocabulary import Organ, Vocabulary
+from common.text.vocabulary import REGIONS, Organ, Vocabulary
 from tests.common.text.pieces import pieces_of
 
 ROOT = Path(__file__).parents[3]
@@ -70,8 +70,7 @@ def test_msd_group_splits_into_ct_and_mr_tasks() -> None:
 
 
 def test_every_organ_is_in_a_region() -> None:
-    regions = ("abdomen", "thorax", "pelvis", "head and neck")
-    assert {name for region in regions for name in by_name(VOCABULARY.group(region))} == {
+    assert {name for region in REGIONS for name in by_name(VOCABULARY.group(region))} == {
         organ.name for organ in VOCABULARY.organs
     }
 

@@ -118,6 +118,8 @@ def test_datalist(source, tmp_path):
     cases = [case for section in SECTIONS for case in load_datalist(path, section)]
     assert sorted(case.case for case in cases) == ["pt_10", "pt_2"]
     assert all(case.targets == ("right parotid gland", "left parotid gland", "mandible") for case in cases)
+    assert all({"liver", "spleen", "prostate"} < set(case.absent) for case in cases)
+    assert all(not {"lungs", "larynx", "mandible"} & set(case.absent) for case in cases)
     assert list(load_label_values(path)) == [
         "brainstem",
         "spinal cord",
