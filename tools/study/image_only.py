@@ -84,11 +84,12 @@ class SoftmaxUNet(ImageOnlyUNet):
     Args:
         organs: names of the channels after the first.
         image_size: side in pixels of the slices.
+        framing: see `TextSegmenter`.
         body: (B, C, H, W) -> logits (B, 1 + K, H, W); in training also (B, heads, 1 + K, H, W).
     """
 
-    def __init__(self, organs: Sequence[str], *, image_size: int, body: nn.Module) -> None:
-        super().__init__(organs, image_size=image_size, body=body)
+    def __init__(self, organs: Sequence[str], *, image_size: int, framing: Framing, body: nn.Module) -> None:
+        super().__init__(organs, image_size=image_size, framing=framing, body=body)
 
     def decode(self, image_features: Tensor, guidance: Guidance) -> Tensor:
         """(P, 1, H, W), see the class; of deep supervision the finest map."""

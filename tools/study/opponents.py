@@ -1,9 +1,10 @@
 """Image-only opponents on slices with organs: a UNet whose settings are searched, and nnU-Net's plan."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from monai.networks.nets import DynUNet
+
+from common.data.framing import Framing
 
 from .image_only import SoftmaxUNet, plain_unet
 from .training import Recipe
@@ -30,20 +31,23 @@ BATCH = 16
 #   8 GB (5 % of the data, its upper bound, are more).
 # And by nnunetv2/training/nnUNetTrainer/nnUNetTrainer.py: SGD, Nesterov momentum 0.99, learning rate 0.01
 # falling with power 0.9, weight decay 3e-5, gradients clipped at 12; Dice of the batch + cross-entropy; deep
-# supervision of all maps but the coarsest two, each weighing half of the finer one.
-# What differs here: MONAI enlarges the coarser maps to the image instead of shrinking the labels; slices,
-# augmentation, test and time are those of all arms; on a CPU the batch is that of the other arms, since
-# 194 slices would leave some twenty steps.
+# supervision of the decoder's five maps but the coarsest, each weighing half of the finer one.
+# What differs here: MONAI enlarges the coarser maps to the image instead of shrinking the labels, and its
+# convolutions have no bias; slices (with their neighbours as channels), augmentation, test and time are those
+# of all arms; on a CPU the batch is that of the tuned UNet, since 194 slices would leave some twenty steps.
 STRIDES = (1, 2, 2, 2, 2, 2)
 FILTERS = (32, 64, 128, 256, 512, 512)
 SUPERVISED = 3  # coarser maps beside the finest
 NNUNET_BATCH = 194
 
 
-def tuned_unet(organs: Sequence[str], setting: Setting, *, image_size: int) -> SoftmaxUNet:
+def tuned_unet(
+    organs: Sequence[str], setting: Setting, *, image_size: int, framing: Framing
+) -> SoftmaxUNet:
     """MONAI's UNet of a setting's width, with a softmax over background and organs."""
     channels = [setting.width * 2**level for level in range(LEVELS)]
-    return SoftmaxUNet(organs, image_size=image_size, body=plain_unet(1, 1 + len(organs), channels))
+    body = plain_unet(len(framing.channels), 1 + len(organs), channels)
+    return SoftmaxUNet(organs, image_size=image_size, framing=framing, body=body)
 
 
 def unet_recipe(setting: Setting) -> Recipe:
@@ -51,20 +55,20 @@ def unet_recipe(setting: Setting) -> Recipe:
     return Recipe(batch_size=BATCH, learning_rate=setting.learning_rate, decay="power")
 
 
-def planned_dynunet(organs: Sequence[str], *, image_size: int) -> SoftmaxUNet:
+def planned_dynunet(organs: Sequence[str], *, image_size: int, framing: Framing) -> SoftmaxUNet:
     """MONAI's DynUNet as nnU-Net plans it, see above; the plan holds for 128 pixels."""
-    options: dict[str, Any] = {"deep_supervision": True, "deep_supr_num": SUPERVISED}
     body = DynUNet(
         spatial_dims=2,
-        in_channels=1,
+        in_channels=len(framing.channels),
         out_channels=1 + len(organs),
         kernel_size=[3] * len(STRIDES),
         strides=STRIDES,
         upsample_kernel_size=STRIDES[1:],
         filters=FILTERS,
-        **options,
+        deep_supervision=True,
+        deep_supr_num=SUPERVISED,
     )
-    return SoftmaxUNet(organs, image_size=image_size, body=body)
+    return SoftmaxUNet(organs, image_size=image_size, framing=framing, body=body)
 
 
 def dynunet_recipe(device: str) -> Recipe:
