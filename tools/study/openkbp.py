@@ -31,9 +31,7 @@ IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
 BATCH = 4  # of the networks that take words, whose prompts make seven masks a slice
 UNET = "UNet, tuned (image only)"
 DYNUNET = "DynUNet, nnU-Net's plan (image only)"
-NONE, NAMES, DESCRIPTIONS = (
-    f"Med-VLM compact, {words}" for words in ("no words", "names", "descriptions")
-)
+NONE, NAMES, DESCRIPTIONS = (f"Med-VLM compact, {words}" for words in ("no words", "names", "descriptions"))
 # Arms by what the command line calls them, and the level of the texts of those that take any.
 ARMS = {"names": NAMES, "descriptions": DESCRIPTIONS, "none": NONE, "unet": UNET, "dynunet": DYNUNET}
 LEVELS = {NAMES: "simple", DESCRIPTIONS: "complex", NONE: "none"}

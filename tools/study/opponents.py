@@ -41,9 +41,7 @@ SUPERVISED = 3  # coarser maps beside the finest
 NNUNET_BATCH = 194
 
 
-def tuned_unet(
-    organs: Sequence[str], setting: Setting, *, image_size: int, framing: Framing
-) -> SoftmaxUNet:
+def tuned_unet(organs: Sequence[str], setting: Setting, *, image_size: int, framing: Framing) -> SoftmaxUNet:
     """MONAI's UNet of a setting's width, with a softmax over background and organs."""
     channels = [setting.width * 2**level for level in range(LEVELS)]
     body = plain_unet(len(framing.channels), 1 + len(organs), channels)

@@ -1,4 +1,4 @@
-"""Scores of networks on volumes with organs, with intervals over seeds and patients, and their differences."""
+"""Scores of networks on volumes with organs and differences between them, with intervals."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -188,10 +188,15 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.99, nesterov=True, **rates)
-    return torch.optim.AdamW(parameters, **rates)
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=0.99,
+            nesterov=True,
+            weight_decay=recipe.weight_decay,
+        )
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _batches(dataset: Samples, batch_size: int, *, first_step: int) -> Iterator[dict[str, Any]]:

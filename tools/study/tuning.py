@@ -111,7 +111,7 @@ def search(opponent: Opponent, folder: Path, *, data: str, minutes: float, devic
 
 
 def mean_dice(rows: Sequence[Row]) -> float:
-    """Mean over cases of their mean over what was asked; a miss is 0, and what is rightly empty is left out."""
+    """Mean over cases of the mean over what was asked; a miss is 0, what is rightly empty does not count."""
     of_cases: dict[str, list[float]] = {}
     for row in rows:
         of_cases.setdefault(str(row["case"]), []).append(float(row["dsc"]))
@@ -210,7 +210,8 @@ def convergence_facts(result: Mapping[str, Any], *, cap_minutes: float) -> dict[
 
 def print_search(report: Mapping[str, Any], convergence: Mapping[str, Any] | None) -> None:
     """The settings' scores as a Markdown table, the winner in bold, and how the long run ended."""
-    print(f"\n| settings of {report['opponent']} ({report['minutes']:.1f} min each) | Dice in validation | steps |")
+    title = f"settings of {report['opponent']}, {report['minutes']:.1f} min each"
+    print(f"\n| {title} | Dice in validation | steps |")
     print("|---|---|---|")
     for name, dice in report["dice"].items():
         mark = "**" if name == report["winner"] else ""
