@@ -119,6 +119,7 @@ class Training:
         self._objective = objective
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = _optimizer(self._parameters, recipe)
+        self._batches = _batches(dataset, recipe.batch_size, first_step=0)
         if snapshot is not None and snapshot.is_file():
             self.restore(torch.load(snapshot, map_location=device, weights_only=True))
 
@@ -137,7 +138,7 @@ class Training:
             self._step()
             self.elapsed_s = before + self._now() - begin
             bar.set_description(f"{type(self.network).__name__} loss {self.losses[-1]:.2f}", refresh=False)
-        bar.update(self.elapsed_s - before)
+        bar.update(min(self.elapsed_s, self.budget_s) - before)
         self.network.eval()
 
     def _step(self) -> None:
@@ -233,10 +234,13 @@ def machine(device: str) -> str:
 
 def train_in_turns(trainings: Sequence[Training]) -> None:
     """Give every training its budget, one turn after the other."""
-    with tqdm(total=sum(training.budget_s for training in trainings), unit="s") as bar:
+    total = sum(training.budget_s for training in trainings)
+    begun = sum(min(training.elapsed_s, training.budget_s) for training in trainings)
+    with tqdm(total=total, initial=begun, unit="s") as bar:
         while any(training.elapsed_s < training.budget_s for training in trainings):
             for training in trainings:
-                training.take_turn(bar)
+                if training.elapsed_s < training.budget_s:  # one that was broken off may be ahead
+                    training.take_turn(bar)
 
 
 def score(

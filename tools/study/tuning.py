@@ -4,7 +4,7 @@ Both are judged on validation patients, never on those of the test.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +167,7 @@ def converge(
         What its cell holds: as `train_arms`, and `scores` of the checks and whether it `converged`.
     """
     arm = opponent.converging(setting)
+    arm = replace(arm, recipe=replace(arm.recipe, decay="none"))
     cell = arm.cell(
         folder,
         f"{opponent.converged}, at most {cap_minutes:g} min, checks after {minutes / CHECKS:g}",
@@ -185,7 +186,7 @@ def converge(
         state = torch.load(cell.snapshot, map_location=device, weights_only=True)
         scores, best = state["scores"], state["best"]
         training.restore(state["training"])
-    with tqdm(total=training.budget_s, initial=training.elapsed_s, unit="s") as bar:
+    with tqdm(total=training.budget_s, initial=min(training.elapsed_s, training.budget_s), unit="s") as bar:
         while training.elapsed_s < training.budget_s and Plateau.of(scores).falls < FALLS:
             training.slowed = SLOWER ** Plateau.of(scores).falls
             training.train_for(minutes * 60 / CHECKS, bar)
