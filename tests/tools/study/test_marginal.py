@@ -1,4 +1,4 @@
-"""The loss for organs that are not annotated everywhere: analytic values, invariants and MONAI's own losses."""
+"""The loss for organs that are not annotated everywhere: analytic values, MONAI's own losses."""
 
 import math
 
@@ -91,6 +91,6 @@ def test_dice_of_a_batch_leaves_out_images_in_which_the_organ_is_unknown() -> No
     loss = MarginalDiceCE(batch_dice=True)
     alone = loss(logits[:1], masks[:1], known[:1])
     both = loss(logits, masks, known)
-    # The second image, of which nothing is known, has neither Dice nor cross-entropy; the mean is over pixels.
+    # The second image, of which nothing is known, adds nothing to either part but pixels to the mean.
     entropy = alone - loss._dice_loss(logits[:1].softmax(dim=1)[:, 1:], masks[:1] > 0, known[:1])
     torch.testing.assert_close(both, alone - entropy / 2)

@@ -1,5 +1,7 @@
 """Image-only opponents: the plan of nnU-Net by its rules, the widths of the UNet, and the softmax's masks."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -33,7 +35,7 @@ def test_the_plan_is_what_nnu_nets_rules_give() -> None:
     encoder = sum(2 * width * count for width, count in zip(FILTERS, pixels, strict=True))
     decoder = sum((3 * width + 8) * count for width, count in zip(FILTERS[:-1], pixels[:-1], strict=True))
     assert round(85_000_000 / (encoder + decoder) * 12) == NNUNET_BATCH
-    assert SUPERVISED == len(sizes) - 1 - 2  # of five decoder maps, without the finest and the coarsest
+    assert len(sizes) - 1 - 2 == SUPERVISED  # of five decoder maps, without the finest and the coarsest
 
 
 def test_dynunet_has_the_plans_shapes() -> None:
@@ -57,7 +59,7 @@ def test_dynunet_has_the_plans_shapes() -> None:
     for width in FILTERS:
         own += 9 * (first * width + width * width) + 4 * width  # and two affine norms
         first = width
-    for fine, coarse in zip(FILTERS[:-1], FILTERS[1:], strict=True):
+    for fine, coarse in pairwise(FILTERS):
         own += 4 * coarse * fine + 9 * (2 * fine * fine + fine * fine) + 4 * fine
     own += sum(8 * width + 8 for width in FILTERS[: 1 + SUPERVISED])
     assert sum(parameter.numel() for parameter in network.parameters()) == own

@@ -160,11 +160,12 @@ def test_a_run_ends_where_it_no_longer_gains_and_keeps_its_best_weights(
 
     seen: list[Any] = []
     original = tuning.score
-    monkeypatch.setattr(
-        tuning,
-        "score",
-        lambda network, *given, **options: seen.append(network) or original(network, *given, **options),
-    )
+
+    def scored(network: Any, *args: Any, **options: Any) -> Any:
+        seen.append(network)
+        return original(network, *args, **options)
+
+    monkeypatch.setattr(tuning, "score", scored)
     monkeypatch.setattr(tuning, "mean_dice", judged)
     step = training.Training._step
 
