@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="do words cost accuracy? Med-VLM compact beside image-only networks on real head-and-neck CT",
         description="Train Med-VLM compact without words, with names and with descriptions, MONAI's UNet "
         "with searched settings, and DynUNet as nnU-Net plans it, each for the same time in turns, on the "
-        "same slices of OpenKBP; segment the test patients through the NIfTI path that users take; print Dice "
-        "and distances in mm with bootstrap intervals. " + TUNED,
+        "same slices of OpenKBP; segment the test patients through the NIfTI path that users take; print "
+        "Dice and distances in mm with bootstrap intervals. " + TUNED,
         arms=True,
     )
     _add_comparison(

@@ -218,6 +218,6 @@ def print_search(report: Mapping[str, Any], convergence: Mapping[str, Any] | Non
         mark = "**" if name == report["winner"] else ""
         print(f"| {mark}{name}{mark} | {mark}{dice:.3f}{mark} | {report['steps'][name]} |")
     if convergence is not None:
-        end = "no longer gained" if convergence["converged"] else "was stopped at the cap while it gained"
+        end = "no longer gained" if convergence["converged"] else "was stopped at its cap"
         scores = ", ".join(f"{value:.3f}" for value in convergence["dice_of_checks"])
-        print(f"\nWith the winner, one run {end} after {convergence['minutes']:.1f} min: {scores}.")
+        print(f"\nWith the winner, one run {end} after {convergence['minutes']:.1f} min: Dice in validation {scores}.")
