@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--slice-batch", type=int, help="slices at once")
     add("--presence-threshold", type=float, help="empty masks below this presence score; 0 = off")
+    add(
+        "--no-anatomy",
+        action="store_true",
+        help="keep all connected parts of an organ's mask, not only as many as the organ has",
+    )
     add("--smooth", action="store_true", help="majority of neighbouring slices")
     add("--keep-largest", action="store_true", help="only the largest connected part of every mask")
     add(
@@ -179,6 +184,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "inferer#compiled": options.compile,
         "inferer#slice_batch": options.slice_batch,
         "inferer#presence_threshold": options.presence_threshold,
+        "inferer#anatomy": False if options.no_anatomy else None,
         "inferer#smooth": options.smooth or None,
         "inferer#keep_largest": options.keep_largest or None,
         "slice": options.slice,

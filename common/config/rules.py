@@ -214,7 +214,7 @@ _INFERENCE = {
 _INFERER = {
     "slice_batch": _whole(1),
     **dict.fromkeys(("presence_threshold", "presence_top_fraction"), _SHARE),
-    **dict.fromkeys(("amp", "channels_last", "compiled", "smooth", "keep_largest"), _SWITCH),
+    **dict.fromkeys(("amp", "channels_last", "compiled", "anatomy", "smooth", "keep_largest"), _SWITCH),
 }
 _NETWORK = {
     "preset": _WORDS,

@@ -177,6 +177,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             "label": torch.stack([torch.isin(labels, numbers).float() for _, numbers in asked]),
             "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
             "target": names,
+            "draw": index,
             "case": case.case,
             "slice_index": case.first + slice_index,
             "spacing_mm": case.spacing_mm,

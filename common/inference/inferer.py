@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..data.volumes import Volume
 from ..errors import InputError
+from ..text.asked import pieces_of
 from ..text.prompts import Prompt, check_label_numbers
 from .cleaning import Cleaning, in_slice, keep_largest_components, smooth_across_slices
 from .clock import Clock
@@ -49,6 +50,8 @@ class VolumeInferer(Inferer):
             probabilities, of this share of the field's pixels inside the frame. They are relative to the
             network's threshold: 0.5 where the probability is the threshold. What is sought has to fill so
             much of a slice to reach a score near 1: 0.01 suits organs, 0.001 small lesions.
+        anatomy: of a prompt for organs of the vocabulary (see `asked_organs`) only as many connected parts as
+            they have, see `keep_pieces`. One slice alone, and a 2D image, shows no parts and stays as it is.
         smooth: majority of every voxel and its neighbours in the slices above and below.
         keep_largest: only the largest connected part of every prompt's mask.
         device: where to work; None = where the network is.
@@ -66,6 +69,7 @@ class VolumeInferer(Inferer):
         prompt_batch: int = 4,
         presence_threshold: float = 0.0,
         presence_top_fraction: float = 0.01,
+        anatomy: bool = True,
         smooth: bool = False,
         keep_largest: bool = False,
         device: str | torch.device | None = None,
@@ -96,6 +100,7 @@ class VolumeInferer(Inferer):
         self.prompt_batch = prompt_batch
         self.presence_threshold = presence_threshold
         self.presence_top_fraction = presence_top_fraction
+        self.anatomy = anatomy
         self.smooth = smooth
         self.keep_largest = keep_largest
         self.device = None if device is None else torch.device(device)
@@ -111,6 +116,7 @@ class VolumeInferer(Inferer):
             "threshold": network.threshold,
             "presence_threshold": self.presence_threshold,
             "presence_top_fraction": self.presence_top_fraction,
+            "anatomy": self.anatomy,
             "smooth": self.smooth,
             "keep_largest": self.keep_largest,
             "amp": self.amp,
@@ -171,6 +177,11 @@ class VolumeInferer(Inferer):
             statistics = self._sweep(job, rows, progress=progress)
             present = self._suppress(job, rows, statistics)
         with clock("clean"):
+            removed = np.zeros(len(prompts), int)
+            if self.anatomy and len(job.indices) > 1:
+                removed = statistics.keep_pieces(
+                    {row: pieces_of(prompts[row].text) for row in rows if present[row]}, job.labels
+                )
             clean = in_slice(slice_index, self.clean)
             labels = clean(statistics.labels)
             masks, lost = self._mask_counts(statistics, job.labels, present, clean)
@@ -182,6 +193,7 @@ class VolumeInferer(Inferer):
             present=present,
             lost=lost,
             masks=masks,
+            removed=removed,
         )
         return Segmentation(labels, results, clock.seconds, slice_index, statistics.masks, clean)
 

@@ -100,6 +100,7 @@ def _prompt(result: PromptResult, *, in_mm: bool, judged: bool) -> dict[str, Any
         "presence_score": round(result.presence_score, 6),
         "present": result.present if judged else None,
         "overlap_voxels": result.overlap_voxels,
+        "removed_voxels": result.removed_voxels,
         "warnings": doubts(result.prompt.text),
     }
 

@@ -3,13 +3,13 @@
 `SliceStatistics` collects it slice by slice, and `Segmentation` is the whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..text.prompts import Prompt
-from .cleaning import Cleaning
+from .cleaning import Cleaning, keep_pieces
 
 _Part = tuple[int, int, tuple[int, int], np.ndarray]  # first row and column, (h, w), packed bits
 
@@ -96,6 +96,41 @@ class SliceStatistics:
         self.labels[absent] = 0
         return [int(index) for index in contested]
 
+    def keep_pieces(self, pieces: Mapping[int, int | None], numbers: Sequence[int]) -> np.ndarray:
+        """Leave of own masks the largest connected parts, see `cleaning.keep_pieces`, and count what goes.
+
+        In the label map, what a prompt loses goes to the first of the others whose own mask has it too.
+
+        Args:
+            pieces: for each prompt that is present how many parts stay; None = all.
+            numbers: the prompts' label numbers.
+
+        Returns:
+            (prompts,) voxels that own masks lost.
+        """
+        removed = np.zeros(len(numbers), int)
+        freed: list[tuple[int, np.ndarray]] = []
+        for row, count in pieces.items():
+            if count is None or not self.claimed[row].any():
+                continue
+            own = self.masks.of(row)
+            lost = own & ~keep_pieces(own, count)
+            removed[row] = np.count_nonzero(lost)
+            if removed[row]:
+                for index in np.flatnonzero(lost.any(axis=(1, 2))).tolist():
+                    self.masks.put(row, index, own[index] & ~lost[index], top=0, left=0)
+                self.claimed[row] -= np.count_nonzero(lost, axis=(1, 2))
+                freed.append((numbers[row], np.argwhere(lost & (self.labels == numbers[row]))))
+        for _, places in freed:
+            self.labels[tuple(places.T)] = 0
+        for number, places in freed:
+            for other in pieces:
+                if numbers[other] != number and len(places):
+                    free = places[self.labels[tuple(places.T)] == 0]
+                    takes = free[self.masks.of(other)[tuple(free.T)]]
+                    self.labels[tuple(takes.T)] = numbers[other]
+        return removed
+
 
 @dataclass(frozen=True)
 class SliceRange:
@@ -136,6 +171,7 @@ class PromptResult:
         present: False when the score is below the threshold; the mask is then empty.
         overlap_voxels: voxels of the own mask that the label map gives to a prompt with a higher
             probability.
+        removed_voxels: voxels that the network drew and that anatomy rules out, see `VolumeInferer`.
     """
 
     prompt: Prompt
@@ -144,6 +180,7 @@ class PromptResult:
     presence_score: float
     present: bool
     overlap_voxels: int
+    removed_voxels: int = 0
 
     def size(self, *, in_mm: bool) -> str:
         """For people: "1.2 ml", or in pixels, and what the label map has left where that reads otherwise."""
@@ -196,6 +233,7 @@ def summarise(
     present: np.ndarray,
     lost: np.ndarray,
     masks: np.ndarray,
+    removed: np.ndarray,
 ) -> list[PromptResult]:
     """Count each prompt's voxels in the label map, and those of its own mask.
 
@@ -207,6 +245,7 @@ def summarise(
         present: (P,) bool, False where the threshold emptied the mask.
         lost: (P,) voxels of their own masks that went to another prompt.
         masks: (P, D), the voxels of the prompts' own masks in each slice.
+        removed: (P,) voxels that anatomy ruled out of the own masks.
     """
     counts = np.stack([np.bincount(section.ravel(), minlength=256) for section in labels])  # (D, 256)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
@@ -218,6 +257,7 @@ def summarise(
             presence_score=float(scores[row]),
             present=bool(present[row]),
             overlap_voxels=int(lost[row]),
+            removed_voxels=int(removed[row]),
         )
         for row, prompt in enumerate(prompts)
     ]

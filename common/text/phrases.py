@@ -35,8 +35,8 @@ LEVELS = ("none", "simple", "sentence", "complex")
 # Of the words of a prompt that is misspelt. Slips make more word pieces: at 0.4 two of three descriptions do
 # not fit in the 96 that text encoders read, at 0.05 nearly all do.
 TYPO_RATE, DESCRIPTION_TYPO_RATE = 0.4, 0.05
-# Texts of each level for an organ; of sentences for each neighbour of it, or without one. A language model takes
-# 8 ms for a name and 50 ms for a description (one CPU thread), as long as a slice takes in a step of
+# Texts of each level for an organ; of sentences for each neighbour of it, or without one. A language model
+# takes 8 ms for a name and 50 ms for a description (one CPU thread), as long as a slice takes in a step of
 # `compact`. So training draws from a table of some thousand texts, each of which is encoded once.
 POOLS = {"none": 1, "simple": 128, "sentence": 16, "complex": 16}
 

@@ -87,6 +87,7 @@ class Organ:
     Attributes:
         name: canonical name, lower case.
         laterality: the patient's side of one organ of a pair; None for an unpaired organ.
+        pieces: how many connected parts it has at most where a scan shows all of it; None = not known.
         synonyms: other spellings and names, Latin, short and lay.
         neighbours: canonical names of adjacent organs of the same vocabulary.
         groups: the groups that it belongs to, such as "abdomen" or "flare22".
@@ -101,6 +102,7 @@ class Organ:
     groups: tuple[str, ...]
     parts: tuple[str, ...]
     source: str
+    pieces: int | None = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -175,6 +177,7 @@ class Vocabulary:
                 groups=tuple(group for group, members in groups.items() if entry["name"] in members),
                 parts=tuple(entry["parts"]),
                 source=entry["source"],
+                pieces=entry["pieces"],
             )
             for entry in content["organs"]
         ]

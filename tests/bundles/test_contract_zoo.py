@@ -105,7 +105,9 @@ def test_network_answers_as_metadata_says(bundle: Path, monkeypatch: pytest.Monk
     image, pred = form["inputs"]["image"], form["outputs"]["pred"]
     with torch.no_grad():
         logits = network(torch.rand(2, image["num_channels"], *image["spatial_shape"]))
-        asked = network(torch.rand(1, 1, *image["spatial_shape"]), [form["inputs"]["prompt"]])
+        asked = network(
+            torch.rand(1, image["num_channels"], *image["spatial_shape"]), [form["inputs"]["prompt"]]
+        )
     assert logits.shape == (2, pred["num_channels"], *pred["spatial_shape"])
     assert asked.shape == (1, *logits.shape[1:])
     assert network.default_prompt == form["inputs"]["prompt"]

@@ -27,7 +27,7 @@ def test_shipped_checkpoint_needs_nothing_but_the_folder(tmp_path: Path) -> None
     shipped = load_trained(MedVLM.from_preset("compact").eval(), BUNDLE / "models" / "model.pt")
     alone = MedVLM.from_preset("compact", text_model=str(out / "text_encoder")).eval()
     load_trained(alone, out / "model.pt")
-    image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 5, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(alone(image, PROMPTS), shipped(image, PROMPTS), rtol=0, atol=1e-5)
 

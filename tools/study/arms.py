@@ -10,6 +10,7 @@ import torch
 from common.data.evaluation_cases import EvaluationCases
 from common.metrics.distances import Boundary
 from common.networks.base import TextSegmenter
+from common.training import Augmentation
 from common.weights.checkpoints import save_trained
 
 from .cells import Cell, slug
@@ -29,6 +30,7 @@ class Arm:
         asked: for a seed the questions by name, each about the same cases.
         settings: what else its result depends on, for the key of its cell.
         by_name: whether it is asked by bare names, as image-only networks are.
+        turns, keep_masks: of its images, see `Augmentation`.
         boundaries: whose distances are measured, see `measure_case`.
     """
 
@@ -39,6 +41,8 @@ class Arm:
     asked: Callable[[int], Mapping[str, EvaluationCases]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     by_name: bool = False
+    turns: str = "none"
+    keep_masks: bool = False
     boundaries: Sequence[Boundary] = ()
 
     def cell(self, folder: Path, name: str, *, data: str, minutes: float, seed: int, device: str) -> Cell:
@@ -50,6 +54,7 @@ class Arm:
             "data": data,
             "device": torch.device(device).type,
             "recipe": asdict(self.recipe),
+            "turns": self.turns,
             "boundaries": list(self.boundaries),
             **self.settings,
         }
@@ -62,6 +67,7 @@ class Arm:
         return Training(
             network,
             self.samples(network, seed),
+            augmentation=Augmentation(seed=seed, turns=self.turns, keep_masks=self.keep_masks),
             objective=self.objective,
             recipe=self.recipe,
             minutes=minutes,

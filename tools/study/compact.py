@@ -21,7 +21,7 @@ from .arms import Arm, train_arms
 from .cells import data_sha256
 from .objectives import PromptObjective
 from .openkbp import with_competition
-from .training import Recipe, augmentation, machine
+from .training import Recipe, machine
 from .tuning import VALIDATION
 
 BATCH = 8
@@ -107,7 +107,6 @@ def _arm(
             length=10**6,
             prompts_per_slice=len(labels),
             text_level="simple",
-            transform=augmentation(),
             seed=seed,
             progress=False,
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.transforms import Compose
 
 from common.data.datalist import Case
 from common.data.evaluation_cases import EvaluationCases
@@ -35,7 +34,7 @@ def image_arm(
     words: str,
     items: Items,
     asked: Questions,
-    transform: Compose,
+    turns: str = "none",
     learning_rate: float,
     batch_dice: bool = False,
     settings: Mapping[str, Any],
@@ -47,21 +46,21 @@ def image_arm(
         words: which words it is given: "prompt", or "target" for bare names (a key of a batch).
         items: what it learns from.
         asked: what it is asked; all questions are about the same images.
-        transform: augmentation of what it learns from.
+        turns: see `Augmentation`.
         learning_rate: at its highest.
         batch_dice: see `dice_and_bce`.
         settings: see `Arm`.
     """
     return Arm(
         network=network,
-        samples=lambda built, seed: ReferringImages(
-            items(seed), network=built, transform=transform, seed=seed, progress=False
-        ),
+        samples=lambda built, seed: ReferringImages(items(seed), network=built, seed=seed, progress=False),
         objective=PromptObjective(words, dice_and_bce(batch_dice=batch_dice)),
         recipe=Recipe(BATCH, learning_rate),
         asked=lambda seed: {name: EvaluationCases(cases) for name, cases in asked(seed).items()},
         settings={"words": words, "batch_dice": batch_dice, **settings},
         by_name=words == "target",
+        turns=turns,
+        keep_masks=True,
     )
 
 

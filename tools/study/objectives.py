@@ -12,8 +12,8 @@ from common.networks.base import TextSegmenter
 from .image_only import ImageOnlyUNet
 from .marginal import MarginalDiceCE
 
-# (network, batch as `collate_slices` makes it, device) -> scalar loss
-Objective = Callable[[TextSegmenter, Mapping[str, Any], torch.device], Tensor]
+# (network, batch as `collate_slices` makes it, with tensors on the network's device) -> scalar loss
+Objective = Callable[[TextSegmenter, Mapping[str, Any]], Tensor]
 
 
 class PromptObjective:
@@ -28,9 +28,8 @@ class PromptObjective:
         self.words = words
         self.loss = loss
 
-    def __call__(self, network: TextSegmenter, batch: Mapping[str, Any], device: torch.device) -> Tensor:
-        logits = network(batch["image"].to(device), batch[self.words])
-        return self.loss(logits, batch["label"].to(device))
+    def __call__(self, network: TextSegmenter, batch: Mapping[str, Any]) -> Tensor:
+        return self.loss(network(batch["image"], batch[self.words]), batch["label"])
 
 
 class SoftmaxObjective:
@@ -48,23 +47,22 @@ class SoftmaxObjective:
         self.organs = list(organs)
         self.loss = MarginalDiceCE(batch_dice=batch_dice)
 
-    def __call__(self, network: TextSegmenter, batch: Mapping[str, Any], device: torch.device) -> Tensor:
+    def __call__(self, network: TextSegmenter, batch: Mapping[str, Any]) -> Tensor:
         assert isinstance(network, ImageOnlyUNet)
-        maps = network.encode_image(batch["image"].to(device))
+        maps = network.encode_image(batch["image"])
         masks, annotated = self.organs_of(batch)
-        masks, annotated = masks.to(device), annotated.to(device)
         if maps.ndim == 4:
             return self.loss(maps, masks, annotated)
         # Deep supervision, (B, heads, 1 + K, H, W): each map counts half of the finer one before it.
-        weights = 0.5 ** torch.arange(maps.shape[1], device=device)
+        weights = 0.5 ** torch.arange(maps.shape[1], device=maps.device)
         losses = torch.stack([self.loss(head, masks, annotated) for head in maps.unbind(dim=1)])
         return (losses * weights / weights.sum()).sum()
 
     def organs_of(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Masks (B, K, H, W) float and which organs are annotated (B, K) bool, in the channels' order."""
         images, rows = len(batch["image"]), batch["label"][:, 0]
-        masks = torch.zeros(images, len(self.organs), *rows.shape[1:])
-        annotated = torch.zeros(images, len(self.organs), dtype=torch.bool)
+        masks = rows.new_zeros(images, len(self.organs), *rows.shape[1:])
+        annotated = torch.zeros(images, len(self.organs), dtype=torch.bool, device=rows.device)
         asked = len(rows) // images
         for row, name in enumerate(batch["target"]):
             if name in self.organs:  # an organ that is named as absent alone has no channel

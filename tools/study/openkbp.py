@@ -24,7 +24,7 @@ from .cells import data_sha256
 from .objectives import PromptObjective, SoftmaxObjective, dice_and_bce
 from .opponents import SETTINGS, dynunet_recipe, planned_dynunet, tuned_unet, unet_recipe
 from .organ_scores import compare, print_tables
-from .training import Recipe, Samples, augmentation, machine
+from .training import Recipe, Samples, machine
 from .tuning import VALIDATION, Opponent, Setting, converge, convergence_facts, print_search, search
 
 IMAGE_SIZE = 128  # the data's own: a spinal cord is three pixels wide
@@ -140,7 +140,6 @@ class Comparison:
             prompts_per_slice=len(self.labels),
             text_level=level,
             level_block=batch,
-            transform=augmentation(),
             seed=seed,
             progress=False,
             store=self.store,

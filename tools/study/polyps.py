@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.transforms import Compose, RandFlipd, RandRotate90d
-
 from common.data.datalist import Case, load_referring, split_by_patient
 from common.data.evaluation_cases import LESION, EvaluationCases
 from common.data.framing import RGB
@@ -17,7 +15,6 @@ from .arms import Arm
 from .cells import data_sha256
 from .image_arms import image_arm, run_arms
 from .image_only import ImageOnlyUNet
-from .training import augmentation
 from .trunk_unet import TrunkUNet
 from .tuning import VALIDATION, Opponent, Setting
 
@@ -119,7 +116,7 @@ def _lsms(level: str, training: Sequence[Case], test: Sequence[Case]) -> Arm:
         words="prompt",
         items=lambda _: training,
         asked=lambda _: {by(level): test},
-        transform=augmentation() if level in PLACED else turned(),
+        turns="none" if level in PLACED else "all",
         learning_rate=LEARNING_RATE,
         settings={"image_size": SIDES["lsms"]},
     )
@@ -141,15 +138,8 @@ def _unet(
         words="target",
         items=lambda _: training,
         asked=lambda _: asked,
-        transform=turned(),
+        turns="all",
         learning_rate=setting.learning_rate,
         batch_dice=setting.batch_dice,
         settings={"image_size": SIDES["unet"], "width": setting.width, "images": len(training)},
     )
-
-
-def turned() -> Compose:
-    """As `augmentation`, mirrored and turned by quarters too."""
-    keys = ("image", "label")
-    mirrored = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
-    return Compose([*mirrored, RandRotate90d(keys, prob=0.5), *augmentation().transforms])

@@ -19,7 +19,6 @@ from .arms import Arm
 from .cells import data_sha256
 from .image_arms import Items, image_arm, run_arms
 from .image_only import ImageOnlyUNet, plain_unet
-from .training import augmentation
 from .tuning import VALIDATION, Opponent, Setting
 
 LEARNING_RATE = 1e-3  # of LSMS
@@ -78,7 +77,6 @@ def arms(training: Sequence[Case], test: Sequence[Case], setting: Setting, *, de
             words="prompt" if language else "target",
             items=items,
             asked=lambda seed: {name: test, SWAPPED: shuffled(test, seed)} if name == WITH else {name: test},
-            transform=augmentation(),
             learning_rate=LEARNING_RATE,
             settings={"preset": preset, "image_size": SIDES[preset]},
         )
@@ -119,7 +117,6 @@ def _unet(
         words="target",
         items=lambda _: training,
         asked=lambda _: asked,
-        transform=augmentation(),
         learning_rate=setting.learning_rate,
         batch_dice=setting.batch_dice,
         settings={"image_size": size, "width": setting.width},

@@ -13,13 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-)
 from tqdm import tqdm
 
 from common.data.draws import collate_slices
@@ -33,6 +26,7 @@ from common.metrics.distances import Boundary
 from common.metrics.prompts import measure_prompts
 from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
+from common.training import Augmentation
 
 from .objectives import Objective
 
@@ -76,6 +70,7 @@ class Training:
     Args:
         network: moved to `device`.
         dataset: where slices or images are drawn from: step i takes the draws from i * batch size on.
+        augmentation: of the batches.
         objective: the loss of the network on a batch.
         recipe: how it learns.
         minutes: of training, the turns of others left out: on a CPU those that the process computed, so that
@@ -95,6 +90,7 @@ class Training:
         network: TextSegmenter,
         dataset: Samples,
         *,
+        augmentation: Augmentation,
         objective: Objective,
         recipe: Recipe,
         minutes: float,
@@ -116,6 +112,7 @@ class Training:
         self._now = time.process_time if device.type == "cpu" else time.monotonic
         self.losses: list[float] = []
         self._dataset = dataset
+        self._augmentation = augmentation
         self._objective = objective
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = _optimizer(self._parameters, recipe)
@@ -146,7 +143,9 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * decay * self.slowed
         batch = next(self._batches)
-        loss = self._objective(self.network, batch, self.device)
+        image, label = (batch[key].to(self.device) for key in ("image", "label"))
+        image, label = self._augmentation(image, label, batch)
+        loss = self._objective(self.network, {**batch, "image": image, "label": label})
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
@@ -203,26 +202,6 @@ def _optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.op
 def _batches(dataset: Samples, batch_size: int, *, first_step: int) -> Iterator[dict[str, Any]]:
     for step in count(first_step):
         yield collate_slices([dataset[step * batch_size + place] for place in range(batch_size)])
-
-
-def augmentation() -> Compose:
-    """Turns, shifts, zooms and intensity changes as CT shows them; no flips, since prompts have sides."""
-    return Compose(
-        [
-            RandAffined(
-                keys=("image", "label"),
-                prob=0.5,
-                rotate_range=0.17,  # rad: 10 degrees
-                translate_range=(8, 8),
-                scale_range=(0.1, 0.1),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandScaleIntensityd(keys="image", prob=0.3, factors=0.1),
-            RandAdjustContrastd(keys="image", prob=0.2, gamma=(0.8, 1.25)),
-            RandGaussianNoised(keys="image", prob=0.2, std=0.03),
-        ]
-    )
 
 
 def machine(device: str) -> str:

@@ -25,7 +25,7 @@ from tests.common.data.fields import field
 SIZE, DEPTH = 16, 12
 NAMES = {1: "liver", 2: "spleen", 7: "left kidney"}
 LABELS = {name: (number,) for number, name in NAMES.items()}
-NEVER = ("prostate", "bladder")
+NEVER = ("prostate", "urinary bladder")
 TARGETS = {"a": ("liver", "spleen", "left kidney"), "b": ("liver",)}
 
 

@@ -111,7 +111,7 @@ def test_a_trained_network_gives_the_same_masks_without_its_language_model(bert,
         torch.manual_seed(1)
         return MedVLM.from_preset("compact", text_model=str(bert), image_size=64, **options).eval()
 
-    bank, image = tmp_path / "bank.npz", torch.rand(1, 1, 64, 64)
+    bank, image = tmp_path / "bank.npz", torch.rand(1, 5, 64, 64)
     trained = build(text_bank=bank)
     with torch.no_grad():
         expected = trained(image, PROMPTS)
@@ -244,7 +244,7 @@ def test_a_network_learns_from_a_bank_alone(bert, tmp_path):
         torch.manual_seed(1)
         network = MedVLM.from_preset("compact", text_model=str(bert), image_size=64, **options).train()
         torch.nn.init.normal_(network.text_adapter.b)  # else A has no gradient yet
-        network(torch.ones(1, 1, 64, 64), PROMPTS).square().mean().backward()
+        network(torch.ones(1, 5, 64, 64), PROMPTS).square().mean().backward()
         assert network.text_encoder.frozen
         return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
 

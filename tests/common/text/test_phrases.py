@@ -11,6 +11,7 @@ from common.text.phrases import (
     CARRIERS,
     HELD_OUT_CARRIERS,
     HELD_OUT_RELATIONS,
+    POOLS,
     RELATIONS,
     Phrasing,
 )
@@ -108,11 +109,10 @@ def test_slips_come_at_the_stated_rate(noise: float) -> None:
 
     A slip changes a letter (into itself once in 26 times), drops or adds one: it shows in 77 of 78.
     """
-    count = 4000
-    drawn = draws(Phrasing("simple", noise), PANCREAS, count)
+    drawn = draws(Phrasing("simple", noise), PANCREAS, 4000)
     misspelt = noise * 0.4 * 77 / 78
     share = np.mean([text != "pancreas" for text in drawn])
-    assert share == pytest.approx(misspelt, abs=spread(misspelt, count))
+    assert share == pytest.approx(misspelt, abs=spread(misspelt, POOLS["simple"]))
 
 
 @pytest.mark.parametrize("level", ["simple", "sentence", "complex"])

@@ -280,6 +280,6 @@ def test_a_network_takes_a_clips_words(tmp_path: Path) -> None:
     network = MedVLM.from_preset(
         "compact", text_model=str(write_clip(tmp_path / "clip")), max_tokens=MOST, image_size=64, width=16
     )
-    assert network(torch.rand(1, 1, 64, 64), PROMPTS[:2]).shape == (2, 1, 64, 64)
+    assert network(torch.rand(1, *network.field_shape[:1], 64, 64), PROMPTS[:2]).shape == (2, 1, 64, 64)
     assert set(network.frozen_bases()) == {"text_encoder"}
     assert not any(key.startswith("text_encoder") for key in network.state_dict())

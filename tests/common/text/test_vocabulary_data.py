@@ -155,7 +155,7 @@ def test_texts_of_each_level() -> None:
         f"{neighbours} {appearance} {position}",
         f"{appearance} {position} {neighbours}",
     ]
-    assert VOCABULARY.organ_or_own("bladder").texts("complex") == ["bladder"]
+    assert VOCABULARY.organ_or_own("uvula").texts("complex") == ["uvula"]
     with pytest.raises(
         InputError, match=r"^text level: found 'long', expected one of none, simple, complex;"
     ):

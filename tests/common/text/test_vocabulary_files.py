@@ -19,6 +19,7 @@ def entry(name: str, **changes: object) -> dict[str, object]:
     return {
         "name": name,
         "laterality": None,
+        "pieces": 1,
         "synonyms": [],
         "neighbours": [],
         "parts": [f"The {name} is described here in words that say nothing, {number}." for number in "123"],

@@ -139,7 +139,7 @@ def test_coarser_maps_weigh_half_as_much_each() -> None:
 
     def loss(given: torch.Tensor) -> float:
         network = SoftmaxUNet(ORGANS[:3], image_size=4, framing=Framing(), body=Given(given))
-        return objective(network, batch, torch.device("cpu")).item()
+        return objective(network, batch).item()
 
     parts = [loss(maps[:, head]) for head in range(3)]
     assert loss(maps) == pytest.approx((4 * parts[0] + 2 * parts[1] + parts[2]) / 7, rel=1e-5)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from common.data.datalist import load_datalist, load_label_values
 from common.data.organ_slices import OrganSlices
 from common.errors import InputError
+from common.training import Augmentation
 from tools.study import training, words
 from tools.study.image_only import ImageOnlyUNet
 from tools.study.objectives import PromptObjective, dice_and_bce
@@ -63,6 +64,7 @@ def test_networks_take_turns_and_get_the_same_time(datalist: Path, monkeypatch: 
         training.Training(
             network,
             OrganSlices(cases, labels=labels, network=network, length=100, text_level="none", progress=False),
+            augmentation=Augmentation(),
             objective=PromptObjective("target", dice_and_bce()),
             recipe=training.Recipe(2),
             minutes=0.5 / 60,
