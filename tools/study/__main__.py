@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "on Kvasir's 800 training images; print Dice and IoU of its 100 validation images with bootstrap "
         "intervals. " + TUNED,
     )
+    _add_compact(studies)
     _add_listen(studies)
     _add_referring(studies)
     _add_words(studies)
@@ -114,6 +115,36 @@ def _add_comparison(
             seeds=options.seeds,
             device=options.device,
             **({"arms": options.arms} if arms and options.arms else {}),
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _add_compact(studies: "argparse._SubParsersAction[Parser]") -> None:
+    parser = studies.add_parser(
+        "compact",
+        help="which changes of Med-VLM compact pay on real CT? Neighbouring slices, windows, field of view",
+        description="Train Med-VLM compact with one change at a time, each for the same time, on OpenKBP; "
+        "print Dice and HD95 of the validation patients. What the work folder has the results of is not "
+        "trained again.",
+    )
+    add = parser.add_argument
+    add("--source", type=Path, required=True, metavar="DIR", help="what tools.prepare openkbp wrote")
+    add("--work", type=Path, required=True, metavar="DIR", help="results")
+    add("--minutes", type=float, default=6.0, help="training time of each network and seed (default 6)")
+    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default 0")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+
+    def run(options: argparse.Namespace) -> None:
+        from . import compact  # torch and MONAI: too slow to load for --help
+
+        compact.run(
+            options.source,
+            options.work,
+            minutes=options.minutes,
+            seeds=options.seeds,
+            changes=list(compact.CHANGES),
+            device=options.device,
         )
 
     parser.set_defaults(run=run)

@@ -35,7 +35,7 @@ def neighbours(distance_mm: float) -> list[dict[str, Any]]:
 
 
 ALL = [*neighbours(3.0), *neighbours(9.0)[1:], {"window": WIDE_WINDOW}, {"window": LUNG_WINDOW}]
-BASE: dict[str, Any] = {"image_size": 128, "framing": {"channels": [{}]}, "presence": False}
+BASE: dict[str, Any] = {"image_size": 128, "framing": {"channels": [{}]}}
 # Arguments of `MedVLM.from_preset` that replace those of BASE.
 CHANGES: dict[str, dict[str, Any]] = {
     "one slice, one window, 128 pixels": {},
@@ -48,12 +48,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "neighbours 3 and 9 mm away, windows of bone and air": {"framing": {"channels": ALL}},
     "160 pixels": {"image_size": 160},
     "192 pixels": {"image_size": 192},
-    "presence": {"presence": True},
-    "presence and neighbours 6 mm away": {"framing": {"channels": neighbours(6.0)}, "presence": True},
-    "presence, neighbours 3 and 9 mm away, windows of bone and air": {
-        "framing": {"channels": ALL},
-        "presence": True,
-    },
 }
 
 

@@ -220,6 +220,4 @@ def print_search(report: Mapping[str, Any], convergence: Mapping[str, Any] | Non
     if convergence is not None:
         end = "no longer gained" if convergence["converged"] else "was stopped at its cap"
         scores = ", ".join(f"{value:.3f}" for value in convergence["dice_of_checks"])
-        print(
-            f"\nWith the winner, one run {end} after {convergence['minutes']:.1f} min: Dice in validation {scores}."
-        )
+        print(f"\nThe winner's long run {end} after {convergence['minutes']:.1f} min: Dice {scores}.")

@@ -193,7 +193,7 @@ def test_a_run_of_seconds(
         assert settings["network"]["width"] == winner.width
     said = capsys.readouterr().out
     assert f"| **{winner.name}** | **" in said
-    assert "With the winner, one run was stopped at its cap after" in said
+    assert "The winner's long run was stopped at its cap after" in said
     assert (work / "seed1" / "dynunet-nnu-net-s-plan-image-only" / "model.pt").is_file()
 
     monkeypatch.setattr(training.Training, "train_for", None)
