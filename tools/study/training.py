@@ -231,6 +231,8 @@ def score(
 ) -> list[Row]:
     """A row of metrics for each case and prompt.
 
+    The inferer leaves as many parts of a mask as the organ that words name has: where nothing is said, all.
+
     Args:
         by_name: ask by the bare names of the targets, which an image-only network takes, instead of words.
         boundaries: see `measure_case`.
