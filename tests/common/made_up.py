@@ -35,5 +35,6 @@ def segmentation(
         present=ones > 0,
         lost=np.array(lost),
         masks=np.array([mask.sum(axis=(1, 2)) for mask in own]),
+        removed=np.zeros(len(asked), int),
     )
     return Segmentation(labels, results, {}, slice_index, masks, lambda mask: mask)
