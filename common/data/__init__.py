@@ -6,7 +6,6 @@ The names below are what the bundles' configs point at.
 from .datalist import load_datalist, load_label_values, load_referring
 from .draws import EpochSampler, collate_slices
 from .evaluation_cases import EvaluationCases
-from .flips import RandLeftRightFlipd, RandQuarterTurnd
 from .framing import Channel, Framing
 from .organ_slices import OrganSlices
 from .sentence_draws import ReferringImages
@@ -17,8 +16,6 @@ __all__ = [
     "EvaluationCases",
     "Framing",
     "OrganSlices",
-    "RandLeftRightFlipd",
-    "RandQuarterTurnd",
     "ReferringImages",
     "collate_slices",
     "load_datalist",

@@ -10,6 +10,8 @@ from torch.utils.data import DistributedSampler
 
 from ..errors import InputError
 
+_OF_SAMPLES = ("draw", "orientation_free", "square")  # for `Augmentation`
+
 
 def steps_per_epoch(draws: int, batch_size: int) -> int:
     """Whole batches that each process takes of an epoch's draws."""
@@ -18,6 +20,8 @@ def steps_per_epoch(draws: int, batch_size: int) -> int:
 
 def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """B samples of K prompts -> `image` (B, C, S, S), `label` (B * K, 1, S, S), lists of B * K and of B.
+
+    The lists of B say where a sample comes from and which draw it is.
 
     `spacing_mm` becomes one tensor (B, axes), since MONAI's engines would take lists apart the other way.
 
@@ -33,6 +37,7 @@ def collate_slices(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "prompt": [prompt for sample in samples for prompt in sample["prompt"]],
         "target": [target for sample in samples for target in sample["target"]],
         **{key: [sample[key] for sample in samples] for key in ("case", "slice_index")},
+        **{key: [sample[key] for sample in samples] for key in _OF_SAMPLES if key in samples[0]},
         "spacing_mm": torch.tensor([sample["spacing_mm"] for sample in samples], dtype=torch.float64),
     }
 

@@ -156,6 +156,16 @@ class OrganSlices(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.length
 
+    def texts(self) -> list[str]:
+        """All texts that draws may ask with, sorted."""
+        organs = [*self.organs, *(organ for absent in self.absent for organ in absent)]
+        tables = (
+            phrasing.texts(organ, self.vocabulary)
+            for organ in {organ.name: organ for organ in organs}.values()
+            for phrasing in self.phrasings
+        )
+        return sorted(set().union(*tables))
+
     def steps(self, batch_size: int) -> int:
         """Steps that an epoch takes, see `steps_per_epoch`."""
         return steps_per_epoch(self.length, batch_size)
@@ -177,6 +187,7 @@ class OrganSlices(Dataset[dict[str, Any]]):
             "label": torch.stack([torch.isin(labels, numbers).float() for _, numbers in asked]),
             "prompt": [phrasing.draw(organ, self.vocabulary, rng, beside=names) for organ in organs],
             "target": names,
+            "draw": index,
             "case": case.case,
             "slice_index": case.first + slice_index,
             "spacing_mm": case.spacing_mm,

@@ -132,6 +132,7 @@ class ReferringImages(Dataset[dict[str, Any]]):
             "label": torch.cat([self._mask(self.data[number]) for number in chosen]),
             "prompt": [any_text(self.data[number], rng) for number in chosen],
             "target": [LESION] * len(chosen),
+            "draw": index,
             "orientation_free": item.orientation_free,
             "square": self._square[anchor],
             **_origin(item, self._spacings[anchor]),

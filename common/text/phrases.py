@@ -80,11 +80,18 @@ class Phrasing:
         same two names and mean different masks.
         """
         neighbour = _neighbour(organ, vocabulary, rng, beside) if self.level == "sentence" else ""
-        number = int(rng.integers(POOLS[self.level]))
-        name = f"{self.level}|{organ.name}|{neighbour}"
-        return self._text(organ, neighbour, np.random.default_rng((number, zlib.crc32(name.encode()))))
+        return self._text(organ, neighbour, int(rng.integers(POOLS[self.level])))
 
-    def _text(self, organ: Organ, neighbour: str, rng: np.random.Generator) -> str:
+    def texts(self, organ: Organ, vocabulary: Vocabulary) -> set[str]:
+        """All texts that `draw` may give for an organ."""
+        names = [vocabulary.organ(name).name for name in organ.neighbours] if self.level == "sentence" else []
+        numbers = range(POOLS[self.level])
+        return {self._text(organ, neighbour, number) for neighbour in ("", *names) for number in numbers}
+
+    def _text(self, organ: Organ, neighbour: str, number: int) -> str:
+        """Text `number` of the table of an organ, and of a sentence also of its neighbour."""
+        name = f"{self.level}|{organ.name}|{neighbour}"
+        rng = np.random.default_rng((number, zlib.crc32(name.encode())))
         if self.level == "none":
             return ""
         if self.level == "sentence":

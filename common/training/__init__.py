@@ -1,5 +1,6 @@
 """What a bundle's training and evaluation configs are made of."""
 
+from .augmentation import Augmentation
 from .checkpoints import LoadCheckpoint
 from .evaluator import Evaluator
 from .precision import PrecisionInferer
@@ -9,6 +10,7 @@ from .schedules import learning_rate_schedule
 from .trainer import Trainer
 
 __all__ = [
+    "Augmentation",
     "EvaluationRecord",
     "Evaluator",
     "LoadCheckpoint",

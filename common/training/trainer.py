@@ -26,6 +26,7 @@ from ..data.draws import EpochSampler, collate_slices
 from ..errors import InputError
 from ..losses.weighted_sum import features_of
 from ..networks.base import TextSegmenter
+from .augmentation import Augmentation
 from .checkpoints import BestCheckpoint, LoadCheckpoint
 from .clipping import ClipGradients
 from .divergence import EndAtDivergence
@@ -59,6 +60,7 @@ class Trainer(SupervisedTrainer):
         lr_scheduler: steps after each epoch, or after each step with `lr_every` = "step"; one that waits for
             a plateau after each validation, with its `ValidationLoss`.
         train_handlers: among them one MONAI `ValidationHandler`, whose validator is an `Evaluator`.
+        augmentation: of the batches, on the device; None = none.
         inferer: precision of the passes.
         batch_size: draws a step and process.
         num_workers: processes that draw; 0 draws in this one.
@@ -101,6 +103,7 @@ class Trainer(SupervisedTrainer):
         datalist: str | os.PathLike[str],
         checkpoint: str | os.PathLike[str],
         output_dir: str | os.PathLike[str],
+        augmentation: Augmentation | None = None,
         lr_every: str = "epoch",
         num_workers: int = 0,
         accumulation_steps: int = 1,
@@ -128,6 +131,7 @@ class Trainer(SupervisedTrainer):
             kept["patience"] = EndWithoutGain(
                 validator=evaluator, patience=patience, interval=validation.interval
             )
+        self.augmentation = augmentation
         self.wanted = features_of(loss_function)
         states = TrainingStates(
             folder=Path(checkpoint).parent / "states",
@@ -187,6 +191,8 @@ class Trainer(SupervisedTrainer):
     ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
         """`collate_slices`' batch -> image (B, C, S, S), label (B * K, 1, S, S), (), what is asked."""
         image, label = (batch[key].to(device=device, non_blocking=non_blocking) for key in ("image", "label"))
+        if self.augmentation is not None:
+            image, label = self.augmentation(image, label, batch)
         asked = {"guidance": batch["prompt"]}
         return image, label, (), asked | ({"features": True} if self.wanted else {})
 

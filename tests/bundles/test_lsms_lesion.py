@@ -38,7 +38,7 @@ def test_paper_json_is_the_published_recipe(lsms: Subject) -> None:
     assert (optimizer["_target_"], optimizer["weight_decay"]) == ("torch.optim.AdamW", 0.01)
     assert (parser["schedule"], schedule["name"], schedule["power"]) == ("power", "@schedule", 0.9)
     assert parser["network_def"]["mscan"] == "mscan_b_20230227-3ab7d230.pth"
-    assert parser["train"]["preprocessing"]["transforms"] == []
+    assert parser["train"]["augmentation"] is None
     weights = parser["loss_weights"]
     assert {name: weight for name, weight in weights.items() if weight} == {"dice": 1.0, "bce": 1.0}
     assert weights.keys() == parser["loss"]["parts"].keys()

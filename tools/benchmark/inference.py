@@ -24,6 +24,12 @@ NETWORK_PARTS = ("text", "encode", "decode")
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table."""
+    options = options_of(arguments)
+    return report(measure(options), _table, options.out)
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options."""
     parser = Parser(
         prog="python -m tools.benchmark inference",
         description="Segment a CT-like volume from NIfTI to NIfTI with 1 and 13 prompts: seconds by part and "
@@ -43,11 +49,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile, warmed up beforehand")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON to this file")
-    options = parser.parse_args(arguments)
-    return report(_measure(options), _table, options.out)
+    return parser.parse_args(arguments)
 
 
-def _measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds, memory and operations of all ways."""
     import torch
 
     from ._clock import take_turns
@@ -140,7 +146,6 @@ def _naive(
     import numpy as np
     import torch
 
-    from common.data.slices import SliceFrame, window
     from common.data.volumes import read_volume, write_labels
     from common.inference.passes import working
 
@@ -148,13 +153,13 @@ def _naive(
 
     def run() -> None:
         volume = read_volume(source)
-        frame = SliceFrame.fit(volume.slices, volume.spacing_mm[1:], network.image_size)
+        frame = network.framing.frame(volume, network.image_size)
         labels = np.zeros(volume.slices.shape, np.uint8)
         with working(network, device, amp=options.amp):
             for number, text in enumerate(texts, start=1):
-                for index, pixels in enumerate(volume.slices):
+                for index in range(len(volume.slices)):
                     # a text of its own for every slice, since the encoder remembers those that it has seen
-                    image = frame.to_field(window(torch.from_numpy(pixels).to(device))[None, None])
+                    image = network.framing.field(volume, [index], frame, device=device)
                     logits = frame.from_field(network(image, [f"{text} {index}"]).float())
                     labels[index][(logits[0, 0] > 0).cpu().numpy()] = number
         write_labels(source.parent / "naive.nii.gz", labels, like=volume)

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from tools.command_line import Parser, says_input_errors
 
+TUNED = (
+    "The image-only opponent first has four settings tried, each for a third of the time, on validation "
+    "patients, never the test's; the best one is trained as all arms are, and once until it no longer gains. "
+    "What the work folder has the results of is not trained again."
+)
+
 
 @says_input_errors(exit_code=1)
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,12 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         studies,
         "openkbp",
         source="OpenKBP as the challenge gives it, or what tools.prepare openkbp wrote",
-        minutes=30.0,
-        help="do words cost accuracy? Med-VLM compact beside an image-only UNet on real head-and-neck CT",
-        description="Train Med-VLM compact without words, with names and with descriptions, and MONAI's "
-        "image-only UNet, each for the same time in turns, on the same slices of OpenKBP; segment the test "
-        "patients through the NIfTI path that users take; print Dice and distances in mm with bootstrap "
-        "intervals.",
+        minutes=20.0,
+        help="do words cost accuracy? Med-VLM compact beside image-only networks on real head-and-neck CT",
+        description="Train Med-VLM compact without words, with names and with descriptions, MONAI's UNet "
+        "with searched settings, and DynUNet as nnU-Net plans it, each for the same time in turns, on the "
+        "same slices of OpenKBP; segment the test patients through the NIfTI path that users take; print "
+        "Dice and distances in mm with bootstrap intervals. " + TUNED,
+        arms=True,
     )
     _add_comparison(
         studies,
@@ -36,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="does LSMS gain by its sentences? Beside no text, wrong text and an image-only UNet",
         description="Train LSMS (on a CPU compact, on a GPU paper_t) with its sentences, without text and "
         "with shuffled sentences, and MONAI's image-only UNet, each for the same time in turns, on the chest "
-        "X-rays of QaTa-COV19; print Dice and IoU of the test images with bootstrap intervals.",
+        "X-rays of QaTa-COV19; print Dice and IoU of the test images with bootstrap intervals. " + TUNED,
     )
     _add_comparison(
         studies,
@@ -47,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Train LSMS compact by prompts of the levels P0, P1 and P6, and an image-only U-Net on "
         "the EfficientNet-Lite0 trunk with and without ImageNet's weights, each for the same time in turns, "
         "on Kvasir's 800 training images; print Dice and IoU of its 100 validation images with bootstrap "
-        "intervals.",
+        "intervals. " + TUNED,
     )
+    _add_compact(studies)
     _add_listen(studies)
     _add_referring(studies)
     _add_words(studies)
@@ -66,6 +74,7 @@ def _add_comparison(
     minutes: float,
     help: str,  # noqa: A002  # argparse's word for it
     description: str,
+    arms: bool = False,
 ) -> None:
     """A study that trains networks for equal time: its module's `run` takes what these options say."""
     parser = studies.add_parser(name, help=help, description=description)
@@ -78,17 +87,63 @@ def _add_comparison(
         default=minutes,
         help=f"training time of each network and seed (default {minutes:g})",
     )
+    add(
+        "--cap-minutes",
+        type=float,
+        help="longest training of the opponent's run until it no longer gains; 0: no such run (default: 4 "
+        "times the minutes)",
+    )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
     add("--device", default="cpu", help="cpu (default) or cuda")
+    if arms:
+        add(
+            "--arms",
+            nargs="+",
+            metavar="NAME",
+            help="some of names descriptions none unet dynunet (default all)",
+        )
 
     def run(options: argparse.Namespace) -> None:
         # torch and MONAI: too slow to load for --help
         study = import_module(f"tools.study.{name}")
+        cap = options.cap_minutes
         study.run(
             options.source,
             options.work,
             minutes=options.minutes,
+            cap_minutes=4 * options.minutes if cap is None else cap,
             seeds=options.seeds,
+            device=options.device,
+            **({"arms": options.arms} if arms and options.arms else {}),
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _add_compact(studies: "argparse._SubParsersAction[Parser]") -> None:
+    parser = studies.add_parser(
+        "compact",
+        help="which changes of Med-VLM compact pay on real CT? Neighbouring slices, windows, field of view",
+        description="Train Med-VLM compact with one change at a time, each for the same time, on OpenKBP; "
+        "print Dice and HD95 of the validation patients. What the work folder has the results of is not "
+        "trained again.",
+    )
+    add = parser.add_argument
+    add("--source", type=Path, required=True, metavar="DIR", help="what tools.prepare openkbp wrote")
+    add("--work", type=Path, required=True, metavar="DIR", help="results")
+    add("--minutes", type=float, default=6.0, help="training time of each network and seed (default 6)")
+    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default 0")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+
+    def run(options: argparse.Namespace) -> None:
+        from . import compact  # torch and MONAI: too slow to load for --help
+
+        compact.run(
+            options.source,
+            options.work,
+            minutes=options.minutes,
+            seeds=options.seeds,
+            changes=list(compact.CHANGES),
             device=options.device,
         )
 

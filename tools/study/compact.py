@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.data.datalist import Case, load_datalist, load_label_values
 from common.data.evaluation_cases import EvaluationCases
@@ -15,10 +14,15 @@ from common.data.organ_slices import OrganSlices
 from common.files import atomic_path
 from common.metrics import describe, summarise, with_interval
 from common.metrics.segmentation import Row
+from common.networks.base import TextSegmenter
 from common.networks.medvlm.network import MedVLM
 
+from .arms import Arm, train_arms
+from .cells import data_sha256
+from .objectives import PromptObjective
 from .openkbp import with_competition
-from .training import Training, augmentation, machine, score, train_in_turns
+from .training import Recipe, machine
+from .tuning import VALIDATION
 
 BATCH = 8
 WIDE_WINDOW = (-160.0, 1000.0)  # HU: bone too
@@ -31,7 +35,7 @@ def neighbours(distance_mm: float) -> list[dict[str, Any]]:
 
 
 ALL = [*neighbours(3.0), *neighbours(9.0)[1:], {"window": WIDE_WINDOW}, {"window": LUNG_WINDOW}]
-BASE: dict[str, Any] = {"image_size": 128, "framing": {"channels": [{}]}, "presence": False}
+BASE: dict[str, Any] = {"image_size": 128, "framing": {"channels": [{}]}}
 # Arguments of `MedVLM.from_preset` that replace those of BASE.
 CHANGES: dict[str, dict[str, Any]] = {
     "one slice, one window, 128 pixels": {},
@@ -44,12 +48,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "neighbours 3 and 9 mm away, windows of bone and air": {"framing": {"channels": ALL}},
     "160 pixels": {"image_size": 160},
     "192 pixels": {"image_size": 192},
-    "presence": {"presence": True},
-    "presence and neighbours 6 mm away": {"framing": {"channels": neighbours(6.0)}, "presence": True},
-    "presence, neighbours 3 and 9 mm away, windows of bone and air": {
-        "framing": {"channels": ALL},
-        "presence": True,
-    },
 }
 
 
@@ -66,15 +64,15 @@ def run(
     datalist = source / "datalist.json"
     labels = load_label_values(datalist)
     training, validation = load_datalist(datalist, "training"), load_datalist(datalist, "validation")
+    data = data_sha256(training, validation)
+    arms = {name: _arm(training, validation, labels, name) for name in changes}
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
-        for name in changes:
-            cell = work / f"{name.replace(',', '').replace(' ', '-')}-{seed}.json"
-            if not cell.is_file():
-                result = _train(training, validation, labels, name, minutes=minutes, seed=seed, device=device)
-                with atomic_path(cell) as path:
-                    path.write_text(json.dumps(result) + "\n", encoding="utf-8")
-            found.setdefault(name, []).append(json.loads(cell.read_text("utf-8")))
+        for name, arm in arms.items():  # one by one: what has ended stays
+            results = train_arms(
+                {name: arm}, work / "cells", data=data, minutes=minutes, seed=seed, device=device
+            )
+            found.setdefault(name, []).append(results[name])
     report = {
         "date": date.today().isoformat(),
         "machine": machine(device),
@@ -89,52 +87,46 @@ def run(
     return report
 
 
-def _train(
-    training: list[Case],
-    validation: list[Case],
-    labels: Mapping[str, tuple[int, ...]],
-    name: str,
-    *,
-    minutes: float,
-    seed: int,
-    device: str,
-) -> dict[str, Any]:
-    torch.manual_seed(seed)
-    network = MedVLM.from_preset("compact", **(BASE | CHANGES[name]))
-    slices = OrganSlices(
-        training,
-        labels=labels,
-        network=network,
-        length=10**6,
-        prompts_per_slice=len(labels),
-        text_level="simple",
-        transform=augmentation(),
-        seed=seed,
-        progress=False,
-    )
-    trained = Training(
-        network,
-        slices,
-        words="prompt",
-        minutes=minutes,
-        device=torch.device(device),
-        batch_size=BATCH,
-        loss=with_competition(len(labels)),
-    )
-    train_in_turns([trained])
+def _arm(
+    training: Sequence[Case], validation: Sequence[Case], labels: Mapping[str, tuple[int, ...]], name: str
+) -> Arm:
+    settings = BASE | CHANGES[name]
     cases = EvaluationCases(validation, labels=labels, text_level="simple")
-    return {"rows": score(network, cases), "training": trained.facts()}
+
+    def samples(network: TextSegmenter, seed: int) -> OrganSlices:
+        return OrganSlices(
+            training,
+            labels=labels,
+            network=network,
+            length=10**6,
+            prompts_per_slice=len(labels),
+            text_level="simple",
+            seed=seed,
+            progress=False,
+        )
+
+    return Arm(
+        network=lambda: MedVLM.from_preset("compact", **settings),
+        samples=samples,
+        objective=PromptObjective("prompt", with_competition(len(labels))),
+        recipe=Recipe(BATCH),
+        asked=lambda _: {VALIDATION: cases},
+        settings={"preset": settings},
+        boundaries=("surfel",),
+    )
 
 
 def _summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    rows: list[Row] = [row for cell in cells for row in cell["rows"]]
+    rows: list[Row] = [row for cell in cells for row in cell["rows"][VALIDATION]]
     patients = list(dict.fromkeys(row["case"] for row in rows))
     means = [np.nanmean([float(row["dsc"]) for row in rows if row["case"] == case]) for case in patients]
     by_organ = summarise(rows)["labels"]
     hd95 = [float(row["surfel_hd95_mm"]) for row in rows]
     return {
         "dsc": describe(np.array(means)),
-        "dsc_by_seed": [float(np.nanmean([float(row["dsc"]) for row in cell["rows"]])) for cell in cells],
+        "dsc_by_seed": [
+            float(np.nanmean([float(row["dsc"]) for row in cell["rows"][VALIDATION]])) for cell in cells
+        ],
         "hd95_median_mm": float(np.nanmedian([value for value in hd95 if np.isfinite(value)])),
         "organs": {organ: values["metrics"]["dsc"]["mean"] for organ, values in by_organ.items()},
         "slices_per_s": float(np.mean([cell["training"]["slices_per_s"] for cell in cells])),

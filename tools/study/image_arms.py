@@ -1,131 +1,142 @@
-"""Networks trained on the same images for the same time, seed by seed, and asked about the same test."""
+"""Arms that learn lesions of images from sentences, beside an opponent that is given none."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from monai.transforms import Compose
 
 from common.data.datalist import Case
 from common.data.evaluation_cases import EvaluationCases
 from common.data.sentence_draws import ReferringImages
 from common.files import atomic_path
 from common.metrics.overlap import COUNT_NAMES
+from common.metrics.segmentation import Row
 from common.networks.base import TextSegmenter
-from common.weights.checkpoints import save_trained
 
+from .arms import Arm, train_arms
 from .image_scores import compare, print_tables
-from .training import Training, machine, score, train_in_turns
+from .objectives import PromptObjective, dice_and_bce
+from .training import Recipe, machine
+from .tuning import Opponent, Setting, converge, convergence_facts, print_search, search
 
 BATCH = 8
 
+Items = Callable[[int], Sequence[Case]]  # of a seed
+Questions = Callable[[int], Mapping[str, Sequence[Case]]]  # of a seed, by the names that tables give them
 
-class Arm(NamedTuple):
-    """A network of a comparison.
 
-    Attributes:
-        network: to be trained.
+def image_arm(
+    network: Callable[[], TextSegmenter],
+    *,
+    words: str,
+    items: Items,
+    asked: Questions,
+    turns: str = "none",
+    learning_rate: float,
+    batch_dice: bool = False,
+    settings: Mapping[str, Any],
+) -> Arm:
+    """An arm that learns one lesion mask an image.
+
+    Args:
+        network: see `Arm`.
         words: which words it is given: "prompt", or "target" for bare names (a key of a batch).
         items: what it learns from.
-        transform: augmentation of what it learns from.
+        asked: what it is asked; all questions are about the same images.
+        turns: see `Augmentation`.
+        learning_rate: at its highest.
+        batch_dice: see `dice_and_bce`.
+        settings: see `Arm`.
     """
-
-    network: TextSegmenter
-    words: str
-    items: Sequence[Case]
-    transform: Compose
-
-
-class Question(NamedTuple):
-    """What is asked at the test: a trained arm, by its name, about items with these prompts."""
-
-    arm: str
-    items: Sequence[Case]
-
-
-def trainings(
-    arms: Mapping[str, Arm], *, minutes: float, seed: int, device: str, learning_rate: float = 1e-3
-) -> dict[str, Training]:
-    """A training of equal time for each arm; all draw their images in one order."""
-    return {
-        name: Training(
-            arm.network,
-            ReferringImages(
-                arm.items, network=arm.network, transform=arm.transform, seed=seed, progress=False
-            ),
-            words=arm.words,
-            minutes=minutes,
-            device=torch.device(device),
-            batch_size=BATCH,
-            learning_rate=learning_rate,
-        )
-        for name, arm in arms.items()
-    }
+    return Arm(
+        network=network,
+        samples=lambda built, seed: ReferringImages(items(seed), network=built, seed=seed, progress=False),
+        objective=PromptObjective(words, dice_and_bce(batch_dice=batch_dice)),
+        recipe=Recipe(BATCH, learning_rate),
+        asked=lambda seed: {name: EvaluationCases(cases) for name, cases in asked(seed).items()},
+        settings={"words": words, "batch_dice": batch_dice, **settings},
+        by_name=words == "target",
+        turns=turns,
+        keep_masks=True,
+    )
 
 
 def run_arms(
-    build: Callable[[int], dict[str, Training]],
-    questions: Callable[[int], dict[str, Question]],
+    arms: Callable[[Setting], Mapping[str, Arm]],
+    opponent: Opponent,
+    test: Sequence[Case],
     work: Path,
     *,
+    data: str,
+    minutes: float,
+    cap_minutes: float,
     seeds: Sequence[int],
     differences: Sequence[tuple[str, str]],
     about: Mapping[str, Any],
     device: str,
 ) -> dict[str, Any]:
-    """Train all arms for each seed, ask them, print tables and write `work`/results.json after each seed.
+    """Tune the opponent, train all arms for each seed, ask them, print tables and write results.json.
+
+    What `work` has the results of is not trained again.
 
     Args:
-        build: the trainings of a seed, by the arms' names.
-        questions: of a seed, by the names that tables give their answers. All are about the same images.
-        differences: pairs of these names, see `compare`.
-        about: what else the results say, such as the minutes.
+        arms: by name, for the opponent's best setting.
+        opponent: whose settings are searched.
+        test: the images that all questions are about.
+        work: folder of cells, weights and results.json, which is written after each seed.
+        data: hash, see `Arm.cell`.
+        minutes: of training for each arm and seed.
+        cap_minutes: of the run to convergence; 0 leaves it out.
+        seeds: of weights and draws.
+        differences: pairs of questions' names, see `compare`.
+        about: what else the results say, such as how many images there are.
+        device: cpu or cuda.
 
     Returns:
         What `results.json` holds, among it what `compare` gives.
     """
-    counts: dict[str, np.ndarray] = {}
+    cells = work / "cells"
+    winner = search(opponent, cells, data=data, minutes=minutes, device=device)
+    report: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": machine(device),
+        "minutes": minutes,
+        **about,
+        "search": winner.report,
+    }
+    counts: dict[str, list[np.ndarray]] = {}
     facts: dict[str, dict[str, dict[str, float]]] = {}
-    done_seeds: list[int] = []
-    report: dict[str, Any] = {}
-    for seed in seeds:
-        built = build(seed)
-        train_in_turns(list(built.values()))
-        for name, done in built.items():
-            folder = work / f"seed{seed}" / name.replace(",", "").replace(" ", "-").lower()
-            save_trained(done.network, folder / "model.pt", half=False)
-            facts.setdefault(name, {})[str(seed)] = done.facts()
-        asked = questions(seed)
-        for name, question in asked.items():
-            of_arm = built[question.arm]
-            _append(counts, name, segment(of_arm.network, question.items, words=of_arm.words))
-        done_seeds.append(seed)
-        patients = [item.patient for item in next(iter(asked.values())).items]
-        report = {
-            "date": date.today().isoformat(),
-            "machine": machine(device),
-            "seeds": list(done_seeds),
-            **about,
+    if cap_minutes:
+        times = {"minutes": minutes, "cap_minutes": cap_minutes}
+        long = converge(opponent, winner.setting, cells, data=data, device=device, **times)
+        report["convergence"] = convergence_facts(long, cap_minutes=cap_minutes)
+        facts[opponent.converged] = {str(long["settings"]["seed"]): long["training"]}
+        counts[opponent.converged] = [counts_of(rows, test) for rows in long["rows"].values()]
+    built = arms(winner.setting)
+    for done, seed in enumerate(seeds, start=1):
+        found = train_arms(built, cells, data=data, minutes=minutes, seed=seed, device=device, weights=work)
+        for name, result in found.items():
+            facts.setdefault(name, {})[str(seed)] = result["training"]
+            for question, rows in result["rows"].items():
+                counts.setdefault(question, []).append(counts_of(rows, test))
+        stacked = {name: np.stack(of_seeds) for name, of_seeds in counts.items()}
+        patients = [item.patient for item in test]
+        report |= {
+            "seeds": list(seeds[:done]),
             "training": facts,
-            **compare(counts, patients, differences),
+            **compare(stacked, patients, differences),
         }
         with atomic_path(work / "results.json") as path:
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print_tables(report)
+    print_search(report["search"], report.get("convergence"))
     return report
 
 
-def segment(network: TextSegmenter, items: Sequence[Case], *, words: str) -> np.ndarray:
+def counts_of(rows: Sequence[Row], items: Sequence[Case]) -> np.ndarray:
     """(images, 3) pixels in both, in the prediction only and in the reference only, in the files' grids."""
-    rows = score(network, EvaluationCases(items), by_name=words == "target", boundaries=())
     found = {row["case"]: [row[name] for name in COUNT_NAMES] for row in rows}
     return np.array([found[item.case] for item in items])
-
-
-def _append(counts: dict[str, np.ndarray], name: str, of_seed: np.ndarray) -> None:
-    before = counts.get(name, np.empty((0, *of_seed.shape), dtype=int))
-    counts[name] = np.concatenate([before, of_seed[None]])

@@ -45,16 +45,16 @@ def compare(
 def over_seeds_and_patients(
     score: Callable[[np.ndarray], np.ndarray], counts: Sequence[np.ndarray], patients: Sequence[str]
 ) -> dict[str, Any]:
-    """A score of one network's counts, or the first's minus the second's, with its 95 % interval.
+    """A score of one network, or the first's minus the second's, with its 95 % interval.
 
     What is said of a way to train holds for other seeds and other patients: so both are drawn anew, each seed
     with all of its images and each patient with all of theirs (a bootstrap of crossed factors, which for
     few seeds is rather too narrow than too wide).
 
     Args:
-        score: (seeds, images, 3) pixel counts -> (seeds,) or (seeds, images) values, of which the mean
-            is the score.
-        counts: one network's (seeds, images, 3), or two of the same seeds and images.
+        score: counts -> (seeds,) or (seeds, images) values, of which the mean is the score.
+        counts: one network's (seeds, images, 3) pixels, or (seeds, images) of any other measure; or two of
+            the same seeds and images.
         patients: for each image whose it is.
     """
     seeds, of = len(counts[0]), np.unique(list(patients), return_inverse=True)[1]
@@ -110,10 +110,11 @@ def print_tables(report: Mapping[str, Any]) -> None:
     for name, row in report["differences"].items():
         cells = [with_interval(row[key], sign="+") for key in ("dice", "iou")]
         print(f"| {name} | " + " | ".join([*cells, _by_seed(row["dice_by_seed"], "+")]) + " |")
-    print("\n| | steps | images/s in training |\n|---|---|---|")
+    print("\n| | minutes | steps | images/s in training |\n|---|---|---|---|")
     for name, seeds in report["training"].items():
-        steps, speed = (np.mean([row[key] for row in seeds.values()]) for key in ("steps", "slices_per_s"))
-        print(f"| {name} | {steps:.0f} | {speed:.0f} |")
+        keys = ("minutes", "steps", "slices_per_s")
+        minutes, steps, speed = (np.mean([row[key] for row in seeds.values()]) for key in keys)
+        print(f"| {name} | {minutes:.1f} | {steps:.0f} | {speed:.0f} |")
 
 
 def _by_seed(values: Sequence[float], sign: str) -> str:

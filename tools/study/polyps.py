@@ -1,35 +1,47 @@
 """What are a pretrained trunk and words worth on polyps? LSMS by prompts of three levels, beside a U-Net."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.transforms import Compose, RandFlipd, RandRotate90d
-
-from common.data.datalist import Case, load_referring
-from common.data.evaluation_cases import LESION
+from common.data.datalist import Case, load_referring, split_by_patient
+from common.data.evaluation_cases import LESION, EvaluationCases
 from common.data.framing import RGB
+from common.networks.base import TextSegmenter
 from common.networks.lsms.network import FRAMING, LSMS
 from tools.prepare.hyperkvasir import prepare
 
-from .image_arms import Arm, Question, run_arms, trainings
+from .arms import Arm
+from .cells import data_sha256
+from .image_arms import image_arm, run_arms
 from .image_only import ImageOnlyUNet
-from .training import Training, augmentation
 from .trunk_unet import TrunkUNet
+from .tuning import VALIDATION, Opponent, Setting
 
 SIDES = {"lsms": 192, "unet": 224}  # pixels: each network's own
 LEVELS = ("p0", "p1", "p6")
 PLACED = ("p6",)  # levels whose words name a place, so that images are neither mirrored nor turned
 UNET = "U-Net on the pretrained trunk (image only)"
 PLAIN = "U-Net on the trunk, random weights (image only)"
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 2e-3  # of LSMS
+HELD_BACK = 0.1  # of the training images, for the search of the opponent's settings
+FIELD = FRAMING.changed({"channels": RGB})
+# What the U-Net's search tries; each but the first changes one thing.
+SETTINGS = (
+    Setting(2e-3, batch_dice=False, width=64),
+    Setting(5e-4, batch_dice=False, width=64),
+    Setting(2e-3, batch_dice=True, width=64),
+    Setting(2e-3, batch_dice=False, width=128),
+)
 
 
-def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], device: str) -> dict[str, Any]:
+def run(
+    source: Path, work: Path, *, minutes: float, cap_minutes: float, seeds: Sequence[int], device: str
+) -> dict[str, Any]:
     """Train all networks for each seed, segment the validation images, print tables, write `results.json`.
 
-    The published split's validation part is the test here: nothing is chosen on it.
+    The published split's validation part is the test here: nothing is chosen on it. The settings of the U-Net
+    are chosen on a tenth of the training patients; then all networks learn from the whole training part.
 
     Returns:
         What `results.json` holds, see `run_arms`.
@@ -41,18 +53,32 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     training = {level: load_referring(datalist, "training", level=level) for level in LEVELS}
     test = {level: load_referring(datalist, "validation", level=level) for level in LEVELS}
     first = LEVELS[0]
-    asked = {UNET: Question(UNET, test[first]), PLAIN: Question(PLAIN, test[first])}
-    asked |= {by(level): Question(by(level), test[level]) for level in LEVELS}
-    differences = [(UNET, PLAIN), *((by(level), UNET) for level in LEVELS), (by("p6"), by("p0"))]
+    rest, held_back = held_back_of(training[first])
     return run_arms(
-        lambda seed: build(training, minutes=minutes, seed=seed, device=device),
-        lambda _: asked,
+        lambda setting: arms(training, test, setting),
+        opponent(rest, held_back, test[first]),
+        test[first],
         work,
+        data=data_sha256(*training.values(), *test.values()),
+        minutes=minutes,
+        cap_minutes=cap_minutes,
         seeds=seeds,
-        differences=differences,
-        about={"minutes": minutes, "images": {"training": len(training[first]), "test": len(test[first])}},
+        differences=[(UNET, PLAIN), *((by(level), UNET) for level in LEVELS), (by("p6"), by("p0"))],
+        about={
+            "images": {
+                "training": len(training[first]),
+                "of these held back in the search": len(held_back),
+                "test": len(test[first]),
+            }
+        },
         device=device,
     )
+
+
+def held_back_of(training: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """The training images without a tenth of the patients, and those of that tenth."""
+    split = split_by_patient(training, {"rest": 1 - HELD_BACK, VALIDATION: HELD_BACK}, seed=0)
+    return split["rest"], split[VALIDATION]
 
 
 def by(level: str) -> str:
@@ -60,24 +86,60 @@ def by(level: str) -> str:
     return f"LSMS by {level.upper()}"
 
 
-def build(training: dict[str, list[Case]], *, minutes: float, seed: int, device: str) -> dict[str, Training]:
-    """The trainings of a seed: the U-Net with and without ImageNet's weights, and LSMS at each level."""
-    torch.manual_seed(seed)
-    framing = FRAMING.changed({"channels": RGB})
-    arms = {}
-    for name, pretrained in ((UNET, True), (PLAIN, False)):
-        body = TrunkUNet(len(RGB), 1, pretrained=pretrained)
-        unet = ImageOnlyUNet([LESION], image_size=SIDES["unet"], framing=framing, body=body)
-        arms[name] = Arm(unet, "target", training[LEVELS[0]], turned())
-    for level in LEVELS:
-        lsms = LSMS.from_preset("compact", image_size=SIDES["lsms"], framing=framing)
-        transform = augmentation() if level in PLACED else turned()
-        arms[by(level)] = Arm(lsms, "prompt", training[level], transform)
-    return trainings(arms, minutes=minutes, seed=seed, device=device, learning_rate=LEARNING_RATE)
+def arms(
+    training: Mapping[str, Sequence[Case]], test: Mapping[str, Sequence[Case]], setting: Setting
+) -> dict[str, Arm]:
+    """The U-Net with and without ImageNet's weights, and LSMS at each level, of cases by level."""
+    first = LEVELS[0]
+    return {
+        UNET: _unet(setting, training[first], {UNET: test[first]}),
+        PLAIN: _unet(setting, training[first], {PLAIN: test[first]}, pretrained=False),
+        **{by(level): _lsms(level, training[level], test[level]) for level in LEVELS},
+    }
 
 
-def turned() -> Compose:
-    """As `augmentation`, mirrored and turned by quarters too."""
-    keys = ("image", "label")
-    mirrored = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
-    return Compose([*mirrored, RandRotate90d(keys, prob=0.5), *augmentation().transforms])
+def opponent(rest: Sequence[Case], held_back: Sequence[Case], test: Sequence[Case]) -> Opponent:
+    """The U-Net, whose settings are searched on what is held back of the training images."""
+    found = Opponent(
+        UNET,
+        SETTINGS,
+        searching=lambda setting: _unet(setting, rest, {VALIDATION: held_back}),
+        converging=lambda setting: _unet(setting, rest, {found.converged: test}),
+        validation=EvaluationCases(held_back),
+    )
+    return found
+
+
+def _lsms(level: str, training: Sequence[Case], test: Sequence[Case]) -> Arm:
+    return image_arm(
+        lambda: LSMS.from_preset("compact", image_size=SIDES["lsms"], framing=FIELD),
+        words="prompt",
+        items=lambda _: training,
+        asked=lambda _: {by(level): test},
+        turns="none" if level in PLACED else "all",
+        learning_rate=LEARNING_RATE,
+        settings={"image_size": SIDES["lsms"]},
+    )
+
+
+def _unet(
+    setting: Setting,
+    training: Sequence[Case],
+    asked: Mapping[str, Sequence[Case]],
+    *,
+    pretrained: bool = True,
+) -> Arm:
+    def network() -> TextSegmenter:
+        body = TrunkUNet(len(RGB), 1, width=setting.width, pretrained=pretrained)
+        return ImageOnlyUNet([LESION], image_size=SIDES["unet"], framing=FIELD, body=body)
+
+    return image_arm(
+        network,
+        words="target",
+        items=lambda _: training,
+        asked=lambda _: asked,
+        turns="all",
+        learning_rate=setting.learning_rate,
+        batch_dice=setting.batch_dice,
+        settings={"image_size": SIDES["unet"], "width": setting.width, "images": len(training)},
+    )

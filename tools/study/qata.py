@@ -2,23 +2,34 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.data.datalist import Case, load_referring
-from common.data.evaluation_cases import LESION
+from common.data.evaluation_cases import LESION, EvaluationCases
 from common.errors import InputError
+from common.networks.base import TextSegmenter
 from common.networks.lsms.network import FRAMING, LSMS
 from tools.prepare.qata import prepare
 
-from .image_arms import Arm, Question, run_arms, trainings
-from .image_only import ImageOnlyUNet
-from .training import Training, augmentation
+from .arms import Arm
+from .cells import data_sha256
+from .image_arms import Items, image_arm, run_arms
+from .image_only import ImageOnlyUNet, plain_unet
+from .tuning import VALIDATION, Opponent, Setting
 
+LEARNING_RATE = 1e-3  # of LSMS
+UNET_LEVELS = 5  # a width of 16 means 16 to 256 channels
+# What the UNet's search tries; each but the first changes one thing.
+SETTINGS = (
+    Setting(1e-3, batch_dice=False, width=16),
+    Setting(4e-3, batch_dice=False, width=16),
+    Setting(1e-3, batch_dice=True, width=16),
+    Setting(1e-3, batch_dice=False, width=32),
+)
 SIDES = {"compact": 128, "paper_t": 480}  # at 192 pixels, compact's own, minutes would be too few steps
 WITH, WITHOUT, SHUFFLED, UNET = "LSMS, its sentence", "LSMS, no text", "LSMS, shuffled sentences", "UNet"
 SWAPPED = "LSMS, another image's sentence at the test"
@@ -26,7 +37,9 @@ SWAPPED = "LSMS, another image's sentence at the test"
 DIFFERENCES = ((WITH, WITHOUT), (WITH, SHUFFLED), (WITH, UNET), (WITHOUT, UNET), (WITH, SWAPPED))
 
 
-def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], device: str) -> dict[str, Any]:
+def run(
+    source: Path, work: Path, *, minutes: float, cap_minutes: float, seeds: Sequence[int], device: str
+) -> dict[str, Any]:
     """Train all networks for each seed, segment the test images, print tables and write `results.json`.
 
     Returns:
@@ -34,39 +47,84 @@ def run(source: Path, work: Path, *, minutes: float, seeds: Sequence[int], devic
     """
     prepare(source, work / "data")
     datalist = work / "data" / "datalist.json"
-    training, test = load_referring(datalist, "training"), load_referring(datalist, "test")
-
-    def questions(seed: int) -> dict[str, Question]:
-        asked = {name: Question(name, test) for name in (WITH, WITHOUT, SHUFFLED, UNET)}
-        return asked | {SWAPPED: Question(WITH, shuffled(test, seed))}
-
+    training, validation, test = (
+        load_referring(datalist, section) for section in ("training", "validation", "test")
+    )
     return run_arms(
-        lambda seed: build(training, minutes=minutes, seed=seed, device=device),
-        questions,
+        lambda setting: arms(training, test, setting, device=device),
+        opponent(training, validation, test, device=device),
+        test,
         work,
+        data=data_sha256(training, validation, test),
+        minutes=minutes,
+        cap_minutes=cap_minutes,
         seeds=seeds,
         differences=DIFFERENCES,
-        about={"minutes": minutes, "images": {"training": len(training), "test": len(test)}},
+        about={
+            "images": {"training": len(training), "validation": len(validation), "test": len(test)},
+        },
         device=device,
     )
 
 
-def build(training: Sequence[Case], *, minutes: float, seed: int, device: str) -> dict[str, Training]:
-    """The four trainings of a seed. On a GPU LSMS is the preset `paper_t`, else `compact`."""
-    preset = "paper_t" if device.startswith("cuda") else "compact"
-    size = SIDES[preset]
-    torch.manual_seed(seed)
-    others = shuffled(training, seed)
-    arms = {
-        WITH: Arm(LSMS.from_preset(preset, image_size=size), "prompt", training, augmentation()),
-        WITHOUT: Arm(
-            LSMS.from_preset(preset, image_size=size, language=False), "target", training, augmentation()
-        ),
-        SHUFFLED: Arm(LSMS.from_preset(preset, image_size=size), "prompt", others, augmentation()),
+def arms(training: Sequence[Case], test: Sequence[Case], setting: Setting, *, device: str) -> dict[str, Arm]:
+    """The four arms. On a GPU LSMS is the preset `paper_t`, else `compact`."""
+
+    def lsms(name: str, *, language: bool = True, items: Items = lambda _: training) -> Arm:
+        preset = _preset(device)
+        return image_arm(
+            lambda: LSMS.from_preset(preset, image_size=SIDES[preset], language=language),
+            words="prompt" if language else "target",
+            items=items,
+            asked=lambda seed: {name: test, SWAPPED: shuffled(test, seed)} if name == WITH else {name: test},
+            learning_rate=LEARNING_RATE,
+            settings={"preset": preset, "image_size": SIDES[preset]},
+        )
+
+    return {
+        WITH: lsms(WITH),
+        WITHOUT: lsms(WITHOUT, language=False),
+        SHUFFLED: lsms(SHUFFLED, items=lambda seed: shuffled(training, seed)),
+        UNET: _unet(setting, training, {UNET: test}, device=device),
     }
-    unet = ImageOnlyUNet([LESION], image_size=size, framing=FRAMING)
-    arms[UNET] = Arm(unet, "target", training, augmentation())
-    return trainings(arms, minutes=minutes, seed=seed, device=device)
+
+
+def opponent(
+    training: Sequence[Case], validation: Sequence[Case], test: Sequence[Case], *, device: str
+) -> Opponent:
+    """The UNet, whose settings are searched."""
+    found = Opponent(
+        UNET,
+        SETTINGS,
+        searching=lambda setting: _unet(setting, training, {VALIDATION: validation}, device=device),
+        converging=lambda setting: _unet(setting, training, {found.converged: test}, device=device),
+        validation=EvaluationCases(validation),
+    )
+    return found
+
+
+def _unet(
+    setting: Setting, training: Sequence[Case], asked: Mapping[str, Sequence[Case]], *, device: str
+) -> Arm:
+    size = SIDES[_preset(device)]
+
+    def network() -> TextSegmenter:
+        body = plain_unet(1, 1, [setting.width * 2**level for level in range(UNET_LEVELS)])
+        return ImageOnlyUNet([LESION], image_size=size, framing=FRAMING, body=body)
+
+    return image_arm(
+        network,
+        words="target",
+        items=lambda _: training,
+        asked=lambda _: asked,
+        learning_rate=setting.learning_rate,
+        batch_dice=setting.batch_dice,
+        settings={"image_size": size, "width": setting.width},
+    )
+
+
+def _preset(device: str) -> str:
+    return "paper_t" if device.startswith("cuda") else "compact"
 
 
 def shuffled(items: Sequence[Case], seed: int) -> list[Case]:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from common.layers.efficientnet_lite import EfficientNetLite0
 from common.weights.efficientnet import load_imagenet
 
-WIDTH = 64
 GROUPS = 8  # of its group norms: a step does not depend on which images share a batch
 
 
@@ -18,17 +17,20 @@ class TrunkUNet(nn.Module):
     Args:
         in_channels: of the image.
         out_channels: maps of logits.
+        width: channels of the joined maps, a multiple of GROUPS.
         pretrained: begin with ImageNet's weights, see `common.weights.efficientnet`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, pretrained: bool = True) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, width: int = 64, pretrained: bool = True
+    ) -> None:
         super().__init__()
         self.trunk = EfficientNetLite0(in_channels)
         if pretrained:
             load_imagenet(self.trunk)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, WIDTH, 1) for width in self.trunk.channels)
-        self.join = nn.ModuleList(_block(WIDTH) for _ in pairwise(self.trunk.channels))
-        self.head = nn.Conv2d(WIDTH, out_channels, 1)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.trunk.channels)
+        self.join = nn.ModuleList(_block(width) for _ in pairwise(self.trunk.channels))
+        self.head = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, H, W) in [0, 1] -> logits (B, out_channels, H, W)."""

@@ -1,5 +1,6 @@
 """The comparison on OpenKBP, from rows whose means can be done in the head."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,17 @@ from torch import Tensor
 from common.data.datalist import Case
 from common.data.evaluation_cases import EvaluationCases
 from common.data.framing import Framing
+from common.errors import InputError
 from common.networks.base import TextSegmenter
 from common.networks.guidance import Guidance
 from common.text.vocabulary import Vocabulary
-from tools.study import openkbp
+from tests.tools.study.volumes import ORGANS as VOLUME_ORGANS
+from tests.tools.study.volumes import write_patients
+from tools.study import openkbp, opponents, training
+from tools.study.image_only import ImageOnlyUNet
 from tools.study.openkbp import UNET
+from tools.study.opponents import SETTINGS
+from tools.study.organ_scores import compare, print_tables
 from tools.study.training import score
 
 NAMES = "Med-VLM compact, names"
@@ -74,64 +81,134 @@ def rows() -> dict[str, list[list[dict[str, Any]]]]:
     }
 
 
-def test_scores_are_means_over_organs_and_seeds_of_patients(rows: dict[str, Any]) -> None:
-    networks = openkbp.compare(rows)["networks"]
-    unet = networks[UNET]
-    # Patient a: 0.6 and 0.7 in the seeds, patient b: 0.7 and 0.8.
-    assert unet["dsc"]["n"] == 2
-    assert unet["dsc"]["mean"] == pytest.approx((0.65 + 0.75) / 2)
-    assert unet["dsc"]["ci95"] == pytest.approx([0.65, 0.75])
+def test_scores_are_means_over_organs_seeds_and_patients(rows: dict[str, Any]) -> None:
+    unet = compare(rows, ())["networks"][UNET]
+    # Patient a: 0.6 and 0.7 in the seeds, patient b: 0.7 and 0.8. One in 16 draws has twice the worse seed
+    # and twice the worse patient, so the interval has both ends.
+    assert unet["dsc"]["mean"] == pytest.approx(0.7)
+    assert unet["dsc"]["ci95"] == pytest.approx([0.6, 0.8])
     assert unet["dsc_by_seed"] == pytest.approx([0.65, 0.75])
     assert unet["organs"] == pytest.approx({"larynx": 2.4 / 4, "mandible": 3.2 / 4})
-    assert unet["surfel_hd95_mm"]["mean"] == pytest.approx((5 + 3.5) / 2)
-    assert unet["missed"] == 0
+    # Of 8, 4, 6, 2 mm in one seed the median is 5, of 6, 2, 4, 2 mm it is 3; the 90th percentiles lie 0.7
+    # of the way from the third to the fourth.
+    assert unet["hd95_median_mm"]["mean"] == pytest.approx((5 + 3) / 2)
+    assert unet["hd95_p90_mm"]["mean"] == pytest.approx((6 + 0.7 * 2 + 4 + 0.7 * 2) / 2)
+    assert (unet["missed"], unet["asked"]) == (0, 8)
 
 
 def test_a_missed_organ_has_a_dice_of_0_and_no_distance(rows: dict[str, Any]) -> None:
     rows[NAMES][1][2] = row("b", "larynx", 0.0, math.inf)
-    names = openkbp.compare(rows)["networks"][NAMES]
+    names = compare(rows, ())["networks"][NAMES]
     assert names["missed"] == 1
     assert names["dsc"]["mean"] == pytest.approx((0.75 + (0.8 + 0.5) / 2) / 2)
-    # Patient a: 6 and 4 mm; patient b: 4 mm and, of the mandible alone, 1 mm.
-    assert names["surfel_hd95_mm"]["mean"] == pytest.approx((5 + 2.5) / 2)
+    # 8, 4, 6 and 2 mm; and 6, 2 and 1 mm.
+    assert names["hd95_median_mm"]["mean"] == pytest.approx((5 + 2) / 2)
+
+
+def test_a_network_that_finds_nothing_has_no_distances(rows: dict[str, Any]) -> None:
+    nothing = [[row(str(each["case"]), str(each["label"]), 0.0, math.inf) for each in rows[UNET][0]]]
+    found = compare({UNET: nothing}, ())["networks"][UNET]
+    assert found["missed"] == 4
+    assert found["hd95_p90_mm"] == {"mean": None, "ci95": None}
 
 
 def test_differences_are_paired(rows: dict[str, Any]) -> None:
-    """Patients differ by 0.1 from each other, but each by exactly 0.1 from itself: there is no interval."""
-    differences = openkbp.compare(rows)["differences"]
+    """Patients differ by 0.1 from each other, but each by exactly 0.1 from itself."""
+    differences = compare(rows, ((NAMES, UNET), (NAMES, "not trained")))["differences"]
     assert list(differences) == [f"{NAMES} - {UNET}"]
     dice = differences[f"{NAMES} - {UNET}"]["dsc"]
     assert dice["mean"] == pytest.approx(0.1)
-    assert dice["ci95"] is None
-    # Patient a: 0 mm in both seeds; patient b: 0 and 2.5 - 3 mm.
-    assert differences[f"{NAMES} - {UNET}"]["surfel_hd95_mm"]["mean"] == pytest.approx(-0.125)
+    assert dice["ci95"] == pytest.approx([0.1, 0.1])
+    # The medians are 5 mm in both, and 3 mm in both: of 6, 2, 4, 1 mm too.
+    assert differences[f"{NAMES} - {UNET}"]["hd95_median_mm"]["mean"] == pytest.approx(0)
+
+
+def test_a_row_of_one_seed_stands_beside_rows_of_more(rows: dict[str, Any]) -> None:
+    found = compare({**rows, "long": rows[UNET][:1]}, (("long", UNET), (NAMES, UNET)))
+    assert found["networks"]["long"]["dsc_by_seed"] == pytest.approx([0.65])
+    assert list(found["differences"]) == [f"{NAMES} - {UNET}"]
 
 
 def test_tables(rows: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    facts = {"0": {"steps": 100, "slices_per_s": 8}, "1": {"steps": 200, "slices_per_s": 10}}
-    openkbp.print_tables({**openkbp.compare(rows), "training": {UNET: facts, NAMES: facts}})
+    facts = {
+        "0": {"minutes": 20.0, "steps": 100, "slices_per_s": 8},
+        "1": {"minutes": 20.1, "steps": 200, "slices_per_s": 10},
+    }
+    print_tables({**compare(rows, ((NAMES, UNET),)), "training": {UNET: facts, NAMES: facts}})
     said = capsys.readouterr().out
-    assert f"| {UNET} | 0.700 (0.650 to 0.750) | 4.2 (3.5 to 5.0) | " in said
-    assert "| 0 | 0.650, 0.750 | 150 | 9 |" in said
+    assert f"| {UNET} | 0.700 (0.600 to 0.800) | 4.0 (" in said
+    assert "| 0 of 8 | 0.650, 0.750 | 20.1 | 150 | 9 |" in said
     assert "| larynx | 0.600 | 0.700 |" in said
-    assert f"| {NAMES} - {UNET} | +0.100 | -0.1 (-0.2 to +0.0) |" in said
+    assert f"| {NAMES} - {UNET} | +0.100 (+0.100 to +0.100) | " in said
 
 
-def test_arms_have_no_words_names_and_descriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkbp.MedVLM, "from_preset", lambda preset, *, image_size: (preset, image_size))
-    arms = openkbp.build(["larynx", "mandible"], seed=0)
-    assert [(name, arm.level) for name, arm in arms.items()] == [
-        (UNET, "simple"),
-        ("Med-VLM compact, no words", "none"),
-        ("Med-VLM compact, names", "simple"),
-        ("Med-VLM compact, descriptions", "complex"),
-    ]
-    case = write_case(tmp_path)
-    texts = [
-        EvaluationCases([case], labels={"larynx": (1,)}, text_level=arm.level)[0].prompts[0].text
-        for arm in arms.values()
-    ]
-    assert texts == ["larynx", "", "larynx", Vocabulary.load().organ("larynx").descriptions[0]]
+def test_arms_have_no_words_names_and_descriptions(tmp_path: Path) -> None:
+    comparison = openkbp.Comparison(write_patients(tmp_path), tmp_path / "slices", device="cpu")
+    description = Vocabulary.load().organ("larynx").descriptions[0]
+    for name, text in ((openkbp.NONE, ""), (NAMES, "larynx"), (openkbp.DESCRIPTIONS, description)):
+        asked = comparison.arm(name).asked(0)["test"]
+        assert [asked[0].case, asked[0].prompts[0].text] == ["test0", text]
+
+
+def test_all_arms_see_the_same_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openkbp, "IMAGE_SIZE", 32)
+    comparison = openkbp.Comparison(write_patients(tmp_path), tmp_path / "slices", device="cpu")
+    framing = openkbp.compact_framing()
+    network = ImageOnlyUNet(VOLUME_ORGANS, image_size=32, framing=framing)
+    arms = [comparison.arm(name, setting=SETTINGS[0]) for name in openkbp.ARMS.values()]
+    drawn = [arm.samples(network, 3)[57] for arm in arms]
+    assert len({len(sample["image"]) for sample in drawn} | {len(framing.channels)}) == 1
+    for sample in drawn[1:]:
+        assert sample["target"] == drawn[0]["target"]
+        torch.testing.assert_close(sample["image"], drawn[0]["image"], rtol=0, atol=0)
+        torch.testing.assert_close(sample["label"], drawn[0]["label"], rtol=0, atol=0)
+    # The image-only networks have as many channels.
+    assert arms[3].network().framing == framing
+    assert arms[4].network().framing == framing
+
+
+def test_a_run_of_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both opponents, two seeds, the search and the long run; a second command trains nothing."""
+    monkeypatch.setattr(openkbp, "IMAGE_SIZE", 64)
+    monkeypatch.setattr(opponents, "BATCH", 2)
+    monkeypatch.setattr(opponents, "FILTERS", (4, 8, 8, 8, 8, 8))
+    monkeypatch.setattr(training, "TURNS", 1)
+    write_patients(tmp_path)
+    work, given = tmp_path / "work", {"minutes": 1 / 60, "cap_minutes": 0.5 / 60, "device": "cpu"}
+    report = openkbp.run(tmp_path, work, seeds=[0, 1], arms=["unet", "dynunet"], **given)
+    assert json.loads((work / "results.json").read_text()) == report
+    assert report["patients"] == {"training": 3, "validation": 2, "test": 2}
+    long = f"{UNET}, until it no longer gains"
+    assert list(report["networks"]) == [long, UNET, openkbp.DYNUNET]
+    assert len(report["networks"][long]["dsc_by_seed"]) == 1
+    assert len(report["networks"][openkbp.DYNUNET]["dsc_by_seed"]) == 2
+    assert report["networks"][UNET]["asked"] == 2 * 3  # the second patient has no larynx
+    assert set(report["search"]["dice"]) == {setting.name for setting in SETTINGS}
+    (winner,) = (setting for setting in SETTINGS if setting.name == report["search"]["winner"])
+    for path in (work / "cells").glob("unet-tuned-image-only-seed*.json"):
+        settings = json.loads(path.read_text())["settings"]
+        assert settings["recipe"]["learning_rate"] == winner.learning_rate
+        assert settings["network"]["width"] == winner.width
+    said = capsys.readouterr().out
+    assert f"| **{winner.name}** | **" in said
+    assert "The winner's long run was stopped at its cap after" in said
+    assert (work / "seed1" / "dynunet-nnu-net-s-plan-image-only" / "model.pt").is_file()
+
+    monkeypatch.setattr(training.Training, "train_for", None)
+    again = openkbp.run(tmp_path, work, seeds=[0, 1], arms=["unet", "dynunet"], **given)
+    assert again["networks"] == report["networks"]
+
+
+def test_an_arm_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        openkbp.run(
+            tmp_path, tmp_path, minutes=1, cap_minutes=0, seeds=[0], device="cpu", arms=["names", "vnet"]
+        )
+    assert str(caught.value) == (
+        "arms: found 'vnet', expected some of names, descriptions, none, unet, dynunet; choose of these."
+    )
 
 
 class Deaf(TextSegmenter):
@@ -162,6 +239,6 @@ def test_without_words_every_organ_is_scored_by_its_own_mask(tmp_path: Path) -> 
     assert {row["label"]: row["dsc"] for row in rows} == pytest.approx(
         {"larynx": 2 * 32 / 128, "mandible": 2 * 64 / 160}
     )
-    networks = openkbp.compare({UNET: [rows], "no words": [rows]})["networks"]
+    networks = compare({UNET: [rows], "no words": [rows]}, ())["networks"]
     assert networks["no words"]["organs"] == pytest.approx({"larynx": 0.5, "mandible": 0.8})
     assert networks["no words"]["missed"] == 0

@@ -12,12 +12,16 @@ import torch
 from PIL import Image
 
 from common.data.datalist import load_referring
+from common.data.evaluation_cases import EvaluationCases
 from common.errors import InputError
 from common.networks.lsms.network import LSMS
 from common.text.encoders import TextEncoder
 from common.weights.checkpoints import read_tensors
 from tools.study import image_arms, qata, training
+from tools.study.arms import Arm
+from tools.study.cells import slug
 from tools.study.image_only import ImageOnlyUNet
+from tools.study.training import score
 
 SIDE, SHAPE = 64, (96, 80)  # of the networks' field and of the images
 BERT = {
@@ -81,7 +85,10 @@ def test_items_of_mostly_one_sentence_cannot_be_shuffled(tmp_path: Path) -> None
 
 def test_counts_are_in_the_files_own_pixels(tmp_path: Path) -> None:
     items = load_referring(write(tmp_path, 3), "training")
-    counts = image_arms.segment(ImageOnlyUNet(["lesion"], image_size=32), items, words="target")
+    rows = score(
+        ImageOnlyUNet(["lesion"], image_size=32), EvaluationCases(items), by_name=True, boundaries=()
+    )
+    counts = image_arms.counts_of(rows, items)
     areas = [np.count_nonzero(np.asarray(Image.open(item.label))) for item in items]
     np.testing.assert_array_equal(counts[:, 0] + counts[:, 2], areas)
     assert (counts.sum(axis=1) <= 1600).all()
@@ -100,7 +107,7 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     monkeypatch.setattr(qata.LSMS, "from_preset", build)
     monkeypatch.setattr(qata, "SIDES", {"compact": SIDE, "paper_t": SIDE})
     monkeypatch.setattr(image_arms, "BATCH", 4)
-    monkeypatch.setattr(training, "TURNS", 2)
+    monkeypatch.setattr(training, "TURNS", 1)
     return asked
 
 
@@ -108,9 +115,10 @@ def test_arms_see_the_same_images_for_the_same_time_and_differ_in_words(
     tmp_path: Path, presets: list[tuple[str, bool]]
 ) -> None:
     items = load_referring(write(tmp_path, 12), "training")
-    arms = qata.build(items, minutes=0.2, seed=3, device="cpu")
+    built = qata.arms(items, items, qata.SETTINGS[0], device="cpu")
+    arms = {name: arm.training(minutes=0.2, seed=3, device="cpu") for name, arm in built.items()}
     assert presets == [("compact", True), ("compact", False), ("compact", True)]
-    assert {name: arm.words for name, arm in arms.items()} == {
+    assert {name: arm.settings["words"] for name, arm in built.items()} == {
         qata.WITH: "prompt",
         qata.WITHOUT: "target",
         qata.SHUFFLED: "prompt",
@@ -118,8 +126,7 @@ def test_arms_see_the_same_images_for_the_same_time_and_differ_in_words(
     }
     assert isinstance(arms[qata.UNET].network, ImageOnlyUNet)
     assert arms[qata.WITHOUT].network.text_encoder is None
-    for name in ("budget_s", "batch_size", "learning_rate"):
-        assert len({getattr(arm, name) for arm in arms.values()}) == 1
+    assert {arm.recipe for arm in built.values()} == {training.Recipe(4, 1e-3)}
     assert arms[qata.UNET].budget_s == pytest.approx(12)
     own = {item.case: item.prompts[0] for item in items}
     others = {item.case: item.prompts[0] for item in qata.shuffled(items, seed=3)}
@@ -138,7 +145,9 @@ def test_arms_see_the_same_images_for_the_same_time_and_differ_in_words(
 def test_fewer_images_than_a_batch_are_refused(tmp_path: Path, presets: list[tuple[str, bool]]) -> None:
     items = load_referring(write(tmp_path, 3), "training")
     with pytest.raises(InputError, match="training: found 3 images, expected at least 4, one batch"):
-        qata.build(items, minutes=0.2, seed=0, device="cpu")
+        qata.arms(items, items, qata.SETTINGS[0], device="cpu")[qata.UNET].training(
+            minutes=0.2, seed=0, device="cpu"
+        )
 
 
 def write_source(folder: Path) -> dict[str, str]:
@@ -187,24 +196,33 @@ def test_a_run_scores_what_its_networks_find(
 ) -> None:
     source, work = tmp_path / "source", tmp_path / "work"
     sentences = write_source(source)
-    built: list[dict[str, training.Training]] = []
-    build = qata.build
-    monkeypatch.setattr(
-        qata, "build", lambda *given, **options: built.append(build(*given, **options)) or built[-1]
-    )
-    report = qata.run(source, work, minutes=0.6 / 60, seeds=[0, 1], device="cpu")
+    built: list[dict[str, training.Training]] = [{}, {}]
+    result = Arm.result
+
+    def noted(self: Arm, done: training.Training, seed: int) -> dict[str, Any]:
+        for name in self.asked(seed):
+            built[seed][name] = done
+        return result(self, done, seed)
+
+    monkeypatch.setattr(Arm, "result", noted)
+    times = {"minutes": 0.6 / 60, "cap_minutes": 0.2 / 60}
+    report = qata.run(source, work, seeds=[0, 1], device="cpu", **times)
     assert json.loads((work / "results.json").read_text()) == report
-    assert report["images"] == {"training": 13, "test": 4}  # a tenth of the 14 patients validates
+    assert report["images"] == {
+        "training": 13,
+        "validation": 1,
+        "test": 4,
+    }  # a tenth of the 14 patients validates
     assert report["seeds"] == [0, 1]
 
     for name, key in ((qata.WITH, "prompt"), (qata.WITHOUT, "target"), (qata.UNET, "target")):
         expected = []
         for seed, arms in enumerate(built):
-            network = arms[name].network.eval()
+            network = arms[name].network
             words = {case: text if key == "prompt" else "lesion" for case, text in sentences.items()}
             scores = [dice_by_pillow(network, source, case, text) for case, text in words.items()]
             expected.append(np.mean(scores))
-            folder = work / f"seed{seed}" / name.replace(",", "").replace(" ", "-").lower()
+            folder = work / f"seed{seed}" / slug(name)
             saved = read_tensors(folder / "model.pt")
             assert saved.keys() == network.state_dict().keys()
             assert all(torch.equal(saved[part], value) for part, value in network.state_dict().items())
@@ -217,10 +235,11 @@ def test_a_run_scores_what_its_networks_find(
     expected = []
     for seed, arms in enumerate(built):
         test = qata.shuffled(load_referring(work / "data" / "datalist.json", "test"), seed)
-        network = arms[qata.WITH].network.eval()
+        network = arms[qata.WITH].network
         expected.append(np.mean([dice_by_pillow(network, source, i.case, i.prompts[0]) for i in test]))
     assert report["networks"][qata.SWAPPED]["dice_by_seed"] == pytest.approx(expected, abs=5e-3)
-    assert all(arm.elapsed_s >= 0.6 for arms in built for arm in arms.values())
+    compared = (qata.WITH, qata.WITHOUT, qata.SHUFFLED, qata.UNET)
+    assert all(arms[name].elapsed_s >= 0.6 for arms in built for name in compared)
     said = capsys.readouterr().out
     assert f"| {qata.WITH} - {qata.WITHOUT} | " in said
     assert f"| {qata.SWAPPED} | " in said

@@ -12,10 +12,12 @@ import torch
 from tqdm import tqdm
 
 from common.data.datalist import load_datalist, load_label_values
+from common.data.organ_slices import OrganSlices
 from common.errors import InputError
+from common.training import Augmentation
 from tools.study import training, words
 from tools.study.image_only import ImageOnlyUNet
-from tools.study.openkbp import Arm, slices_of
+from tools.study.objectives import PromptObjective, dice_and_bce
 
 ORGANS = ["liver", "spleen", "left kidney"]
 
@@ -54,29 +56,21 @@ def test_image_only_unet_gives_the_channel_that_the_prompt_names() -> None:
         network.encode_text(["the liver"])
 
 
-def test_networks_see_the_same_slices_and_get_the_same_time(
-    datalist: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_take_turns_and_get_the_same_time(datalist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "TURNS", 3)
     cases, labels = load_datalist(datalist, "training"), load_label_values(datalist)
-    arms = [Arm(ImageOnlyUNet(ORGANS, image_size=32), level) for level in ("none", "complex")]
-    datasets = [slices_of(cases, arm, labels=labels, seed=3) for arm in arms]
-    for index in (0, 1, 57):
-        first, second = datasets[0][index], datasets[1][index]
-        assert first["target"] == second["target"]
-        assert sorted(first["target"]) == sorted(ORGANS)
-        assert set(first["prompt"]) == {""}
-        torch.testing.assert_close(first["image"], second["image"])
+    networks = [ImageOnlyUNet(ORGANS, image_size=32) for _ in range(2)]
     trainings = [
         training.Training(
-            arm.network,
-            dataset,
-            words="target",
+            network,
+            OrganSlices(cases, labels=labels, network=network, length=100, text_level="none", progress=False),
+            augmentation=Augmentation(),
+            objective=PromptObjective("target", dice_and_bce()),
+            recipe=training.Recipe(2),
             minutes=0.5 / 60,
             device=torch.device("cpu"),
-            batch_size=2,
         )
-        for arm, dataset in zip(arms, datasets, strict=True)
+        for network in networks
     ]
     order = []
     take_turn = training.Training.take_turn
@@ -90,6 +84,18 @@ def test_networks_see_the_same_slices_and_get_the_same_time(
     assert order[:2] == [0, 1]
     assert all(done.elapsed_s >= 0.5 for done in trainings)
     assert all(not done.network.training for done in trainings)
+
+
+@pytest.mark.parametrize(
+    ("decay", "shares"),
+    [
+        ("cosine", {0.0: 0.0, 0.015: 0.5, 0.5: 0.5, 1.0: 0.0}),
+        ("power", {0.0: 1.0, 0.5: 0.5**0.9, 1.0: 0.0, 1.2: 0.0}),
+        ("none", {0.0: 1.0, 1.0: 1.0}),
+    ],
+)
+def test_learning_rates_fall(decay: training.Decay, shares: dict[float, float]) -> None:
+    assert {share: training.DECAYS[decay](share) for share in shares} == pytest.approx(shares)
 
 
 def test_table_of_words_is_the_dice_of_every_prompt_with_every_organ(
