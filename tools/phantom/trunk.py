@@ -146,7 +146,7 @@ def _closed(cavity: Shape) -> Shape:
 
 
 def _into_neck(shape: Shape, spine: Spine) -> Shape:
-    """The part of a shape along the spine above the sacrum; in the neck it is smaller and further in front."""
+    """A shape along the spine, above the sacrum and below the skull; smaller in the neck."""
     disc = spine.offset_mm + 0.5 * VERTEBRA_MM
     low, high = disc - 5 * VERTEBRA_MM, disc + 8 * VERTEBRA_MM
     neck = Scaled(shape, 0.55, (spine.center[0], -8.6, high))

@@ -113,7 +113,7 @@ def test_only_what_a_scan_does_not_reach_is_absent() -> None:
 
 def test_each_part_looks_as_it_does(whole: tuple[np.ndarray, np.ndarray]) -> None:
     """Shares of bone, gas and soft tissue among the voxels of the patient, by height in template mm."""
-    hu, labels = whole
+    hu, _ = whole
     shares = {}
     for name, height in {"hips": -285, "neck": 335, "eyes": 425, "vault": 490}.items():
         at = round((height - LOWEST_MM) / STEP_MM)
