@@ -51,7 +51,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, before, H, W) -> (B, after, ceil(H / stride), ceil(W / stride))."""
         conv, norm = self.conv, self.norm
-        x, padding = _same_padded(x, conv.kernel_size[0], conv.stride[0])
+        x, padding = same_padded(x, conv.kernel_size[0], conv.stride[0])
         if norm.training:
             return norm(F.conv2d(x, conv.weight, None, conv.stride, padding, groups=conv.groups))
         assert norm.running_mean is not None
@@ -153,7 +153,7 @@ class EfficientNetLite0(nn.Module):
         return maps, x.mean(dim=(2, 3))
 
 
-def _same_padded(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, int]:
+def same_padded(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, int]:
     """The map and the padding still to be added evenly, so that the output has ceil(size / stride) places.
 
     TensorFlow adds the odd row and column at the end; an even padding is left to the convolution.

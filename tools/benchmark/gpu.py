@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         results["parts"][name] = part()
         write_results(results, options.out)  # after each: a machine may be taken away
     print(json.dumps(results, indent=2))
-    return 1 if results["not_run"] or "error" in json.dumps(results["parts"]) else 0
+    return 1 if results["not_run"] or any("error" in part for part in results["parts"].values()) else 0
 
 
 def _check(device: str) -> None:

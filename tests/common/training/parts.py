@@ -94,6 +94,7 @@ def answer(masks: Sequence[np.ndarray], prompts: Sequence[Prompt]) -> Segmentati
         present=np.ones(len(prompts), bool),
         lost=np.zeros(len(prompts), int),
         masks=np.stack([mask.sum(axis=(1, 2)) for mask in masks]),
+        removed=np.zeros(len(prompts), int),
     )
     return Segmentation(labels, results, {}, None, own, clean=lambda mask: mask)
 
