@@ -22,13 +22,18 @@ CAVITY_CENTER = (0.0, 13.0)
 
 def draw_scene(rng: Generator, *, absent: Collection[str] = ()) -> Scene:
     """A random patient without the organs `absent` (a choice of `REMOVABLE`)."""
+    return draw_patient(rng, absent=absent)[0]
+
+
+def draw_patient(rng: Generator, *, absent: Collection[str] = ()) -> tuple[Scene, Tissues]:
+    """As `draw_scene`, with the patient's densities, for those who add more to the scene."""
     draw = Draw(rng)
     phase, tissues = draw_tissues(rng)
     patient = _patient(draw)
     fat_mm = draw.between(5, 17)
     body = _body(draw, tissues, fat_mm, _trunk_parts(draw, tissues, patient, absent))
     half_width = (TRUNK_MM[0] + fat_mm) * patient.scale[0] + draw.between(9, 15)
-    return Scene(
+    scene = Scene(
         patient=patient,
         structures=(body, _couch(fat_mm)),
         noise_hu=draw.between(9, 19),
@@ -36,6 +41,7 @@ def draw_scene(rng: Generator, *, absent: Collection[str] = ()) -> Scene:
         organs=tuple(organ for organ in ORGANS if organ not in absent),
         phase=phase,
     )
+    return scene, tissues
 
 
 def _patient(draw: Draw) -> Patient:

@@ -14,7 +14,7 @@ COLON: tuple[tuple[Point, ...], ...] = (
 def bowel(draw: Draw, tissues: Tissues, patient: Patient) -> tuple[Structure, ...]:
     """Colon with stool and gas, a duodenum, and loops of small bowel in the fat between them."""
     colon = tuple(
-        _loop("colon", draw, tissues, patient, points, draw.near(19, 2), stool=True) for points in COLON
+        loop("colon", draw, tissues, patient, points, draw.near(19, 2), stool=True) for points in COLON
     )
     loops = []
     for row, z in enumerate((-42.0, -72.0, -102.0, -132.0)):
@@ -23,9 +23,9 @@ def bowel(draw: Draw, tissues: Tissues, patient: Patient) -> tuple[Structure, ..
             middle = draw.point((x, 54 if row % 2 else 26, z - 8), 7)
             end = draw.point((x + 16, 38, z - 4), 7)
             loops.append(
-                _loop("small bowel", draw, tissues, patient, (start, middle, end), draw.near(12.5, 1.5))
+                loop("small bowel", draw, tissues, patient, (start, middle, end), draw.near(12.5, 1.5))
             )
-    duodenum = _loop("duodenum", draw, tissues, patient, ((34, 34, -2), (50, 16, -20), (44, 8, -52)), 10.0)
+    duodenum = loop("duodenum", draw, tissues, patient, ((34, 34, -2), (50, 16, -20), (44, 8, -52)), 10.0)
     return (duodenum, *colon, *loops, *_mesentery(draw, tissues))
 
 
@@ -41,7 +41,7 @@ def _mesentery(draw: Draw, tissues: Tissues) -> tuple[Structure, ...]:
     return tuple(vessels)
 
 
-def _loop(
+def loop(
     name: str,
     draw: Draw,
     tissues: Tissues,

@@ -221,6 +221,48 @@ class Difference:
         return -smooth_minimum(-self.shape.distance(x, y, z), self.removed.distance(x, y, z), self.blend_mm)
 
 
+@dataclass(frozen=True)
+class Slab:
+    """`shape` between two heights in mm, cut flat."""
+
+    shape: Shape
+    low_mm: float
+    high_mm: float
+
+    @property
+    def bounds(self) -> Bounds:
+        x, y, (low, high) = self.shape.bounds
+        return x, y, (max(low, self.low_mm), min(high, self.high_mm))
+
+    def distance(self, x: Array, y: Array, z: Array) -> Array:
+        cut = np.maximum(z - np.float32(self.high_mm), np.float32(self.low_mm) - z)
+        return np.maximum(self.shape.distance(x, y, z), cut)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`shape` made `factor` times as large, with the point `fixed` where it was."""
+
+    shape: Shape
+    factor: float
+    fixed: Point
+
+    @property
+    def bounds(self) -> Bounds:
+        x, y, z = (
+            (middle + self.factor * (low - middle), middle + self.factor * (high - middle))
+            for (low, high), middle in zip(self.shape.bounds, self.fixed, strict=True)
+        )
+        return x, y, z
+
+    def distance(self, x: Array, y: Array, z: Array) -> Array:
+        own = (
+            middle + (along - middle) / self.factor
+            for along, middle in zip((x, y, z), self.fixed, strict=True)
+        )
+        return self.factor * self.shape.distance(*own)
+
+
 def smooth_minimum(first: Array, second: Array, blend_mm: float) -> Array:
     """Minimum of two distances, lowered by up to `blend_mm` / 4 where they are equal."""
     if blend_mm <= 0:

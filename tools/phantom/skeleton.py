@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import UNBOUNDED, Array, Bounds, Column, smooth_minimum
+from .shapes import UNBOUNDED, Array, Bounds, Column, Shape, smooth_minimum
 
 VERTEBRA_MM = 33.0  # from one vertebra to the next
 BODY_MM = 25.0  # height of a vertebral body; the disc fills the rest
@@ -69,12 +69,14 @@ class Ribs:
         slope_mm: how far a rib sinks from the back to the front.
         offset_mm: z of one rib at the back.
         lowest_mm: z below which there are none.
+        cage: in whose surface they lie instead, where the chest narrows towards the top.
     """
 
     wall: Column
     slope_mm: float
     offset_mm: float
     lowest_mm: float
+    cage: Shape | None = None
 
     @property
     def bounds(self) -> Bounds:
@@ -88,7 +90,7 @@ class Ribs:
         )  # 0 at the back, 1 at the front
         height = z - self.offset_mm + self.slope_mm * turn
         height = np.mod(height, VERTEBRA_MM) - VERTEBRA_MM / 2
-        bone = np.hypot(self.wall.distance(x, y, z) * 1.5, height) - 6.0  # 8 mm x 12 mm across
+        bone = np.hypot((self.cage or self.wall).distance(x, y, z) * 1.5, height) - 6.0  # 8 mm x 12 mm across
         ends = np.maximum(0.17 - turn, turn - 0.74) * 250  # free of the spine, and of the cartilage in front
         return np.maximum(np.maximum(bone, ends), self.lowest_mm - z)
 

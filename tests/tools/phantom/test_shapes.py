@@ -10,6 +10,8 @@ from tools.phantom.shapes import (
     Everywhere,
     HalfSpace,
     Rounded,
+    Scaled,
+    Slab,
     Tube,
     Union,
     rotation,
@@ -114,3 +116,20 @@ def test_smooth_minimum_is_lower_by_a_quarter_of_the_blend_where_both_are_equal(
     assert smooth_minimum(zero, zero, 8.0)[0] == -2.0
     assert smooth_minimum(zero, zero + 8, 8.0)[0] == 0.0
     assert smooth_minimum(zero, zero + 3, 0.0)[0] == 0.0
+
+
+def test_a_slab_ends_flat_at_both_heights():
+    slab = Slab(Ellipsoid((0, 0, 0), (10, 10, 10)), -4, 6)
+    assert slab.bounds == ((-10, 10), (-10, 10), (-4, 6))
+    x = np.zeros(4, np.float32)
+    z = np.array([7, 5, -3, -6], np.float32)
+    np.testing.assert_allclose(slab.distance(x, x, z), [1, -1, -1, 2], atol=1e-5)
+
+
+def test_a_scaled_shape_is_as_much_larger_about_the_fixed_point():
+    ball = Scaled(Ellipsoid((4, 0, 0), (2, 2, 2)), 3.0, (1, 0, 0))
+    np.testing.assert_allclose(ball.bounds, ((4, 16), (-6, 6), (-6, 6)))
+    x = np.array([10, 4, 18], np.float32)  # its centre, its left end and 2 mm beyond the right one
+    zero = np.zeros(3, np.float32)
+    np.testing.assert_allclose(ball.distance(x, zero, zero), [-6, 0, 2], atol=0.3)
+    np.testing.assert_allclose(ball.distance(x, zero, zero)[1], 0, atol=1e-5)

@@ -6,7 +6,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from common.text.vocabulary import Vocabulary
 from tools.phantom.__main__ import main
 from tools.phantom.dataset import SIZES
 from tools.phantom.grid import VoxelGrid
@@ -17,6 +19,7 @@ from tools.phantom.trunk import (
     LOWEST_MM,
     SHORTEST_SCAN_MM,
     TRUNK_LABELS,
+    beyond,
     draw_trunk,
     draw_trunk_grid,
 )
@@ -90,6 +93,62 @@ def test_a_scan_shows_a_random_stretch() -> None:
     assert np.ptp(tops) > 250
 
 
+def test_only_what_a_scan_does_not_reach_is_absent() -> None:
+    rng = np.random.default_rng(0)
+    scene = draw_trunk(rng)
+    x, y, z = scene.patient.origin
+
+    def absent(low: float, high: float) -> set[str]:
+        scale = scene.patient.scale[2]
+        count = round((high - low) * scale / 5)
+        center = (x, y, z + 0.5 * (low + high) * scale)
+        return set(beyond(scene, VoxelGrid.around(center, (8, 8, count), (40.0, 40.0, 5.0))))
+
+    head = {"brainstem", "hippocampus", "mandible", "larynx", "left parotid gland", "right parotid gland"}
+    assert absent(LOWEST_MM, HIGHEST_MM) == set()
+    assert absent(LOWEST_MM, 20) == head | {"heart", "left atrium"}
+    assert absent(-60, 260) == head | {"prostate"}
+    assert absent(250, HIGHEST_MM) == {"heart", "left atrium", "prostate"}
+
+
+def test_each_part_looks_as_it_does(whole: tuple[np.ndarray, np.ndarray]) -> None:
+    """Shares of bone, gas and soft tissue among the voxels of the patient, by height in template mm."""
+    hu, _ = whole
+    shares = {}
+    for name, height in {"hips": -285, "neck": 335, "eyes": 425, "vault": 490}.items():
+        at = round((height - LOWEST_MM) / STEP_MM)
+        patient, count = ndimage.label(hu[..., at] > -350)
+        sizes = ndimage.sum_labels(patient > 0, patient, range(1, count + 1))
+        inside = hu[..., at][ndimage.binary_fill_holes(patient == 1 + sizes.argmax())]
+        shares[name] = [
+            (inside > 250).mean(),
+            (inside < -500).mean(),
+            ((inside > -20) & (inside < 90)).mean(),
+        ]
+    bone, gas, soft = (
+        dict(zip(shares, column, strict=True)) for column in zip(*shares.values(), strict=True)
+    )
+    assert 0.05 < bone["hips"] < 0.3
+    assert bone["neck"] < 0.1 < bone["eyes"]
+    assert 0.15 < bone["vault"] < 0.5
+    assert 0.003 < gas["neck"] < 0.1  # the windpipe
+    assert gas["vault"] == 0
+    assert soft["hips"] > 0.4
+    assert soft["vault"] > 0.3  # brain
+
+
+def test_the_aorta_has_an_arch_and_ends_at_the_fourth_lumbar_vertebra(
+    whole: tuple[np.ndarray, np.ndarray],
+) -> None:
+    _, labels = whole
+    aorta = labels == TRUNK_LABELS["aorta"]
+    mm = LOWEST_MM + STEP_MM * heights(labels, "aorta")
+    assert mm.min() == pytest.approx(-106, abs=20)
+    assert mm.max() == pytest.approx(212, abs=20)
+    pieces = [ndimage.label(aorta[..., round((at - LOWEST_MM) / STEP_MM)])[1] for at in (175.0, 0.0)]
+    assert pieces == [2, 1]  # ascending and descending; below the diaphragm one
+
+
 def test_the_command_writes_them_with_the_bladder(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         assert main(["--trunk", "--cases", "2", "--seed", "3", "--out", str(tmp_path / folder)]) == 0
@@ -98,6 +157,8 @@ def test_the_command_writes_them_with_the_bladder(tmp_path: Path) -> None:
     assert len(datalist["labels"]) == 11
     for item in datalist["training"]:
         assert item["targets"] == list(TRUNK_LABELS)
+        assert not set(item["absent"]) & set(TRUNK_LABELS)
+        assert all(Vocabulary.load().organ(name).name == name for name in item["absent"])
         image, label = (nib.load(tmp_path / "a" / item[key]) for key in ("image", "label"))
         assert image.shape == label.shape
         np.testing.assert_array_equal(image.affine, label.affine)
