@@ -41,7 +41,7 @@ def test_medvlm_organ(tmp_path: Path) -> None:
         str(tmp_path / "patients"),
         str(pancreas),
     ]
-    short = {"PATIENTS": "3", "EPOCHS": "1", "DRAWS": "24"}
+    short = {"PATIENTS": "6", "EPOCHS": "1", "DRAWS": "24"}
     for _ in range(2):
         run = subprocess.run(
             [*command, str(tmp_path / "work")],
