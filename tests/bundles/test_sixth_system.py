@@ -38,9 +38,12 @@ def git(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
+WHOLE = ("changelog", "channel_def")  # objects that replace the template's
+
+
 def merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     both = {
-        key: merged(content[key], value) if isinstance(value, dict) and key != "changelog" else value
+        key: merged(content[key], value) if isinstance(value, dict) and key not in WHOLE else value
         for key, value in changes.items()
     }
     return {**content, **both}
